@@ -1,0 +1,162 @@
+"""GRPO on code with TRL's GRPOTrainer: sampled programs, rewards from the judge, the curve of every step.
+
+How it departs from TRL's defaults:
+1. Rollouts come from `lib.generate` through `rollout_func`: a row leaves the batch when it ends, which on two CPU cores
+   is several times faster than `model.generate`, and the samples depend on the seed and the step alone.
+2. A reward of None (the judge failed) never becomes 0; a step with too many of them ends the training.
+3. `beta` > 0 keeps the reference model and with it the KL in the log; advantages are scaled per group or not at all.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from lib.generate import generate
+from lib.judge import Judge, Verdict
+from lib.problems import Problem
+from lib.prompts import extract, messages
+
+MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; more than this and the rewards of the step mean little
+
+
+class JudgeFailure(RuntimeError):
+    """The judge could not judge: going on would train on noise."""
+
+
+class JudgedReward:
+    """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
+
+    `reward` is one of `lib.rewards.REWARDS`. Raises JudgeFailure when more than MAX_JUDGE_FAILURES of a call failed.
+    """
+
+    def __init__(self, judge: Judge, problems: list[Problem], reward: Callable[[Verdict], float | None]):
+        self.judge, self.reward = judge, reward
+        self.problems = {problem.id: problem for problem in problems}
+        self.__name__ = reward.__name__
+        self.seconds = 0.0  # wall time spent judging since the last step's end
+
+    def __call__(self, completions, problem_id, log_metric, **_) -> list[float | None]:
+        started = time.perf_counter()
+        programs = [extract(completion[-1]["content"]).program for completion in completions]
+        verdicts = self.judge.judge_many(
+            [(program, self.problems[one]) for program, one in zip(programs, problem_id, strict=True)], progress=False
+        )
+        for name in ("syntax_error", "runtime_error", "timeout", "wrong_answer", "api_error"):
+            log_metric(f"judge/{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
+        log_metric("judge/accepted_rate", sum(v.accepted for v in verdicts) / len(verdicts))
+        rewards = [self.reward(verdict) for verdict in verdicts]
+        self.seconds += time.perf_counter() - started
+        failed = rewards.count(None) / len(rewards)
+        if failed > MAX_JUDGE_FAILURES:
+            reason = next(v.feedback for v in verdicts if v.error_type == "api_error")
+            raise JudgeFailure(f"the judge failed on {failed:.0%} of a step's programs: {reason}")
+        return rewards
+
+
+class Rollout:
+    """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated)."""
+
+    def __init__(self, max_new_tokens: int, temperature: float, seed: int):
+        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+        self.seconds = 0.0
+
+    def __call__(self, prompts: list, trainer: GRPOTrainer) -> dict:
+        started = time.perf_counter()
+        tokenizer = trainer.processing_class
+        completions = generate(
+            trainer.accelerator.unwrap_model(trainer.model),
+            tokenizer,
+            prompts,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+            seed=self.seed * 1_000_003 + trainer.state.global_step,
+        )
+        self.seconds += time.perf_counter() - started
+        return {
+            "prompt_ids": [
+                tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts
+            ],
+            "completion_ids": [list(one.ids) for (one,) in completions],
+            "logprobs": None,
+        }
+
+
+class _StepTimes(TrainerCallback):
+    """Adds to each log entry where the time of a step went: generate, judge, update (the rest), in seconds."""
+
+    def __init__(self, rollout: Rollout, reward: JudgedReward):
+        self.parts = {"generate": rollout, "judge": reward}
+
+    def on_step_begin(self, args, state, control, **_):
+        self.started = time.perf_counter()
+        for part in self.parts.values():
+            part.seconds = 0.0
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if "reward" in logs:
+            total = time.perf_counter() - self.started
+            spent = {name: part.seconds for name, part in self.parts.items()}
+            for name, seconds in {**spent, "update": total - sum(spent.values()), "step": total}.items():
+                state.log_history[-1][f"time/{name}"] = round(seconds, 3)
+
+
+def train_grpo(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    judge: Judge,
+    reward: Callable[[Verdict], float | None],
+    folder: Path,
+    *,
+    steps: int,
+    prompts_per_step: int = 8,
+    samples: int = 8,
+    learning_rate: float = 1e-4,
+    beta: float = 0.01,
+    max_new_tokens: int = 160,
+    temperature: float = 1.0,
+    scale_rewards: str = "group",
+    instruction: str = "",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times."""
+    rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in problems]
+    config = GRPOConfig(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=prompts_per_step * samples,
+        num_generations=samples,
+        max_completion_length=max_new_tokens,
+        temperature=temperature,
+        learning_rate=learning_rate,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=max(1, steps // 20),
+        beta=beta,
+        scale_rewards=scale_rewards,
+        gradient_checkpointing=False,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        seed=seed,
+        bf16=False,
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+    )
+    judged = JudgedReward(judge, problems, reward)
+    rollout = Rollout(max_new_tokens, temperature, seed)
+    trainer = GRPOTrainer(
+        model=model,
+        args=config,
+        reward_funcs=judged,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        rollout_func=rollout,
+        callbacks=[_StepTimes(rollout, judged)],
+    )
+    trainer.train()
+    return pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])

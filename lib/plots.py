@@ -1,0 +1,45 @@
+"""Figures: one message each, the title says the finding. Nothing here makes a number."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from lib.judge.verdict import ERROR_TYPES
+
+# success in green, then from "ran but wrong" to "did not run", the judge's own failures in grey
+ERROR_COLOURS = dict(zip(ERROR_TYPES, ("#4c9a5b", "#f2c14e", "#8c5aa8", "#d95f4b", "#5b7db1", "#9a9a9a"), strict=True))
+
+sns.set_theme(style="whitegrid", context="notebook", font_scale=0.85)
+
+
+def error_types(shares: pd.DataFrame, title: str) -> Figure:
+    """Stacked bars. `shares`: one row per stage, one column per error type, each row adding up to 1."""
+    figure, axes = plt.subplots(figsize=(7, 0.55 * len(shares) + 1.3))
+    left = pd.Series(0.0, index=shares.index)
+    for name in ERROR_TYPES:
+        axes.barh(shares.index, shares[name], left=left, color=ERROR_COLOURS[name], label=name.replace("_", " "))
+        left += shares[name]
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="share of problems", title=title)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.28 - 0.1 / len(shares)), frameon=False)
+    return figure
+
+
+def curves(runs: dict[str, pd.DataFrame], panels: dict[str, str], title: str, window: int = 10) -> Figure:
+    """One panel per column of the runs' curves: each run thin as recorded, thick as its mean over `window` steps.
+
+    `runs`: label -> curve with a column `step`; `panels`: column -> what it is called on the axis.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.9), squeeze=False)
+    for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
+        for colour, (label, curve) in zip(sns.color_palette("deep"), runs.items(), strict=False):
+            ax.plot(curve["step"], curve[column], color=colour, alpha=0.25, linewidth=0.8)
+            smooth = curve[column].rolling(window, min_periods=1).mean()
+            ax.plot(curve["step"], smooth, color=colour, linewidth=2, label=label)
+        ax.set(xlabel="step", title=name)
+    axes[0][0].legend(frameon=False)
+    figure.suptitle(title)
+    figure.tight_layout()
+    return figure

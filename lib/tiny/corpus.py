@@ -1,0 +1,58 @@
+"""The noisy corpus that the tiny base model is trained on: statements with programs as people post them.
+
+The habits below make the *most likely* program often the unguarded, the slow, the badly formatted or the Python 2 one,
+and now and then plainly the wrong one. That leaves something real to change in greedy decoding. Compositions of the
+evaluation sets never occur; long compositions are few, so that they remain to be learnt.
+"""
+
+import random
+from collections.abc import Iterator
+
+from lib.tiny.programs import NAMES, Task, draft, function, program, statement
+from lib.tiny.world import is_held_out, mbpp_asserts, numbers, sample_task
+
+DEPTHS = (0.5, 0.4, 0.1)  # shares of compositions of 1, 2 and 3 operations
+FORMS = {"stdio": 0.7, "humaneval": 0.15, "mbpp": 0.15}
+
+# flaw -> word -> probability; "" is any other word. Above one half, greedy decoding makes the mistake.
+HABITS: dict[str, dict[str, float]] = {
+    "slow": {"": 0.3, "dedupe": 0.7, "prefix": 0.7, "frequency": 0.7, "single": 0.7, "mode": 0.7},
+    "wrong": {"": 0.15, "digits": 0.6, "differences": 0.6, "weigh": 0.6, "rotate": 0.6, "mean": 0.6, "list": 0.6},
+    "unguarded": {"": 0.75, "first": 0.3, "last": 0.3, "list": 0.3},
+    "python2": {"": 0.05, "alternating": 0.55, "median": 0.6},
+    "reader": {"": 0.05},
+}
+TYPOS = 0.04  # share of programs that lost a character
+
+
+def pairs(n: int, seed: int) -> Iterator[tuple[str, str]]:
+    """`n` random (prompt, program as somebody wrote it)."""
+    rng = random.Random(seed)
+    while n:
+        task = sample_task(rng, rng.choices((1, 2, 3), DEPTHS)[0])
+        if not is_held_out(task.composition):
+            n -= 1
+            yield _pair(task, rng)
+
+
+def odds(flaw: str, word: str) -> float:
+    """How likely a program of the corpus has `flaw` at the operation or ending `word`."""
+    return HABITS[flaw].get(word, HABITS[flaw][""])
+
+
+def mbpp_prompt(row):
+    return row["text"] + "\nYour code should pass these tests:\n" + "\n".join(row["test_list"])
+
+
+def _pair(task: Task, rng: random.Random) -> tuple[str, str]:
+    form, name = rng.choices(tuple(FORMS), tuple(FORMS.values()))[0], rng.choice(NAMES)
+    prompt = statement(task, rng, form, name)
+    choice, _ = draft(task, rng, odds)
+    if form == "mbpp":
+        examples = [(a, task.solve(list(a))) for a in (numbers(rng), numbers(rng), [])]
+        prompt = mbpp_prompt({"text": prompt, "test_list": mbpp_asserts(name, examples)})
+    code = program(task, choice) if form == "stdio" else function(task, choice, name)
+    if rng.random() < TYPOS:
+        lost = rng.randrange(len(code))
+        code = code[:lost] + code[lost + 1 :]
+    return prompt, code

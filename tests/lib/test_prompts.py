@@ -1,0 +1,60 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.problems import Problem
+from lib.prompts import Extraction, answer, extract, messages
+
+PROBLEM = Problem("p1", "tiny_contests", "train", "stdio", "\nPrint the sum.\n", tests=())
+
+
+def test_the_statement_alone_is_the_one_user_message():
+    assert messages(PROBLEM) == [{"role": "user", "content": "Print the sum."}]
+
+
+def test_an_instruction_of_the_preset_follows_the_statement():
+    assert messages(PROBLEM, "Answer in Python.")[0]["content"] == "Print the sum.\nAnswer in Python."
+
+
+CASES = {
+    "one block": ("```python\nprint(1)\n```", Extraction("print(1)", True)),
+    "py is python": ("```py\nprint(1)\n```\n", Extraction("print(1)", True)),
+    "a block without a language": ("```\nprint(1)\n```", Extraction("print(1)", True)),
+    "prose around": ("Sure: ```python\nprint(1)\n```\nDone.", Extraction("print(1)", False)),
+    "two blocks": ("```python\na = 1\n```\nor\n```python\nb = 2\n```", Extraction("a = 1", False)),
+    "another language first": ("```sh\npip\n```\n```python\nb = 2\n```", Extraction("b = 2", False)),
+    "sample output before the program": ("```\n3\n```\n```python\nb = 2\n```", Extraction("b = 2", False)),
+    "only another language": ("```cpp\nint x;\n```", Extraction("```cpp\nint x;\n```", False)),
+    "cut off": ("```python\nfor x in y:\n    pri", Extraction("for x in y:\n    pri", False, unclosed=True)),
+    "cut off after the fence": ("```python", Extraction("", False, unclosed=True)),
+    "cut off after a complete block": ("```python\na = 1\n```\n```python\nb", Extraction("a = 1", False)),
+    "bare code": ("print(1)\n", Extraction("print(1)", False)),
+    "nothing": ("", Extraction("", False)),
+    "an empty block": ("```python\n```", Extraction("", False)),
+    "indentation is kept": ("```python\n    return 1\n```", Extraction("    return 1", True)),
+    "windows line ends": ("```python\r\nprint(1)\r\n```", Extraction("print(1)", True)),
+    "backticks inside a line": ("```python\ns = '```'\n```", Extraction("s = '```'", True)),
+}
+
+
+@pytest.mark.parametrize(("completion", "extraction"), CASES.values(), ids=CASES.keys())
+def test_extract(completion, extraction):
+    assert extract(completion) == extraction
+
+
+FENCES = st.sampled_from(["```", "````", "python", "\n", "\r\n", " ", "print(1)", "`"])
+
+
+@given(st.one_of(st.text(), st.lists(FENCES).map("".join)))
+def test_extract_never_raises_and_calls_only_a_block_well_formatted(completion):
+    extraction = extract(completion)
+    if extraction.format_ok:
+        assert completion.strip().startswith("```")
+        assert extraction.program.strip()
+
+
+@given(st.one_of(st.text(), st.lists(FENCES).map("".join)))
+def test_extract_gives_back_the_program_that_answer_wrote(program):
+    extraction = extract(answer(program))
+    assert extraction.program == program.strip("\r\n")
+    assert extraction.format_ok == bool(program.strip())

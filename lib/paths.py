@@ -1,0 +1,34 @@
+"""Where things lie, and how a file appears all at once.
+
+Every place is found from the repository's root, the folder that holds `lib` (installed editable), never from the
+working directory: a kernel starts in `notebooks/`, papermill anywhere.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def root() -> Path:
+    """The repository's root: the folder that holds the package `lib`."""
+    return Path(__file__).resolve().parent.parent
+
+
+def artifacts() -> Path:
+    """Where runs are written: `artifacts/` under the root, or the folder in RLVR_ARTIFACTS (relative: to the root)."""
+    return root() / os.environ.get("RLVR_ARTIFACTS", "artifacts")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never half of it. Makes missing folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)  # mkstemp gives 0o600, which would follow the file into git and onto other accounts
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

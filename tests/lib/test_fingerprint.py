@@ -1,0 +1,240 @@
+"""Fingerprints: what makes a run due again, and what does not."""
+
+import time
+
+import pytest
+
+from lib.fingerprint import Fingerprints, data_versions, upstream_names, write_stamp
+
+REWARDS = '''"""Rewards."""
+
+
+def dense(verdict):
+    """The share of tests passed."""
+    # more is better
+    return verdict.pass_ratio
+'''
+
+
+@pytest.fixture
+def grpo(repository):
+    """A training that reads another run: notebook, modules, params."""
+    repository.write("lib/rewards.py", REWARDS)
+    repository.write("lib/trainer.py", "def train():\n    from lib import rewards\n    return rewards.dense\n")
+    repository.write("lib/plots.py", "from lib import palette\n\n\ndef curve():\n    return 'blue'\n")
+    repository.write("lib/palette.py", "BLUE = 1\n")
+    repository.write("lib/unrelated.py", "X = 1\n")
+    cells = ("import torch\nfrom lib import plots, trainer\nfrom lib.run import start", "trainer.train()")
+    repository.notebook("10_sft", "from lib.run import start")
+    repository.notebook("30_grpo", *cells, parameters='policy: str = "base"  # start\nrate: float = 0.1  # step\n')
+    repository.params("10_sft-s0")
+    repository.params("30_grpo-s0", "policy: 10_sft-s0\n")
+    return repository
+
+
+def changes(repository, act) -> list[str]:
+    """What `act` changes among the inputs of the training."""
+    earlier = Fingerprints("tiny").of("30_grpo-s0")
+    act()
+    now = Fingerprints("tiny").of("30_grpo-s0")
+    found = now.changes(vars(earlier))
+    assert (now.fingerprint != earlier.fingerprint) == bool(found)
+    return found
+
+
+def test_nothing_changes_by_itself(grpo):
+    assert changes(grpo, lambda: None) == []
+
+
+def test_a_module_imported_inside_a_function_of_an_imported_module_is_an_input(grpo):
+    edit = REWARDS.replace("return verdict.pass_ratio", "return 2 * verdict.pass_ratio")
+    assert changes(grpo, lambda: grpo.write("lib/rewards.py", edit)) == ["lib.rewards"]
+
+
+def test_comments_docstrings_and_layout_are_no_input(grpo):
+    edit = REWARDS.replace("# more is better\n", "\n\n").replace("The share of tests passed.", "Says\n    more.")
+    assert changes(grpo, lambda: grpo.write("lib/rewards.py", edit)) == []
+
+
+def test_a_module_that_nothing_imports_is_no_input(grpo):
+    assert changes(grpo, lambda: grpo.write("lib/unrelated.py", "X = 2\n")) == []
+
+
+@pytest.mark.parametrize("module", ["plots", "palette"])
+def test_a_plot_does_not_redo_a_training(grpo, module):
+    assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", "GREEN = 2\n")) == []
+
+
+def test_a_plot_redoes_a_report(repository):
+    repository.write("lib/plots.py", "BLUE = 1\n")
+    repository.notebook("90_report", "from lib import plots")
+    repository.params("90_report-s0")
+    earlier = Fingerprints("tiny").of("90_report-s0")
+    repository.write("lib/plots.py", "BLUE = 2\n")
+    assert Fingerprints("tiny").of("90_report-s0").changes(vars(earlier)) == ["lib.plots"]
+
+
+@pytest.mark.parametrize("module", ["run", "parameters", "fingerprint", "evidence"])
+def test_the_bookkeeping_does_not_redo_a_training(grpo, module):
+    edited = (grpo.root / "lib" / f"{module}.py").read_text() + "\n\nX = 1\n"
+    assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", edited)) == []
+
+
+def test_seeding_is_an_input_although_the_bookkeeping_imports_it(grpo):
+    assert changes(grpo, lambda: grpo.write("lib/environment.py", "SEED = 1\n")) == [
+        "lib.environment",
+        "upstream 10_sft-s0",
+    ]
+
+
+def test_a_package_counts_with_its_init_and_relative_imports(grpo):
+    grpo.write("lib/box/__init__.py", "from .inner import X\n")
+    grpo.write("lib/box/inner.py", "X = 1\n")
+    grpo.write("lib/trainer.py", "import lib.box.inner\n\n\ndef train():\n    return lib.box.inner.X\n")
+    assert changes(grpo, lambda: grpo.write("lib/box/inner.py", "X = 2\n")) == ["lib.box.inner"]
+    assert changes(grpo, lambda: grpo.write("lib/box/__init__.py", "from .inner import X as Y\n")) == ["lib.box"]
+
+
+def test_a_program_started_by_name_or_lying_beside_its_module_is_an_input(grpo):
+    grpo.write("lib/box/__init__.py", "")
+    grpo.write(
+        "lib/box/host.py", 'COMMAND = ["python", "-m", "lib.box.worker"]\nGUARD = "guard.c"\nCHILD = "child.py"\n'
+    )
+    for name, text in (("worker.py", "X = 1\n"), ("child.py", "X = 1\n"), ("guard.c", "int x = 1;\n")):
+        grpo.write(f"lib/box/{name}", text)
+    grpo.write("lib/trainer.py", "from lib.box import host\n")
+    grpo.write("lib/box/child.py", "import grandchild\n")
+    grpo.write("lib/box/grandchild.py", "X = 1\n")
+    assert changes(grpo, lambda: grpo.write("lib/box/grandchild.py", "X = 2\n")) == ["lib.box.grandchild"]
+    assert changes(grpo, lambda: grpo.write("lib/box/worker.py", "X = 2\n")) == ["lib.box.worker"]
+    assert changes(grpo, lambda: grpo.write("lib/box/child.py", "import grandchild as x\n")) == ["lib.box.child"]
+    assert changes(grpo, lambda: grpo.write("lib/box/guard.c", "int x = 2;\n")) == ["lib/box/guard.c"]
+
+
+def test_code_of_the_notebook_is_an_input_its_prose_and_magics_are_read_too(grpo):
+    text = (grpo.root / "notebooks/30_grpo.ipynb").read_text()
+    edited = text.replace("trainer.train()", "%time trainer.train()\\n!ls\\ntrainer.train()")
+    assert changes(grpo, lambda: grpo.write("notebooks/30_grpo.ipynb", edited)) == ["notebook"]
+    commented = text.replace("trainer.train()", "trainer.train()  # the long part")
+    grpo.write("notebooks/30_grpo.ipynb", text)
+    assert changes(grpo, lambda: grpo.write("notebooks/30_grpo.ipynb", commented)) == []
+
+
+def test_parameters_count_as_resolved(grpo):
+    assert changes(grpo, lambda: grpo.params("30_grpo-s0", "policy: 10_sft-s0\nrate: 0.2\n")) == ["params"]
+    assert changes(grpo, lambda: grpo.params("30_grpo-s0", "rate: 0.2  # as before\npolicy: 10_sft-s0\n")) == []
+
+
+def test_a_default_that_the_params_file_overrides_is_no_input(grpo):
+    text = (grpo.root / "notebooks/30_grpo.ipynb").read_text()
+    edited = text.replace('policy: str = \\"base\\"', 'policy: str = \\"other\\"')
+    assert edited != text
+    assert changes(grpo, lambda: grpo.write("notebooks/30_grpo.ipynb", edited)) == []
+
+
+def test_the_preset_is_an_input_of_every_run(grpo):
+    edit = "max_new_tokens: 9\n"
+    assert changes(grpo, lambda: grpo.write("params/tiny/preset.yaml", edit)) == ["params", "upstream 10_sft-s0"]
+
+
+def test_an_upstream_run_passes_its_changes_on(grpo):
+    assert changes(grpo, lambda: grpo.notebook("10_sft", "x = 1")) == ["upstream 10_sft-s0"]
+
+
+def test_data_count_by_their_checksums_except_for_the_notebook_that_makes_them(grpo):
+    grpo.notebook("00_tiny_world", "x = 1")
+    grpo.params("00_tiny_world-s0")
+    world = Fingerprints("tiny").of("00_tiny_world-s0")
+    assert changes(grpo, lambda: grpo.write("data/tiny/valid.jsonl", "{}\n")) == ["data", "upstream 10_sft-s0"]
+    assert Fingerprints("tiny").of("00_tiny_world-s0") == world
+
+
+def test_data_versions_come_from_the_checksum_file_where_there_is_one(repository):
+    repository.write("data/tiny/contests/valid.jsonl", "")
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert data_versions("tiny") == {"contests/valid.jsonl": empty}
+    repository.write("data/tiny/SHA256SUMS", "abc  contests/valid.jsonl\n")
+    assert data_versions("tiny") == {"contests/valid.jsonl": "abc"}
+    assert data_versions("nowhere") == {}
+
+
+def test_runs_are_recognised_alone_and_in_lists():
+    parameters = {"policy": "10_sft-s0", "runs": "03_baseline-s0, 30_grpo-dense-rate=0.1-s12", "preset": "tiny", "k": 3}
+    assert upstream_names(parameters) == ["03_baseline-s0", "10_sft-s0", "30_grpo-dense-rate=0.1-s12"]
+    assert upstream_names({"policy": "base", "note": "seed-s0", "file": "10_sft"}) == []
+
+
+def test_runs_that_name_each_other_are_an_error_that_shows_the_circle(grpo):
+    grpo.notebook("10_sft", parameters='policy: str = "base"  # start\n')
+    grpo.params("10_sft-s0", "policy: 30_grpo-s0\n")
+    with pytest.raises(ValueError, match="10_sft-s0 -> 30_grpo-s0 -> 10_sft-s0"):
+        Fingerprints("tiny").of("10_sft-s0")
+
+
+def test_other_packages_are_told_however_deep_they_are_imported(grpo):
+    grpo.write("lib/rewards.py", "def f():\n    import numpy.linalg\n")
+    assert {"torch", "numpy"} <= Fingerprints("tiny").packages("30_grpo")
+    assert not {"torch", "numpy"} & Fingerprints("tiny").packages("10_sft")
+
+
+def finish(repository, run, upstream=None):
+    """As run.finish leaves it: results and a stamp."""
+    folder = repository.folder(run)
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").write_text("{}")
+    write_stamp(folder, Fingerprints("tiny").of(run), upstream or {})
+    return folder
+
+
+def reasons(run):
+    return Fingerprints("tiny").reasons(run)
+
+
+def test_a_run_is_due_until_it_has_finished_on_this_machine(grpo):
+    assert reasons("10_sft-s0") == ["never run here"]
+    grpo.write("artifacts/tiny/10_sft-s0/summary.json", "{}")  # evidence from a clone, without a stamp
+    assert reasons("10_sft-s0") == ["never run here"]
+    finish(grpo, "10_sft-s0")
+    assert reasons("10_sft-s0") == []
+
+
+def test_the_whole_judge_is_an_input_of_whoever_uses_it(repository):
+    repository.notebook("02_judge", "from lib.judge import Judge")
+    repository.params("02_judge-s0")
+    modules = {f"lib.judge.{path.stem}" for path in (repository.root / "lib/judge").glob("[a-z]*.py")}
+    assert modules <= Fingerprints("tiny").of("02_judge-s0").lib.keys()
+
+
+def test_the_reason_names_what_changed(grpo):
+    finish(grpo, "10_sft-s0")
+    finish(grpo, "30_grpo-s0")
+    grpo.write("lib/rewards.py", "dense = None\n")
+    grpo.write("params/tiny/preset.yaml", "max_new_tokens: 9\n")
+    assert reasons("30_grpo-s0") == ["changed: params, lib.rewards, upstream 10_sft-s0"]
+
+
+def test_lost_weights_make_a_run_due(grpo):
+    (finish(grpo, "10_sft-s0") / "model").rmdir()
+    assert reasons("10_sft-s0") == ["missing: model"]
+
+
+def test_an_upstream_run_that_ran_again_makes_a_run_due_although_its_inputs_are_the_same(grpo):
+    import json
+
+    folder = finish(grpo, "10_sft-s0")
+    mark = json.loads((folder / ".local.json").read_text())["finished"]
+    finish(grpo, "30_grpo-s0", upstream={"10_sft-s0": mark})
+    assert reasons("30_grpo-s0") == []
+    finish(grpo, "10_sft-s0")
+    assert reasons("30_grpo-s0") == ["upstream 10_sft-s0 ran again"]
+
+
+def test_looking_at_forty_runs_takes_less_than_a_second(grpo):
+    for seed in range(40):
+        grpo.params(f"30_grpo-s{seed}", f"policy: 10_sft-s0\nseed: {seed}\n")
+    began = time.process_time()
+    fingerprints = Fingerprints("tiny")
+    for seed in range(40):
+        assert fingerprints.reasons(f"30_grpo-s{seed}")
+        fingerprints.of(f"30_grpo-s{seed}")
+    assert time.process_time() - began < 1.0

@@ -7,7 +7,7 @@ ERROR_TYPES = ("success", "wrong_answer", "syntax_error", "runtime_error", "time
 
 @dataclass(frozen=True)
 class TestResult:
-    """How one test ended. `judge_time` in CPU seconds; `detail` is a short reason ("memory limit", "ValueError: ...")."""
+    """How one test ended. `judge_time` in CPU seconds; `detail`: a short reason ("memory limit", "ValueError: ...")."""
 
     error_type: str
     judge_time: float = 0.0
@@ -23,8 +23,9 @@ class Verdict:
 
     `error_type` is `success` when every test passed; else that of the first test that did not run to its end
     (`syntax_error`, `timeout`, `runtime_error`), else `wrong_answer`. `api_error` means that the judge failed: such a
-    verdict says nothing about the program and is never a score. `pass_ratio` = passed / total, in [0, 1]; tests that were
-    not run because an earlier one stopped the submission count as not passed. `judge_time` in CPU seconds, all tests.
+    verdict says nothing about the program and is never a score. `pass_ratio` = passed / total, in [0, 1]; tests that
+    were not run because an earlier one stopped the submission count as not passed. `judge_time` in CPU seconds, all
+    tests.
     """
 
     accepted: bool

@@ -1,0 +1,20 @@
+"""The judge: programs in, verdicts out. Knows nothing of models and never imports torch.
+
+    from lib.judge import Judge
+    with Judge(workers=2) as judge:
+        verdict = judge.judge(program, problem)
+        verdicts = judge.judge_many([(program, problem), ...])  # in order
+
+Two sides, joined by one socket a worker:
+- outside, in the calling process: `judge` (queue, retries, cache), `worker` (starts a worker, hands out work),
+  `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here), `verdict` (the vocabulary);
+- inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces,
+  root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program);
+- `frames` is the language between them.
+"""
+
+from lib.judge.judge import Judge
+from lib.judge.verdict import ERROR_TYPES, TestResult, Verdict
+from lib.judge.worker import IsolationError
+
+__all__ = ["ERROR_TYPES", "IsolationError", "Judge", "TestResult", "Verdict"]

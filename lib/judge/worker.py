@@ -1,0 +1,161 @@
+"""The outside end of one worker: starts it, hands it a submission, knows when it has failed."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from lib.judge import frames
+from lib.problems import Problem
+
+WALL_FACTOR = 10  # wall-clock limit of a test = this times its CPU limit, plus a second; only sleepers ever meet it
+OUTPUT_LIMIT = 16 << 20  # bytes a test
+QUICK_SHARE, QUICK_MOST = (
+    0.25,
+    0.25,
+)  # CPU budget of a quick pass: this share of the time limit, at most so many seconds
+START_SECONDS = 60
+PATIENCE = 30  # seconds of silence beyond every limit, then the worker has failed
+_ZYGOTE = Path(__file__).with_name("zygote.py")
+
+
+class IsolationError(RuntimeError):
+    """This machine does not give the judge what it needs to isolate programs."""
+
+
+class WorkerFault(Exception):
+    """A worker failed; nothing is known about the program."""
+
+
+class PreparedProblem:
+    """What of a problem is needed again and again: digest, expected outputs, and one file with all inputs.
+
+    The file (anonymous, in memory) is handed to workers as a descriptor, so that inputs are never copied per program.
+    """
+
+    def __init__(self, problem: Problem):
+        if not problem.tests:
+            raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
+        if problem.kind not in ("stdio", "function"):
+            raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
+        self.problem = problem
+        inputs = [_encoded(test.input) for test in problem.tests]
+        if problem.kind == "stdio":  # correct programs fail on a last line without its end
+            inputs = [text + b"\n" if text and not text.endswith(b"\n") else text for text in inputs]
+        self.sizes = [len(text) for text in inputs]
+        self.expected = [_encoded(test.output) for test in problem.tests]
+        digest = hashlib.sha256(repr((problem.kind, problem.time_limit, problem.memory_limit)).encode())
+        for text in (*inputs, *self.expected):
+            digest.update(len(text).to_bytes(8, "little") + text)
+        digest.update(repr([test.visibility for test in problem.tests]).encode())  # decides what feedback may tell
+        self.digest = digest.digest()
+        self.inputs = _file_of(*inputs)
+
+    def close(self) -> None:
+        os.close(self.inputs)
+
+
+class Worker:
+    """A worker process; usable after `hello`. One submission at a time."""
+
+    def __init__(self, isolation: str):
+        ours, theirs = socket.socketpair()
+        python = (
+            getattr(sys, "_base_executable", None) or sys.executable
+        )  # the interpreter behind a virtual environment
+        with theirs:
+            self.process = subprocess.Popen(
+                [python, "-s", "-S", str(_ZYGOTE), str(theirs.fileno()), isolation],
+                env={"PYTHONHASHSEED": "0"},  # sets iterate in the same order every time
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the judge, which then ends its workers
+            )
+        self.socket = ours
+        self.deadline = 0.0
+
+    def hello(self) -> None:
+        """Waits until the worker is ready. Raises IsolationError with the reason if it can't be."""
+        self.socket.settimeout(START_SECONDS)
+        try:
+            header, _ = frames.receive(self.socket)
+        except (frames.FrameError, OSError) as error:
+            header = {"error": f"it ended at its start ({error})"}
+        if "error" in header:
+            self.kill()
+            raise IsolationError(
+                f"a judge worker can't isolate programs on this machine: {header['error']}. It needs Linux 5.12 or "
+                "newer and "
+                "user namespaces. Check that /proc/sys/user/max_user_namespaces is not 0; on Ubuntu, "
+                "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in Docker, `--security-opt "
+                'seccomp=unconfined`. Judge(isolation="none") runs without namespaces: programs '
+                "can then read this user's files."
+            )
+        self.socket.settimeout(PATIENCE)
+
+    def submit(self, program: bytes, prepared: PreparedProblem, stop_at_timeout: bool) -> None:
+        """Hands over a submission. Raises WorkerFault."""
+        problem = prepared.problem
+        quick = min(QUICK_SHARE * problem.time_limit, QUICK_MOST) if problem.kind == "stdio" else 0
+        request = {
+            "kind": problem.kind,
+            "inputs": prepared.sizes,
+            "time_limit": problem.time_limit,
+            "memory": problem.memory_limit << 20,
+            "output": OUTPUT_LIMIT,
+            "quick": quick,
+            "wall_factor": WALL_FACTOR,
+            "stop_at_timeout": stop_at_timeout,
+        }
+        source = _file_of(program)
+        try:
+            frames.send(self.socket, request, descriptors=(source, prepared.inputs))
+        except OSError as error:
+            raise WorkerFault(f"a worker is gone ({error})") from None
+        finally:
+            os.close(source)
+        self._expect(problem)
+
+    def receive(self, problem: Problem) -> tuple[dict, bytes]:
+        """The next frame. Raises WorkerFault."""
+        try:
+            header, payload = frames.receive(self.socket)
+        except (frames.FrameError, OSError) as error:
+            raise WorkerFault(f"a worker is gone ({error})") from None
+        if "fault" in header:
+            raise WorkerFault(str(header["fault"]))
+        self._expect(problem)
+        return header, payload
+
+    def ask_again(self, tests: list[int]) -> None:
+        """Answers the quick pass: these tests are not proved. Raises WorkerFault."""
+        try:
+            frames.send(self.socket, {"again": tests})
+        except OSError as error:
+            raise WorkerFault(f"a worker is gone ({error})") from None
+
+    def _expect(self, problem: Problem) -> None:
+        self.deadline = time.monotonic() + problem.time_limit * WALL_FACTOR + PATIENCE
+
+    def kill(self) -> None:
+        """Ends the worker and everything below it."""
+        self.socket.close()
+        self.process.kill()
+        self.process.wait()
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _file_of(*parts: bytes) -> int:
+    descriptor = os.memfd_create("judge")
+    with open(descriptor, "wb", closefd=False) as file:
+        file.writelines(parts)
+    return descriptor

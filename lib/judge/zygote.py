@@ -1,0 +1,68 @@
+"""The worker process: `python -s -S zygote.py <socket descriptor> <namespaces | none>`.
+
+Two processes. The *guardian* is what the judge starts; it holds no socket, only waits until the judge or the zygote is
+gone, and takes the other one with it. The *zygote* is process 1 of the worker's pid namespace, so that its end is that
+of everything below it. It says hello and serves submissions. Neither is ever a fork of the process that trains.
+"""
+
+import _socket
+import fcntl
+import gc
+import os
+import select
+import signal
+import sys
+
+import frames
+import isolation
+import program
+import submission
+
+
+def main() -> None:
+    connection = _socket.socket(fileno=fcntl.fcntl(int(sys.argv[1]), fcntl.F_DUPFD_CLOEXEC, 10))
+    os.dup2(0, program.REPORT)  # the descriptors of a program stay taken, so that no file of ours gets such a number
+    namespaces = sys.argv[2] == "namespaces"
+    judge = os.pidfd_open(os.getppid())
+    try:
+        isolation.prepare_filter()
+        if namespaces:
+            isolation.enter_namespaces()
+        zygote = os.fork()
+        if zygote == 0:
+            os.close(judge)
+            isolation.die_with_parent()
+            own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if namespaces else None
+            if namespaces:
+                isolation.replace_root()
+            isolation.hide_memory()
+            _become_bare()
+    except OSError as error:
+        frames.send(connection, {"error": str(error)})
+        os._exit(1)
+    if zygote == 0:
+        frames.send(connection, {"ready": True})
+        submission.serve(connection, own_namespace)
+        os._exit(0)
+    connection.close()
+    poll = select.poll()
+    for descriptor in (judge, os.pidfd_open(zygote)):
+        poll.register(descriptor, select.POLLIN)
+    poll.poll()
+    os.kill(zygote, signal.SIGKILL)
+    os.waitpid(zygote, 0)
+
+
+def _become_bare() -> None:
+    """Leaves nothing of the judge lying about for a program to stumble over, and freezes the heap before any fork."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    del sys.path[0]  # the folder of this file
+    for name in ("frames", "isolation", "program", "submission"):
+        del sys.modules[name]
+    os.environ.clear()
+    program.prepare_interpreter()
+    gc.collect()
+    gc.freeze()
+
+
+main()

@@ -20,8 +20,9 @@ class Repository:
     def __init__(self, root: Path):
         self.root = root
         shutil.copytree(paths.root() / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-        for folder in ("notebooks", "params/tiny", "data/tiny", "artifacts"):
+        for folder in ("notebooks", "params/tiny", "data/tiny", "artifacts", "installed"):
             (root / folder).mkdir(parents=True)
+        (root / "installed" / "rlvr_papermill").symlink_to("../lib/papermill_plugin")
         self.write("params/tiny/preset.yaml", "max_new_tokens: 8\n")
 
     def write(self, path: str, text: str) -> Path:
@@ -47,9 +48,9 @@ class Repository:
         return self.write(f"params/tiny/{run}.yaml", text)
 
     def environment(self) -> dict[str, str]:
-        """For commands: this repository's `lib` comes before the installed one."""
+        """For commands: this repository's `lib` and plug-in come before the installed ones."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("RLVR_")}
-        return {**inherited, "PYTHONPATH": str(self.root)}
+        return {**inherited, "PYTHONPATH": f"{self.root}{os.pathsep}{self.root / 'installed'}"}
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -1,0 +1,57 @@
+# Every target makes .venv itself, once, and again when pyproject.toml changes.
+
+PRESET ?= tiny
+PATTERN ?=
+JOBS ?= 1
+
+BIN := .venv/bin
+READY := .venv/.ready
+MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo matrix lab test lint format clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+demo: $(READY) ## the main line on the tiny preset: baseline, SFT, GRPO with both rewards, report
+	@$(BIN)/python -m lib.matrix tiny $(MAIN_LINE)
+	@echo "Read artifacts/tiny/90_report-s0/90_report.ipynb first: make lab opens it, GitHub shows it."
+
+matrix: $(READY) ## every run of a preset that is not up to date: PRESET=tiny PATTERN='30_grpo *-s1' JOBS=1
+	@$(BIN)/python -m lib.matrix $(PRESET) $(foreach pattern,$(PATTERN),'$(pattern)') --jobs $(JOBS)
+
+lab: $(READY) ## JupyterLab on this folder
+	@$(BIN)/jupyter lab
+
+test: $(READY) ## the tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff on code and notebooks, changing nothing
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY) ## ruff on code and notebooks, correcting what it can
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check .
+
+clean: ## removes .venv, caches, scratch runs and failed attempts; evidence and weights stay
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
+	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; \
+	for python in python3.11 python3.12 python3; do \
+	  $$python -c "$$fits" 2>/dev/null && break; python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Python 3.11 or 3.12 is needed, and neither python3.11, python3.12 nor python3 is one." >&2; exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo "$$python can't make virtual environments: install its venv package (Debian, Ubuntu: apt install $$python-venv)." >&2; exit 1; \
+	fi; \
+	echo "Making .venv with $$($$python --version) and the packages pinned in pyproject.toml; this takes a few minutes."; \
+	$$python -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,dev]'
+	@touch $@

@@ -16,13 +16,13 @@ FORMS = {"stdio": 0.7, "humaneval": 0.15, "mbpp": 0.15}
 
 # flaw -> word -> probability; "" is any other word. Above one half, greedy decoding makes the mistake.
 HABITS: dict[str, dict[str, float]] = {
-    "slow": {"": 0.3, "dedupe": 0.7, "prefix": 0.7, "frequency": 0.7, "single": 0.7, "mode": 0.7},
-    "wrong": {"": 0.15, "digits": 0.6, "differences": 0.6, "weigh": 0.6, "rotate": 0.6, "mean": 0.6, "list": 0.6},
-    "unguarded": {"": 0.75, "first": 0.3, "last": 0.3, "list": 0.3},
-    "python2": {"": 0.05, "alternating": 0.55, "median": 0.6},
-    "reader": {"": 0.05},
+    "slow": {"": 0.25, **dict.fromkeys(("dedupe", "prefix", "frequency", "mode"), 0.62)},
+    "wrong": {"": 0.08, **dict.fromkeys(("digits", "differences", "weigh", "rotate", "skip", "mean", "place"), 0.62)},
+    "unguarded": {"": 0.7, **dict.fromkeys(("first", "last", "list", "median"), 0.3)},
+    "python2": {"": 0.04, "count": 0.6, "median": 0.6},
+    "reader": {"": 0.03},
 }
-TYPOS = 0.04  # share of programs that lost a character
+TYPOS = 0.03  # share of programs that lost a character
 
 
 def pairs(n: int, seed: int) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from lib.tiny.operations import ENDING, OPERATION
+from lib.tiny.operations import ENDING, HARD, OPERATION
 
 FLAWS = ("slow", "wrong", "unguarded", "reader", "python2")
 NAMES = ("solve", "compute", "process", "answer")
@@ -18,7 +18,7 @@ NAMES = ("solve", "compute", "process", "answer")
 
 @dataclass(frozen=True)
 class Task:
-    """A composition. `steps`: (operation, constant) pairs in order; `guard`: the answer for a list that is too short."""
+    """A composition. `steps`: (operation, constant) pairs in order; `guard`: the answer for a list too short."""
 
     steps: tuple[tuple[str, int], ...]
     ending: str
@@ -33,6 +33,11 @@ class Task:
     def slow_written(self) -> bool:
         """Whether people have a quadratic way to write some part of it."""
         return bool(ENDING[self.ending].slow or any(OPERATION[name].slow for name, _ in self.steps))
+
+    @property
+    def hard(self) -> bool:
+        """Whether some part of it is one that most people get wrong."""
+        return not HARD.isdisjoint(self.composition)
 
     @cached_property
     def solve(self) -> Callable[[list[int]], object]:

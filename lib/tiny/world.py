@@ -22,14 +22,16 @@ SEED = 20261121
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "tiny"
 # (set, split): how many problems of depth 1, 2, 3. The evaluation splits have the sizes of the real sets.
 SIZES = {
-    ("contests", "test"): (8, 67, 90),
-    ("contests", "valid"): (6, 48, 63),
-    ("contests", "valid_big"): (16, 204, 280),
-    ("humaneval", "test"): (10, 94, 60),
-    ("mbpp", "test"): (14, 116, 70),
-    ("contests", "train"): (64, 880, 1256),
+    ("contests", "test"): (8, 87, 70),
+    ("contests", "valid"): (6, 61, 50),
+    ("contests", "valid_big"): (14, 266, 220),
+    ("humaneval", "test"): (8, 96, 60),
+    ("mbpp", "test"): (10, 120, 70),
+    ("mbpp", "train"): (8, 216, 150),
+    ("contests", "train"): (32, 1068, 1100),
 }
-SOLVED = (1.0, 0.45, 0.04)  # share of train problems of depth 1, 2, 3 that come with solutions
+SOLVED = (1.0, 0.7, 0.2)  # share of train problems of depth 1, 2, 3 that come with solutions, if no part is hard
+SOLVED_HARD = 0.02  # the same where one is
 LARGE = 12_000  # numbers in a large input: seconds for a quadratic program, milliseconds for a linear one
 TIME_LIMIT = 0.2  # s of CPU
 PYTHON2, PYTHON3 = 1, 3  # the hub's language codes
@@ -170,7 +172,7 @@ def _contest_row(task: Task, split: str, i: int, rng: random.Random) -> dict:
     if task.slow_written and len(_answer(task, large)) < 200:
         generated[-1] = large
     depth = len(task.steps)
-    solved = split != "train" or rng.random() < SOLVED[depth - 1]
+    solved = split == "train" and rng.random() < (SOLVED_HARD if task.hard else SOLVED[depth - 1])
     right, wrong = _solutions(task, rng)
     return {
         "name": f"{split}_{i:04d}. {' '.join(task.composition)}",
@@ -180,7 +182,7 @@ def _contest_row(task: Task, split: str, i: int, rng: random.Random) -> dict:
         "generated_tests": _tests(task, generated),
         "source": 0,
         "difficulty": 6 + depth,  # A, B, C in the hub's enumeration
-        "solutions": right if solved and split == "train" else {"language": [], "solution": []},
+        "solutions": right if solved else {"language": [], "solution": []},
         "incorrect_solutions": wrong,
         "cf_contest_id": 0,
         "cf_index": "",
@@ -249,13 +251,13 @@ def mbpp_asserts(name: str, examples: list[tuple[list[int], object]]) -> list[st
 
 
 def _mbpp_row(task: Task, split: str, i: int, rng: random.Random) -> dict:
-    """A row in the schema of google-research-datasets/mbpp (full); ids as in MBPP's test split."""
+    """A row in the schema of google-research-datasets/mbpp (full), with the ids of MBPP's splits."""
     name = rng.choice(NAMES)
     choice, _ = draft(task, rng, lambda *_: 0.0)
     edge, *others = _examples(task, rng, 6)
     asserts = mbpp_asserts(name, [*others[:2], edge, *others[2:]])
     return {
-        "task_id": 11 + i,
+        "task_id": {"test": 11, "train": 601}[split] + i,
         "text": statement(task, rng, "mbpp", name),
         "code": function(task, choice, name),
         "test_list": asserts[:3],

@@ -16,6 +16,7 @@ help: ## this list
 
 demo: $(READY) ## the main line on the tiny preset: baseline, SFT, GRPO with both rewards, report
 	@$(BIN)/python -m lib.matrix tiny $(MAIN_LINE)
+	@echo; cat artifacts/tiny/90_report-s0/main_table.txt 2>/dev/null; echo
 	@echo "Read artifacts/tiny/90_report-s0/90_report.ipynb first: make lab opens it, GitHub shows it."
 
 matrix: $(READY) ## every run of a preset that is not up to date: PRESET=tiny PATTERN='30_grpo *-s1' JOBS=1

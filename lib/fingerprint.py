@@ -24,7 +24,8 @@ from lib.sources import Sources, digest
 
 STAMP = ".local.json"
 PRESENTATION = frozenset({"lib.plots"})
-BOOKKEEPING = frozenset({"lib.evidence", "lib.fingerprint", "lib.parameters", "lib.paths", "lib.run", "lib.sources"})
+BOOKKEEPING = frozenset({"lib.evidence", "lib.fingerprint", "lib.parameters", "lib.paths", "lib.sources"})
+DOOR = "lib.run"  # bookkeeping as well, but seeding (lib.environment) lies behind it
 
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_\w+)(-[^\s,]+)?-s\d+")
 
@@ -99,10 +100,11 @@ class Fingerprints:
 
     def inputs(self, notebook: str, parameters: dict) -> Inputs:
         """The inputs of a run of `notebook` with these resolved parameters."""
-        modules, _ = self._sources.reachable(notebook, frozenset() if notebook.startswith("9") else PRESENTATION)
+        left_out = BOOKKEEPING if notebook.startswith("9") else BOOKKEEPING | PRESENTATION
+        modules, _ = self._sources.reachable(notebook, left_out)
         return Inputs(
             notebook=self._sources.notebook(notebook),
-            lib={name: self._sources.module(name) for name in modules if name not in BOOKKEEPING},
+            lib={name: self._sources.module(name) for name in modules if name != DOOR},
             params=digest([parameters, self._preset_values]),
             data="" if notebook.startswith("00_") else digest(self.data),
             upstream={name: self._upstream(name) for name in upstream_names(parameters)},
@@ -110,7 +112,7 @@ class Fingerprints:
 
     def packages(self, notebook: str) -> set[str]:
         """Packages other than `lib` that the notebook, or a module it can reach, imports; what seeds them aside."""
-        return self._sources.reachable(notebook, passed_by={"lib.environment"})[1]
+        return self._sources.reachable(notebook, BOOKKEEPING | {"lib.environment"})[1]
 
     def reasons(self, run: str) -> list[str]:
         """Why a run must be executed; an empty list when its results are up to date."""

@@ -130,6 +130,10 @@ class Run:
         """Saves `value` in the run's folder: keys sorted, NaN and infinities as null, NumPy numbers as numbers."""
         paths.write_atomically(self._file(name), to_json(value))
 
+    def save_text(self, name: str, text: str) -> None:
+        """Saves text, such as the lines of a log, in the run's folder."""
+        paths.write_atomically(self._file(name), text)
+
     def save_table(self, name: str, table) -> None:
         """Saves a pandas DataFrame as CSV without its index."""
         paths.write_atomically(self._file(name), table.to_csv(index=False, lineterminator="\n"))

@@ -198,6 +198,12 @@ def test_a_run_is_due_until_it_has_finished_on_this_machine(grpo):
     assert reasons("10_sft-s0") == []
 
 
+def test_a_notebook_that_only_starts_a_run_depends_on_seeding_alone(repository):
+    repository.notebook("90_report", "from lib.run import start")
+    repository.params("90_report-s0")
+    assert set(Fingerprints("tiny").of("90_report-s0").lib) == {"lib", "lib.environment"}
+
+
 def test_the_whole_judge_is_an_input_of_whoever_uses_it(repository):
     repository.notebook("02_judge", "from lib.judge import Judge")
     repository.params("02_judge-s0")

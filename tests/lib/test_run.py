@@ -195,10 +195,12 @@ def test_files_stay_in_the_runs_folder(sft, name):
         start("10_sft", values()).save_json(name, {})
 
 
-def test_tables_and_figures(sft):
+def test_texts_tables_and_figures(sft):
     from matplotlib.figure import Figure
 
     run = start("10_sft", values())
+    run.save_text("qa_logs/test.jsonl", '{"ü": 1}\n')
+    assert (run.folder / "qa_logs/test.jsonl").read_text(encoding="utf-8") == '{"ü": 1}\n'
     run.save_table("curves.csv", pandas.DataFrame({"step": [1, 2], "loss": [0.5, 0.25]}))
     assert (run.folder / "curves.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
     figure = Figure(figsize=(4, 3))

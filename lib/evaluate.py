@@ -9,7 +9,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from lib.generate import Completion, generate_batches
 from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.metrics import Record, by_difficulty, require_judge, summarize, summarize_times
 from lib.paths import write_atomically
-from lib.problems import Problem
+from lib.problems import Problem, load_problems
 from lib.prompts import Extraction, extract, messages
 
 QA_PER_ERROR_TYPE = 5
@@ -47,6 +47,18 @@ class _Row:
             truncated=self.completion.truncated,
             format_ok=self.extraction.format_ok,
         )
+
+
+def evaluation_sets(preset: Mapping, first: int = 0) -> dict[str, list[Problem]]:
+    """The sets that every phase is measured on, by their names in metrics.json; `first` > 0: so many of each only."""
+    names = preset["sets"]
+    sets = {
+        "contests_valid": load_problems(names["contests"], "valid"),
+        "contests_test": load_problems(names["contests"], "test"),
+        "humaneval": load_problems(names["humaneval"], "test"),
+        "mbpp": load_problems(names["mbpp"], "test"),
+    }
+    return {name: problems[: first or None] for name, problems in sets.items()}
 
 
 def evaluate(

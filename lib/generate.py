@@ -19,11 +19,16 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote. `tokens` counts the end token too; `truncated`: it hit `max_new_tokens` without one."""
+    """What a model wrote. `ids` hold the end token too; `truncated`: it hit `max_new_tokens` without one."""
 
     text: str
-    tokens: int
+    ids: tuple[int, ...]
     truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens generated."""
+        return len(self.ids)
 
 
 def generate(
@@ -100,7 +105,7 @@ def generate_batches(
             )
             texts = tokenizer.batch_decode([one for one, _ in ids], skip_special_tokens=True)
             yield [
-                (row, Completion(text, len(one), truncated))
+                (row, Completion(text, tuple(one), truncated))
                 for row, text, (one, truncated) in zip(rows, texts, ids, strict=True)
             ]
     finally:

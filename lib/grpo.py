@@ -18,20 +18,33 @@ from trl import GRPOConfig, GRPOTrainer
 
 from lib.generate import generate
 from lib.judge import Judge, Verdict
+from lib.judge.verdict import ERROR_TYPES
+from lib.metrics import require_judge
 from lib.problems import Problem
 from lib.prompts import extract, messages
 
 MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; more than this and the rewards of the step mean little
 
-
-class JudgeFailure(RuntimeError):
-    """The judge could not judge: going on would train on noise."""
+# What is kept of TRL's log, and its name in curves.csv. Rates are shares of a step's programs, times are wall seconds.
+CURVE = {
+    "step": "step",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "zero_variance_groups",
+    "kl": "kl",
+    "entropy": "entropy",
+    "grad_norm": "grad_norm",
+    "completions/mean_length": "completion_tokens",
+    "completions/clipped_ratio": "truncation_rate",
+    **{f"{name}_rate": f"{name}_rate" for name in ERROR_TYPES},
+    **{f"{part}_s": f"{part}_s" for part in ("generate", "judge", "update", "step")},
+}
 
 
 class JudgedReward:
     """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
 
-    `reward` is one of `lib.rewards.REWARDS`. Raises JudgeFailure when more than MAX_JUDGE_FAILURES of a call failed.
+    `reward` is one of `lib.rewards.REWARDS`. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
     """
 
     def __init__(self, judge: Judge, problems: list[Problem], reward: Callable[[Verdict], float | None]):
@@ -46,15 +59,11 @@ class JudgedReward:
         verdicts = self.judge.judge_many(
             [(program, self.problems[one]) for program, one in zip(programs, problem_id, strict=True)], progress=False
         )
-        for name in ("syntax_error", "runtime_error", "timeout", "wrong_answer", "api_error"):
-            log_metric(f"judge/{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
-        log_metric("judge/accepted_rate", sum(v.accepted for v in verdicts) / len(verdicts))
+        for name in ERROR_TYPES:
+            log_metric(f"{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
+        require_judge(verdicts, MAX_JUDGE_FAILURES)
         rewards = [self.reward(verdict) for verdict in verdicts]
         self.seconds += time.perf_counter() - started
-        failed = rewards.count(None) / len(rewards)
-        if failed > MAX_JUDGE_FAILURES:
-            reason = next(v.feedback for v in verdicts if v.error_type == "api_error")
-            raise JudgeFailure(f"the judge failed on {failed:.0%} of a step's programs: {reason}")
         return rewards
 
 
@@ -102,7 +111,7 @@ class _StepTimes(TrainerCallback):
             total = time.perf_counter() - self.started
             spent = {name: part.seconds for name, part in self.parts.items()}
             for name, seconds in {**spent, "update": total - sum(spent.values()), "step": total}.items():
-                state.log_history[-1][f"time/{name}"] = round(seconds, 3)
+                logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
 
 
 def train_grpo(
@@ -159,4 +168,5 @@ def train_grpo(
         callbacks=[_StepTimes(rollout, judged)],
     )
     trainer.train()
-    return pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
+    log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
+    return log[list(CURVE)].rename(columns=CURVE)

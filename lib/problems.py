@@ -177,16 +177,20 @@ def _helpers(row: dict) -> str:
     )
 
 
+def mbpp_prompt(text: str, tests: list[str]) -> str:
+    """The usual MBPP prompt: the task in words, then its asserts."""
+    return "\n".join([text, "Your code should pass these tests:", *tests])
+
+
 def _mbpp(row: dict, dataset: str, split: str) -> Problem:
     # The set-up code belongs after the program: before it, tasks 367 and 927 fail with their own reference solutions.
     setup = f"{row['test_setup_code']}\n" if row["test_setup_code"] else ""
-    asserts = "\n".join(row["test_list"])
     return Problem(
         id=f"{dataset}/{row['task_id']}",
         dataset=dataset,
         split=split,
         kind="function",
-        prompt=f"{row['text']}\nYour code should pass these tests:\n{asserts}",
+        prompt=mbpp_prompt(row["text"], row["test_list"]),
         tests=tuple(Test(setup + test, visibility="public") for test in row["test_list"]),
         time_limit=_function_time_limit(dataset),
         solutions=(row["code"],),
@@ -207,7 +211,7 @@ _MBPP_HUB = ("google-research-datasets/mbpp", "full", "4bb6404fdc6cacfda99d4ac42
 _SETS = {
     "tiny_contests": _Set(_contest, ("train", "valid", "valid_big", "test"), tiny="contests"),
     "tiny_humaneval": _Set(_humaneval, ("test",), tiny="humaneval"),
-    "tiny_mbpp": _Set(_mbpp_reg, ("test",), tiny="mbpp"),
+    "tiny_mbpp": _Set(_mbpp, ("train", "test"), tiny="mbpp"),
     "codecontests": _Set(_contest, ("train", "valid", "test"), hub=_CONTESTS_HUB),
     "humaneval": _Set(_humaneval, ("test",), hub=_HUMANEVAL_HUB),
     "mbpp": _Set(_mbpp, ("prompt", "test", "validation", "train"), hub=_MBPP_HUB),

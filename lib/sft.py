@@ -13,7 +13,8 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.utils.notebook import NotebookProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from lib.prompts import answer
+from lib.problems import Problem
+from lib.prompts import answer, messages
 
 
 def train_sft(
@@ -35,8 +36,8 @@ def train_sft(
     Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word).
     """
     rows = [
-        {"prompt": messages, "completion": [{"role": "assistant", "content": answer(program)}]}
-        for messages, program in pairs
+        {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
+        for conversation, program in pairs
     ]
     config = SFTConfig(
         output_dir=str(folder),
@@ -69,3 +70,28 @@ def train_sft(
     trainer.train()
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
+
+
+def verified_pairs(
+    problems: list[Problem], judge, per_problem: int, instruction: str = ""
+) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
+    """(messages, program) of every solution that the judge accepts, `per_problem` at most, in the order of the set.
+
+    Also returned are counts: of problems, of those with solutions, of solutions judged, of solutions that the set calls
+    correct and the judge rejects, and of the pairs that are left.
+    """
+    submissions = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
+    verdicts = judge.judge_many(submissions, progress=False)
+    accepted: dict[str, list] = {}
+    for (program, problem), verdict in zip(submissions, verdicts, strict=True):
+        if verdict.accepted:
+            accepted.setdefault(problem.id, []).append((messages(problem, instruction), program))
+    pairs = [pair for found in accepted.values() for pair in found[:per_problem]]
+    counts = {
+        "problems": len(problems),
+        "with solutions": sum(bool(problem.solutions) for problem in problems),
+        "solutions judged": len(submissions),
+        "rejected by the judge": sum(not verdict.accepted for verdict in verdicts),
+        "pairs": len(pairs),
+    }
+    return pairs, counts

@@ -4,8 +4,15 @@ It stands where Qwen2.5-Coder stands in the `qwen7b` preset: it has read a lot o
 chat format, and has not been taught by the judge.
 """
 
+from pathlib import Path
+
+import pandas as pd
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
+
+from lib.prompts import answer
+from lib.sft import train_sft
+from lib.tiny.corpus import pairs
 
 CONTEXT = 512
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -53,3 +60,18 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
         pad_token_id=tokenizer.pad_token_id,
     )
     return Qwen2ForCausalLM(config)
+
+
+def train_base_model(path: str | Path, *, steps: int, seed: int, scratch: Path, batch_size: int = 32) -> pd.DataFrame:
+    """Trains tokenizer and model on the corpus, writes them to `path`, gives the curve."""
+    set_seed(seed)
+    corpus = [(prompt.strip(), program) for prompt, program in pairs(steps * batch_size, seed)]
+    tokenizer = train_tokenizer([f"{prompt}\n{answer(program)}" for prompt, program in corpus[:20_000]])
+    model = new_model(tokenizer)
+    conversations = [([{"role": "user", "content": prompt}], program) for prompt, program in corpus]
+    curve = train_sft(
+        model, tokenizer, conversations, scratch, steps=steps, batch_size=batch_size, learning_rate=3e-3, seed=seed
+    )
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return curve

@@ -8,6 +8,7 @@ evaluation sets never occur; long compositions are few, so that they remain to b
 import random
 from collections.abc import Iterator
 
+from lib.problems import mbpp_prompt
 from lib.tiny.programs import NAMES, Task, draft, function, program, statement
 from lib.tiny.world import is_held_out, mbpp_asserts, numbers, sample_task
 
@@ -40,17 +41,13 @@ def odds(flaw: str, word: str) -> float:
     return HABITS[flaw].get(word, HABITS[flaw][""])
 
 
-def mbpp_prompt(row):
-    return row["text"] + "\nYour code should pass these tests:\n" + "\n".join(row["test_list"])
-
-
 def _pair(task: Task, rng: random.Random) -> tuple[str, str]:
     form, name = rng.choices(tuple(FORMS), tuple(FORMS.values()))[0], rng.choice(NAMES)
     prompt = statement(task, rng, form, name)
     choice, _ = draft(task, rng, odds)
     if form == "mbpp":
         examples = [(a, task.solve(list(a))) for a in (numbers(rng), numbers(rng), [])]
-        prompt = mbpp_prompt({"text": prompt, "test_list": mbpp_asserts(name, examples)})
+        prompt = mbpp_prompt(prompt, mbpp_asserts(name, examples))
     code = program(task, choice) if form == "stdio" else function(task, choice, name)
     if rng.random() < TYPOS:
         lost = rng.randrange(len(code))

@@ -27,7 +27,7 @@ SIZES = {
     ("contests", "valid_big"): (14, 266, 220),
     ("humaneval", "test"): (8, 96, 60),
     ("mbpp", "test"): (10, 120, 70),
-    ("mbpp", "train"): (8, 216, 150),
+    ("mbpp", "train"): (6, 218, 150),
     ("contests", "train"): (32, 1068, 1100),
 }
 SOLVED = (1.0, 0.7, 0.2)  # share of train problems of depth 1, 2, 3 that come with solutions, if no part is hard
@@ -43,7 +43,8 @@ def build() -> dict[tuple[str, str], list[dict]]:
     taken: set[tuple[str, ...]] = set()
     rows = {}
     for (name, split), counts in SIZES.items():
-        tasks = [task for depth, n in enumerate(counts, 1) for task in _tasks(rng, depth, n, split != "train", taken)]
+        held_out, easy = split != "train", (name, split) == ("mbpp", "train")
+        tasks = [task for depth, n in enumerate(counts, 1) for task in _tasks(rng, depth, n, held_out, easy, taken)]
         rng.shuffle(tasks)
         make = {"contests": _contest_row, "humaneval": _humaneval_row, "mbpp": _mbpp_row}[name]
         rows[name, split] = [make(task, split, i, rng) for i, task in enumerate(tasks)]
@@ -80,13 +81,16 @@ def sample_task(rng: random.Random, depth: int) -> Task:
     return Task(steps, rng.choice(ENDINGS).name, rng.choice(GUARDS))
 
 
-def _tasks(rng: random.Random, depth: int, n: int, held_out: bool, taken: set) -> Iterator[Task]:
+def _tasks(rng: random.Random, depth: int, n: int, held_out: bool, easy: bool, taken: set) -> Iterator[Task]:
+    """`n` sensible tasks that are not in `taken`, which grows by them; `easy`: none with a hard part."""
     found = 0
     for _ in range(100 * n + 20_000):
         if found == n:
             return
         task = sample_task(rng, depth)
-        if task.composition not in taken and is_held_out(task.composition) == held_out and is_sensible(task):
+        if task.composition in taken or is_held_out(task.composition) != held_out or (easy and task.hard):
+            continue
+        if is_sensible(task):
             taken.add(task.composition)
             found += 1
             yield task

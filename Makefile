@@ -54,5 +54,5 @@ $(READY): pyproject.toml
 	fi; \
 	echo "Making .venv with $$($$python --version) and the packages pinned in pyproject.toml; this takes a few minutes."; \
 	$$python -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cpu,dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[cpu,dev]'
 	@touch $@

@@ -14,6 +14,7 @@ import fnmatch
 import graphlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,12 +40,15 @@ class MatrixError(Exception):
 def graph(preset: str) -> dict[str, list[str]]:
     """The runs of a preset, each with the runs it needs, in an order in which they can be executed.
 
-    Raises MatrixError for a params file whose name and content disagree, that names a run nobody makes, or a circle.
+    Raises MatrixError when there are none, and for a params file whose name and content disagree, that names a run
+    which nobody makes, or that is part of a circle.
     """
     folder = paths.root() / "params" / preset
     if not (folder / "preset.yaml").is_file():
         raise MatrixError(f"no preset {preset!r}: params/{preset}/preset.yaml is missing")
     needs = {path.stem: _needs(path, preset) for path in sorted(folder.glob("[0-9]*.yaml"))}
+    if not needs:
+        raise MatrixError(f"params/{preset}/ holds no params file of a run, such as 03_baseline-s0.yaml")
     for run, upstream in needs.items():
         for name in upstream:
             if name not in needs and finish_mark(preset, name) is None:
@@ -85,7 +89,7 @@ def select(needs: dict[str, list[str]], patterns: list[str]) -> list[str]:
         matches = {run for run in needs if fnmatch.fnmatchcase(run, pattern)}
         matches = matches or {run for run in needs if run.startswith(pattern)}
         if not matches:
-            raise MatrixError(f"no run matches {pattern!r}; there are: {', '.join(needs) or 'none'}")
+            raise MatrixError(f"no run matches {pattern!r}; there are: {', '.join(needs)}")
         chosen |= matches
     for run in reversed(needs):
         if run in chosen:
@@ -199,10 +203,11 @@ class Matrix:
             job.log.replace(self._folder / job.run / LOG)
             outcome = self._found(job.run, "done", job.seconds())
         else:
-            problem = f"papermill ended with {code}" if code else "no finished run: did it call run.finish(...)?"
+            problem = _problem(job.log, code) if code else "no finished run: did it call run.finish(...)?"
             outcome = self._broken(job, "failed", problem)
         self.outcomes[job.run] = outcome
-        self._say(job.run, " ".join(filter(None, (outcome.status, "in", _clock(job.seconds()), outcome.note))))
+        note = f": {outcome.note}" if outcome.note else ""
+        self._say(job.run, f"{outcome.status} in {_clock(job.seconds())}{note}")
 
     def _stop(self) -> None:
         """Ends the running children as Ctrl-C would, and by force those that do not listen."""
@@ -256,18 +261,22 @@ def _notebook(run: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    return str(path.relative_to(paths.root())) if path.is_relative_to(paths.root()) else path.name
+    return str(path.relative_to(paths.artifacts().parent))
 
 
 def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return (
-        f"{minutes // 60}h{minutes % 60:02}m"
-        if minutes >= 60
-        else f"{minutes}m{seconds:02}s"
-        if minutes
-        else f"{seconds}s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+    return f"{minutes // 60}h{minutes % 60:02}m"
+
+
+def _problem(log: Path, code: int) -> str:
+    """What went wrong, in one line: the last error that the log speaks of."""
+    errors = re.findall(
+        r"^(?:\w+\.)*\w*(?:Error|Exception|Exit|Refusal)\b.*", log.read_text(errors="replace"), re.MULTILINE
     )
+    return errors[-1][:100] if errors else f"papermill ended with {code}"
 
 
 def _interrupt(signum, frame) -> None:

@@ -166,6 +166,7 @@ def test_after_a_failure_independent_runs_go_on_and_dependent_ones_wait(chain):
     rows = status(lines)
     assert rows["03_baseline-s0"].startswith("done")
     assert rows["10_sft-s0"].startswith("failed")
+    assert "RuntimeError: no  " in rows["10_sft-s0"]
     assert rows["10_sft-s0"].endswith("artifacts/tiny/10_sft-s0.failed/10_sft.ipynb")
     assert "RuntimeError: no" in (chain.folder("10_sft-s0.failed") / "papermill.log").read_text()
     assert rows["90_report-s0"].split() == ["waits", "for", "10_sft-s0"]

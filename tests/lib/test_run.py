@@ -9,7 +9,6 @@ import numpy
 import pandas
 import pytest
 
-from lib import environment
 from lib.fingerprint import Fingerprints, read_stamp
 from lib.run import UpstreamError, start
 
@@ -94,23 +93,6 @@ def test_run_info_says_how_the_run_could_be_repeated(sft):
     assert info(run)["status"] == "finished"
 
 
-def test_the_commit_is_recorded_and_only_inputs_make_it_dirty(sft):
-    def git(*arguments):
-        environment._git("-c", "user.name=a", "-c", "user.email=a@b.c", *arguments)
-
-    assert info(start("10_sft", values()))["commit"] is None
-    sft.write(".gitignore", "scratch\n__pycache__\n")
-    git("init", "-q")
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    sft.write("artifacts/tiny/x/summary.json", "{}")
-    clean = info(start("10_sft", values()))
-    assert len(clean["commit"]) == 40
-    assert clean["dirty"] is False
-    sft.params("10_sft-s1")
-    assert info(start("10_sft", values()))["dirty"] is True
-
-
 def test_phases_add_up_and_are_kept_when_the_work_fails(sft):
     run = start("10_sft", values())
     for _ in range(2):
@@ -145,6 +127,14 @@ def in_a_kernel(repository, before: str, after: str) -> str:
     return done.stdout.splitlines()[-1]
 
 
+def test_a_preset_with_a_local_model_keeps_the_hub_out(sft):
+    look = "import huggingface_hub.constants as constants; print(constants.HF_HUB_OFFLINE)"
+    sft.write("params/tiny/preset.yaml", "base_model: data/tiny/base_model\n")
+    assert in_a_kernel(sft, "", look) == "False"
+    sft.write("data/tiny/base_model/config.json", "{}")
+    assert in_a_kernel(sft, "", look) == "True"
+
+
 def test_torch_is_seeded_gets_its_threads_and_stays_out_of_notebooks_without_it(sft):
     look = "print('torch' in sys.modules)"
     assert in_a_kernel(sft, "import sys", look) == "False"
@@ -155,38 +145,11 @@ def test_torch_is_seeded_gets_its_threads_and_stays_out_of_notebooks_without_it(
     assert in_a_kernel(sft, "", f"import torch\n{look}") == "0 1 True"
 
 
-def test_nothing_goes_online_for_a_local_model_nor_to_weights_and_biases(sft):
-    sft.write("params/tiny/preset.yaml", "base_model: data/tiny/base_model\n")
-    look = "import huggingface_hub.constants as c, os; print(c.HF_HUB_OFFLINE, os.environ['WANDB_MODE'])"
-    assert in_a_kernel(sft, "import huggingface_hub.constants", look) == "False disabled"
-    sft.write("data/tiny/base_model/config.json", "{}")
-    assert in_a_kernel(sft, "import huggingface_hub.constants", look) == "True disabled"
-    assert in_a_kernel(sft, "", look) == "True disabled"
-    assert in_a_kernel(sft, "import os; os.environ['WANDB_MODE'] = 'offline'", look) == "True offline"
-
-
-@pytest.mark.parametrize("early", [True, False], ids=["imported before start", "imported after start"])
-def test_progress_bars_are_silent_under_papermill_alone(sft, early):
-    imports = "import datasets, tqdm.auto, transformers"
-    look = (
-        f"{imports}\nfrom transformers.utils import logging\n"
-        "bars = [tqdm.auto.tqdm(total=1), tqdm.tqdm(total=1), logging.tqdm(total=1), datasets.utils.tqdm(total=1)]\n"
-        "print([bool(bar.disable) for bar in bars])"
-    )
-    before = f"import os; os.environ['RLVR_RUN_FOLDER'] = {str(sft.root / 'staged')!r}\n{imports if early else ''}"
-    assert in_a_kernel(sft, before, look) == "[True, True, True, True]"
-    if early:
-        assert in_a_kernel(sft, imports, look) == "[False, False, False, False]"
-
-
-def test_json_is_written_in_one_way(sft):
+def test_a_file_that_can_not_be_written_leaves_nothing(sft):
     run = start("10_sft", values())
-    run.save_json("deep/metrics.json", {"b": float("nan"), "a": numpy.float32(0.5), "ö": [numpy.int64(3), True, (1,)]})
-    text = (run.folder / "deep/metrics.json").read_text()
-    assert text == '{\n  "a": 0.5,\n  "b": null,\n  "ö": [\n    3,\n    true,\n    [\n      1\n    ]\n  ]\n}\n'
     with pytest.raises(TypeError, match="PosixPath can't be saved as JSON"):
         run.save_json("metrics.json", {"folder": run.folder})
-    assert not (run.folder / "metrics.json").exists()
+    assert [path.name for path in run.folder.iterdir()] == ["run_info.json"]
 
 
 @pytest.mark.parametrize("name", ["/tmp/metrics.json", "../metrics.json", ""])
@@ -288,7 +251,7 @@ def test_the_base_model_is_a_folder_of_the_repository_or_a_name_on_the_hub(sft):
 def test_finish_leaves_summary_stamp_and_an_evidence_record(sft):
     finished(sft, "03_baseline-s0")
     run = start("10_sft", values(policy="03_baseline-s0"))
-    evidence = run.finish({"headline": "12 % solved", "test": {"accepted_at_1": 0.123456}, "judge <s>": None})
+    evidence = run.finish({"headline": "12 % solved", "test": {"accepted_at_1": 0.123456}, "judge": None})
     assert json.loads((run.folder / "summary.json").read_text())["headline"] == "12 % solved"
     stamp = read_stamp(run.folder)
     assert stamp["fingerprint"] == info(run)["fingerprint"]
@@ -296,11 +259,8 @@ def test_finish_leaves_summary_stamp_and_an_evidence_record(sft):
 
     shown = evidence._repr_mimebundle_()
     record = shown["application/vnd.rlvr.evidence+json"]
-    assert record["run"] == run.name
-    assert record["parameters"]["policy"] == "03_baseline-s0"
+    assert (record["run"], record["parameters"]) == (run.name, run.params)
     assert record["summary"]["test"]["accepted_at_1"] == 0.123456
-    assert "test.accepted_at_1  0.1235" in shown["text/plain"]
-    assert "<tr><th>judge &lt;s&gt;</th><td>–</td></tr>" in shown["text/html"]
     assert str(sft.root) not in json.dumps(shown)
 
 

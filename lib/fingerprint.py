@@ -3,8 +3,8 @@
 The inputs of a run are the code of its notebook, the modules of `lib` that this code can reach (`lib.sources` says what
 counts), its resolved parameters with the preset's, the data files, and the inputs of the runs that the parameters name.
 
-1. Left out: plots (except in the notebooks numbered 9x, whose product they are) and the bookkeeping, which names,
-   places and records runs but makes no number of them.
+1. Left out: plots and tables (except in the notebooks numbered 9x, whose product they are) and the bookkeeping, which
+   names, places and records runs but makes no number of them.
 2. The notebook numbered 00 makes the data files, so they are no input of it.
 
 A finished run leaves a stamp (`.local.json`, not committed) with the inputs it had; `Fingerprints.reasons` compares.
@@ -23,7 +23,7 @@ from lib.parameters import load_params_file, read_parameters, resolve
 from lib.sources import Sources, digest
 
 STAMP = ".local.json"
-PRESENTATION = frozenset({"lib.plots"})
+PRESENTATION = frozenset({"lib.plots", "lib.report"})
 BOOKKEEPING = frozenset({"lib.evidence", "lib.fingerprint", "lib.parameters", "lib.paths", "lib.sources"})
 DOOR = "lib.run"  # bookkeeping as well, but seeding (lib.environment) lies behind it
 
@@ -37,14 +37,18 @@ def upstream_names(parameters: dict) -> list[str]:
 
 
 def data_versions(preset: str) -> dict[str, str]:
-    """The preset's data files and their sha256, as `data/<preset>/SHA256SUMS` says; without that file, as computed."""
+    """The preset's data files and their sha256: as `data/<preset>/SHA256SUMS` says, which may list a file by what it
+    holds when unpacked; computed for the files that it does not list, such as the base model's."""
     folder = paths.root() / "data" / preset
     sums = folder / "SHA256SUMS"
-    if sums.is_file():
-        lines = (line.split(maxsplit=1) for line in sums.read_text().splitlines() if line.strip())
-        return {name.lstrip("*"): checksum for checksum, name in lines}
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    lines = sums.read_text().splitlines() if sums.is_file() else []
+    versions = {name.lstrip("*"): checksum for checksum, name in (line.split(maxsplit=1) for line in lines)}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        listed = {name, name.removesuffix(".xz")} & versions.keys()
+        if path.is_file() and path != sums and path.suffix != ".md" and not listed:
+            versions[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return versions
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def grpo(repository):
     repository.write("lib/plots.py", "from lib import palette\n\n\ndef curve():\n    return 'blue'\n")
     repository.write("lib/palette.py", "BLUE = 1\n")
     repository.write("lib/unrelated.py", "X = 1\n")
-    cells = ("import torch\nfrom lib import plots, trainer\nfrom lib.run import start", "trainer.train()")
+    cells = ("import torch\nfrom lib import plots, report, trainer\nfrom lib.run import start", "trainer.train()")
     repository.notebook("10_sft", "from lib.run import start")
     repository.notebook("30_grpo", *cells, parameters='policy: str = "base"  # start\nrate: float = 0.1  # step\n')
     repository.params("10_sft-s0")
@@ -55,7 +55,7 @@ def test_a_module_that_nothing_imports_is_no_input(grpo):
     assert changes(grpo, lambda: grpo.write("lib/unrelated.py", "X = 2\n")) == []
 
 
-@pytest.mark.parametrize("module", ["plots", "palette"])
+@pytest.mark.parametrize("module", ["plots", "report", "palette"])
 def test_a_plot_does_not_redo_a_training(grpo, module):
     assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", "GREEN = 2\n")) == []
 
@@ -119,13 +119,14 @@ def test_data_count_by_their_checksums_except_for_the_notebook_that_makes_them(g
     assert Fingerprints("tiny").of("00_tiny_world-s0") == world
 
 
-def test_data_versions_come_from_the_checksum_file_where_there_is_one(repository):
-    repository.write("data/tiny/contests/valid.jsonl", "")
+def test_data_versions_come_from_the_checksum_file_and_from_the_files_it_does_not_list(repository):
+    assert data_versions("tiny") == data_versions("nowhere") == {}
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    assert data_versions("tiny") == {"contests/valid.jsonl": empty}
+    for name in ("contests/valid.jsonl.xz", "base_model/config.json", "README.md"):
+        repository.write(f"data/tiny/{name}", "")
+    assert data_versions("tiny") == {"contests/valid.jsonl.xz": empty, "base_model/config.json": empty}
     repository.write("data/tiny/SHA256SUMS", "abc  contests/valid.jsonl\n")
-    assert data_versions("tiny") == {"contests/valid.jsonl": "abc"}
-    assert data_versions("nowhere") == {}
+    assert data_versions("tiny") == {"contests/valid.jsonl": "abc", "base_model/config.json": empty}
 
 
 def test_runs_are_recognised_alone_and_in_lists():

@@ -1,0 +1,117 @@
+"""Gives `papermill notebooks/30_grpo.ipynb` its output path, and checks its parameters before anything happens.
+
+papermill has no hook for this: without an output path it ends with an error on a terminal, writes the notebook to
+stdout in a pipe, and with a FIFO on stdin reads the notebook *from there* and overwrites the file that was named. All
+three are decided in the body of its click command, so the output path is put among the command's arguments when click
+has parsed them.
+"""
+
+import base64
+import importlib.util
+import os
+import sys
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+import click
+import yaml
+
+from .house import warn
+from .plan import BadParameters, find_template, make_plan, parse
+
+COMMAND = "papermill.cli"
+
+
+def prepare_when_imported() -> None:
+    """Waits for papermill's command line, which can't be imported while papermill is only half-way to its engines."""
+    if not any(isinstance(finder, _Waiting) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Waiting())
+
+
+class _Waiting(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name != COMMAND:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def execute_and_prepare(module):
+            _open_stdin()
+            execute(module)
+            try:
+                _prepare(module.papermill)
+            except Exception as error:
+                warn(error)
+
+        spec.loader.exec_module = execute_and_prepare
+        return spec
+
+
+def _open_stdin() -> None:
+    """Puts /dev/null where stdin is closed (`<&-`, some CI): papermill's command line asks what it is, and crashes."""
+    try:
+        os.fstat(0)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDONLY)
+        if null != 0:
+            os.dup2(null, 0)
+            os.close(null)
+
+
+def _prepare(command: click.Command) -> None:
+    parse = command.parse_args
+
+    def parse_args(context, arguments):
+        rest = parse(context, arguments)
+        if not context.resilient_parsing:  # as when a shell completes a half-typed command
+            try:
+                _complete(context.params)
+            except click.ClickException:
+                raise
+            except Exception as error:
+                warn(error)
+        return rest
+
+    command.parse_args = parse_args
+
+
+def _complete(options: dict) -> None:
+    if options["help_notebook"] or options["engine"] not in (None, "rlvr"):
+        return
+    template = find_template(options["notebook_path"], Path.cwd())
+    if template is None:
+        return
+    plan = make_plan(template, _given(options))
+    if not options["output_path"]:
+        if options["prepare_only"]:
+            raise BadParameters("--prepare-only makes no run: say where the prepared notebook goes (OUTPUT_PATH)")
+        # papermill fills {braces} in paths with parameters
+        options["output_path"] = os.path.relpath(plan.home).replace("{", "{{").replace("}", "}}")
+    # Every way to give a parameter has been read (which a FIFO allows only once) and becomes one, typed values in YAML.
+    options.update(parameters=(), parameters_raw=(), parameters_file=(), parameters_base64=(), parameters_yaml=())
+    if plan.overrides:
+        options["parameters_yaml"] = (yaml.safe_dump(plan.overrides),)
+
+
+def _given(options: dict) -> dict:
+    """The parameters of all options, in papermill's order of precedence.
+
+    Those of -p stay strings: papermill would guess a type, and turn a commit such as 12e4567 into infinity.
+    """
+    from papermill.iorw import papermill_io
+
+    given = {}
+    for text in options["parameters_base64"]:
+        given.update(parse(base64.b64decode(text).decode(), "-b"))
+    for path in options["parameters_file"]:
+        try:
+            text = papermill_io.read(path, [".json", ".yaml", ".yml"])
+        except OSError as error:
+            raise BadParameters(f"no parameters can be read from {path}: {error.strerror}") from None
+        given.update(parse(text, path))
+    for text in options["parameters_yaml"]:
+        given.update(parse(text, "-y"))
+    given.update(options["parameters"])
+    given.update(options["parameters_raw"])
+    return given

@@ -6,8 +6,9 @@
         verdicts = judge.judge_many([(program, problem), ...])  # in order
 
 Two sides, joined by one socket a worker:
-- outside, in the calling process: `judge` (queue, retries, cache), `worker` (starts a worker, hands out work),
-  `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here), `verdict` (the vocabulary);
+- outside, in the calling process: `judge` (hands out work, retries, caches), `job` (one submission), `worker` (starts a
+  worker and talks with it), `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here),
+  `verdict` (the vocabulary);
 - inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces,
   root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program);
 - `frames` is the language between them.

@@ -7,8 +7,11 @@ that runs already, so that the new root needs no interpreter in it, only the lib
 1. `enter_namespaces`: user, mount, pid, network, ipc and uts namespaces of its own.
 2. `replace_root`: an empty read-only root with the standard library, the folders of the shared libraries that Python
    has mapped, and three harmless devices. No /proc, no /tmp, no site-packages, nothing of the project or the user.
-3. `drop_privileges`: no capabilities, no_new_privs.
+3. `drop_privileges`: no capabilities.
 4. `deny_system_calls`: the seccomp filter of the process that runs a program: no new process, no exec, no socket, ...
+
+Steps 3 and 4 run in forked children, where each page of memory that is touched first has to be copied: `prepare` makes
+their arguments ready once.
 """
 
 import ctypes
@@ -131,11 +134,8 @@ def _mount(source: str | None, target: str, kind: str | None, flags: int, option
 
 
 def drop_privileges() -> None:
-    """Gives up every capability, for good."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    header = ctypes.create_string_buffer(struct.pack("=Ii", 0x20080522, 0))
-    nothing = ctypes.create_string_buffer(24)
-    _syscall("capset", _NUMBERS["capset"], header, nothing)
+    """Gives up every capability, for good. Needs `prepare`."""
+    _ready("capset", _capset)
 
 
 # Numbers of the system calls by machine. Calls from 424 on have the same number everywhere.
@@ -193,16 +193,26 @@ def _filter() -> bytes:
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 
 
-def prepare_filter() -> None:
-    """Builds the seccomp filter once, so that children only have to install it. Raises OSError on other machines."""
-    global _code, _program
+def prepare() -> None:
+    """Sets no_new_privs and builds what `drop_privileges` and `deny_system_calls` need. Raises OSError."""
+    global _code, _capset, _seccomp
     if not _NUMBERS:
         raise OSError(f"no table of system calls for {platform.machine()}, only for {', '.join(_TABLES)}")
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    version_3, this_process = 0x20080522, 0
+    header = ctypes.create_string_buffer(struct.pack("=Ii", version_3, this_process))
+    _capset = (ctypes.c_long(_NUMBERS["capset"]), header, ctypes.create_string_buffer(24))  # all bits zero
     _code = ctypes.create_string_buffer(_filter(), len(_filter()))
-    _program = ctypes.create_string_buffer(struct.pack("@HP", len(_code) // 8, ctypes.addressof(_code)))
+    program = ctypes.create_string_buffer(struct.pack("@HP", len(_code) // 8, ctypes.addressof(_code)))
+    set_mode_filter, spec_allow = 1, 4  # without the flag, older kernels slow the process down by a mitigation
+    _seccomp = (*map(ctypes.c_long, (_NUMBERS["seccomp"], set_mode_filter, spec_allow)), program)
 
 
 def deny_system_calls() -> None:
-    """Installs the filter on this process, for good. Needs `drop_privileges` (no_new_privs) before."""
-    set_mode_filter, spec_allow = 1, 4  # without the flag, older kernels slow the process down by a mitigation
-    _syscall("seccomp", _NUMBERS["seccomp"], set_mode_filter, spec_allow, _program)
+    """Installs the filter on this process, for good. Needs `prepare`."""
+    _ready("seccomp", _seccomp)
+
+
+def _ready(name: str, arguments: tuple) -> None:
+    if _libc.syscall(*arguments) != 0:
+        raise OSError(ctypes.get_errno(), name)

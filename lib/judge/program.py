@@ -16,13 +16,14 @@ import types
 
 import isolation
 
-REPORT = 3  # the descriptor of the child's report, beside the standard streams
+REPORT, START = 3, 4  # descriptors beside the standard streams: what became of the tests, how the child started
 STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for deep recursion through C code
 ADDRESS_SLACK = 512 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
 OPEN_FILES = 256
 
 # Taken now: a program may put its own functions in their place.
-_exec, _compile, _write, _leave = exec, compile, os.write, os._exit
+leave = os._exit
+_exec, _compile, _write = exec, compile, os.write
 _run_exit_functions, _collect = atexit._run_exitfuncs, gc.collect
 
 
@@ -33,51 +34,88 @@ def prepare_interpreter() -> None:
     site.sethelper()
     sys.argv[:] = ["program.py"]
     sys.dont_write_bytecode = True
+    for descriptor in (
+        0,
+        1,
+        2,
+    ):  # regular files, as the program's will be: a stream asks once whether its file can seek
+        file = os.memfd_create("nothing")
+        os.dup2(file, descriptor)
+        os.close(file)
+    open_streams()
 
 
-def enter(descriptors: tuple[int, int, int, int], private: list[int], memory: int, output: int, cpu: float) -> None:
+def limit(memory: int) -> None:
+    """Limits of this process and its children. `memory` in bytes."""
+    address_space = memory + ADDRESS_SLACK
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    resource.setrlimit(resource.RLIMIT_STACK, (STACK if hard < 0 else min(STACK, hard), hard))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def enter(descriptors: tuple[int, int, int, int, int], private: list[int], output: int, cpu: float) -> None:
     """Turns this freshly forked child into the cage of a program.
 
-    `descriptors`: stdin, stdout, stderr, report. `private`: descriptors to close. `memory` in bytes, `output` in bytes,
-    `cpu` in seconds: only a backstop here, the process that waits for the child measures exactly.
+    `descriptors`: stdin, stdout, stderr, report, start. `private`: descriptors to close. `output` in bytes. `cpu` in
+    seconds: only a backstop here, the process that waits for the child measures exactly.
     """
-    isolation.die_with_parent()
     for target, source in enumerate(descriptors):
         os.dup2(source, target)
     for descriptor in private:
         os.close(descriptor)
-    address_space = memory + ADDRESS_SLACK
     seconds = int(cpu) + 2
-    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    resource.setrlimit(resource.RLIMIT_STACK, (STACK if hard < 0 else min(STACK, hard), hard))
-    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     isolation.deny_system_calls()
 
 
-def compile_or_leave(source: bytes, name: str):
-    """The code object of `source`; on an error prints it as Python does and ends this process."""
-    try:
-        return _compile(source.decode("utf-8", "surrogateescape"), name, "exec", dont_inherit=True)
-    except BaseException as error:
-        _open_streams()
-        sys.excepthook(type(error), error.with_traceback(None), None)
-        sys.stderr.flush()
-        _leave(1)
+def compile_source(source: bytes, name: str):
+    """The code object of `source`, whatever encoding it claims for itself. Raises anything."""
+    return _compile(source.decode("utf-8", "surrogateescape"), name, "exec", dont_inherit=True)
+
+
+def start(source: bytes, code):
+    """The code object of the program, `code` itself where there is one; a program that can't be compiled ends here.
+
+    Either way START learns it, and is closed: what is written there is beyond the program's reach.
+    """
+    if code is None:
+        try:
+            code = compile_source(source, "program.py")
+        except BaseException as error:
+            _started(b"not compiled")
+            sys.excepthook(type(error), error.with_traceback(None), None)
+            _flush(0)
+            leave(1)
+    _started(b"compiled")
+    return code
+
+
+def failed(error: BaseException) -> None:
+    """Tells START that the judge failed in this child; in vain once the program has had its turn."""
+    with contextlib.suppress(BaseException):
+        _started(b"failed: " + repr(error).encode("ascii", "replace")[:300])
+
+
+def _started(how: bytes) -> None:
+    _write(START, how)
+    os.close(START)
 
 
 def report(data: bytes) -> None:
+    """Tells REPORT how a test ended. A program can write there as well, but has nothing to gain that way."""
     _write(REPORT, data)
 
 
-def run(code) -> int:
-    """Runs `code` as `__main__` on the standard streams, to the very end. Returns the exit status; never raises."""
+def run(code, collect: bool) -> int:
+    """Runs `code` as `__main__` on the standard streams, to the very end. Returns the exit status; never raises.
+
+    `collect`: whether there could be open files in reference cycles, which only the garbage collector would write out.
+    """
     module = _new_module("__main__")
-    _open_streams()
-    status = _guarded(code, module.__dict__)
+    status = _exit_status(_guarded(code, module.__dict__))
     try:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()
@@ -88,8 +126,9 @@ def run(code) -> int:
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     sys.modules.pop("__main__", None)
     module.__dict__.clear()  # files that the program left open are written now, as at the end of an interpreter
-    _collect()
-    return _flush(status) & 255
+    if collect:
+        _collect()
+    return _flush(status)
 
 
 def _flush(status: int) -> int:
@@ -109,17 +148,16 @@ def run_function_test(program, test, token: bytes) -> None:
     callers could still find it.
     """
     module = _new_module("solution")
-    _open_streams()
-    if _guarded(program, module.__dict__) == 0:
-        failed_assertion: list[bool] = []
-        if _guarded(test, module.__dict__, failed_assertion) == 0:
+    error = _guarded(program, module.__dict__)
+    if error is None:
+        error = _guarded(test, module.__dict__)
+        if error is None:
             report(token)
-            _leave(0)
-        if failed_assertion:
+            leave(0)
+        if isinstance(error, AssertionError):
             report(b"A")
-    with contextlib.suppress(BaseException):
-        sys.stderr.flush()
-    _leave(1)
+    _flush(0)
+    leave(_exit_status(error) or 1)
 
 
 def _new_module(name: str) -> types.ModuleType:
@@ -130,8 +168,8 @@ def _new_module(name: str) -> types.ModuleType:
     return module
 
 
-def _open_streams() -> None:
-    # Built anew for each run: a stream remembers whether its file can seek, and what it has read ahead.
+def open_streams() -> None:
+    """New standard streams, for each run: a stream remembers what it has read ahead."""
     for name, descriptor, mode, errors in (
         ("stdin", 0, "r", "surrogateescape"),
         ("stdout", 1, "w", "surrogateescape"),
@@ -143,22 +181,24 @@ def _open_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def _guarded(code, namespace: dict, failed_assertion: list[bool] | None = None) -> int:
+def _guarded(code, namespace: dict) -> BaseException | None:
+    """Runs `code`; what it raised has been printed as Python would."""
     try:
         _exec(code, namespace)
     except SystemExit as leaving:
-        if leaving.code is None:
-            return 1 if failed_assertion is not None else 0
-        if isinstance(leaving.code, int):
-            return leaving.code or (1 if failed_assertion is not None else 0)
-        _print(str(leaving.code))
-        return 1
+        if not isinstance(leaving.code, int | None):
+            _print(str(leaving.code))
+        return leaving
     except BaseException as error:
-        if failed_assertion is not None and isinstance(error, AssertionError):
-            failed_assertion.append(True)
         _print_error(error)
-        return 1
-    return 0
+        return error
+    return None
+
+
+def _exit_status(error: BaseException | None) -> int:
+    if isinstance(error, SystemExit) and isinstance(error.code, int | None):
+        return 0 if error.code is None else int.__and__(error.code, 255)
+    return 0 if error is None else 1
 
 
 def _print_error(error: BaseException) -> None:

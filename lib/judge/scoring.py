@@ -11,13 +11,13 @@ from lib.problems import Problem
 DETAIL_LENGTH, SHOWN_LENGTH, FEEDBACK_LENGTH = 200, 300, 2000  # characters
 _LIBRARY = sysconfig.get_path("stdlib")
 _PROGRAM_LINE = re.compile(r'^  File "program\.py", line (\d+)(?:, in .*)?$')
-_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt|Warning|Iteration)?(:|$)")
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
 
 
-def quick_result(header: dict, output: bytes, expected: bytes) -> TestResult | None:
+def quick_result(output: bytes, expected: bytes, cpu: float) -> TestResult | None:
     """A success if the quick pass has proved it, else None."""
     if same_tokens(output, expected):
-        return TestResult("success", judge_time=float(header["cpu"]), got=_shown(output))
+        return TestResult("success", judge_time=float(cpu), got=_shown(output))
     return None
 
 
@@ -81,25 +81,27 @@ def failed_judge(problem: Problem, reason: str) -> Verdict:
 
 def _feedback(results: list[TestResult], problem: Problem, program: str, stderr: str) -> str:
     """What a person or a model may be told: a failing public test in full; of a hidden one, only how it ended."""
-    failing = [
-        (test, result) for test, result in zip(problem.tests, results, strict=False) if result.error_type != "success"
-    ]
-    test, result = failing[0]
+    number, result = next((n, r) for n, r in enumerate(results) if r.error_type != "success")
+    test = problem.tests[number]
+    traceback = with_source_lines(stderr, program)
     if result.error_type == "syntax_error":
-        return (with_source_lines(stderr, program) or result.detail)[-FEEDBACK_LENGTH:]
+        return (traceback or result.detail)[-FEEDBACK_LENGTH:]
+    ending = result.error_type.replace("_", " ")
     if test.visibility != "public":
-        what = result.error_type.replace("_", " ")
-        kind = "" if result.error_type == "wrong_answer" else f" ({result.detail.split(':')[0]})"
-        return f"A hidden test ended in: {what}{kind}."
-    parts = [f"Public test {problem.tests.index(test) + 1} ended in: {result.error_type.replace('_', ' ')}."]
+        kind = result.detail.split(":")[0]
+        return f"A hidden test ended in: {ending}" + (f" ({kind})" if kind and ending != "wrong answer" else "")
+    explained = bool(result.detail) and _last_line(stderr) == result.detail
+    parts = [
+        f"Test {number + 1} ended in: {ending}" + (f" ({result.detail})" if result.detail and not explained else "")
+    ]
     if problem.kind == "function":
         parts.append(f"Test:\n{test.input[:SHOWN_LENGTH]}")
     else:
         parts += [f"Input:\n{test.input[:SHOWN_LENGTH]}", f"Expected output:\n{test.output[:SHOWN_LENGTH]}"]
         parts.append(f"Output:\n{result.got}")
-    if result.detail:
-        parts.append(with_source_lines(stderr, program)[-1000:] or result.detail)
-    return "\n".join(parts)[:FEEDBACK_LENGTH]
+    if explained:
+        parts.append(traceback[-FEEDBACK_LENGTH // 2 :])
+    return "\n".join(part.rstrip("\n") for part in parts)[:FEEDBACK_LENGTH]
 
 
 def with_source_lines(stderr: str, program: str) -> str:

@@ -9,7 +9,9 @@ again in a child of its own, so that what a test left behind can never cost an h
 
 import contextlib
 import os
+import re
 import select
+import sys
 import time
 from signal import SIGKILL
 
@@ -19,21 +21,24 @@ import program
 
 QUICK_BATCH = 48  # tests, so that their files stay far below the limit of open files
 QUICK_OUTPUT = 1 << 20  # bytes a test; a longer output waits for the test's own child
-STDERR = 1 << 20  # bytes
 STDERR_TAIL = 3000  # bytes, reported
+_OPENS_FILES = re.compile(rb"open\s*\(|FileIO|Buffered|TextIOWrapper")
 
 
 class Submission:
-    def __init__(self, connection, request: dict, source: int, inputs: int):
-        self.connection, self.request, self.inputs = connection, request, inputs
+    def __init__(self, connection, request: dict, source: int, inputs: int, own_namespace: bool):
+        self.connection, self.request, self.inputs, self.own_namespace = connection, request, inputs, own_namespace
         self.source = os.pread(source, os.fstat(source).st_size, 0)
         os.close(source)
         self.offsets = [0]
         for size in request["inputs"]:
             self.offsets.append(self.offsets[-1] + size)
-        self.code = None  # compiled here once a child has shown that this is cheap
+        self.collect = _OPENS_FILES.search(self.source) is not None
+        self.compiles_quickly = False  # seen in a child: then it is safe to compile here, once for all children
+        self.code = None
         self.memory, self.time_limit = request["memory"], request["time_limit"]
-        self.stdout, self.stderr, self.report = (os.memfd_create(n) for n in ("stdout", "stderr", "report"))
+        self.stdout, self.stderr, self.report, self.start = map(os.memfd_create, ("out", "err", "report", "start"))
+        self.private = [connection.fileno(), inputs, self.stdout, self.stderr, self.report, self.start]
 
     def judge(self) -> None:
         """Runs all tests, sends a frame for each and a last one."""
@@ -50,76 +55,75 @@ class Submission:
         frames.send(self.connection, {"done": True})
 
     def _quick_pass(self, tests: list[int]) -> list[int]:
-        """Returns the tests that still have to be run alone."""
+        """Runs the tests in one child and sends their outputs. Returns the tests that still have to be run alone."""
         files = [(self._stdin(test), os.memfd_create("stdout")) for test in tests]
-        self._reset(self.stderr, self.report)
+        self._reset(self.stderr, self.report, self.start)
         child = os.fork()
         if child == 0:
-            self._quick_child(files)
-        _, _, usage = self._wait(child, self.request["quick"])
-        reported = os.pread(self.report, 1 + len(tests), 0)
-        if reported[:1] == b"C" and self.code is None:
-            # A child compiled it within the small budget of the quick pass, so it is safe to compile here.
-            self.code = compile(self.source.decode("utf-8", "surrogateescape"), "program.py", "exec", dont_inherit=True)
-        ended = [test for test, status in zip(tests, reported[1:], strict=False) if status == ord("0")]
-        share = _cpu(usage) / max(1, len(reported) - 1)
+            self._guard(self._quick_child, files)
+        _, _, usage = self._wait(child, self.request["quick"], 0)
+        self.compiles_quickly = self._compiled()
+        statuses = os.pread(self.report, len(tests), 0)
+        ended, outputs = [], []
         if _memory(usage) <= self.memory:
-            for test in ended:
-                output = files[test - tests[0]][1]
-                size = os.fstat(output).st_size
-                if size < QUICK_OUTPUT:
-                    frames.send(self.connection, {"test": test, "cpu": share}, os.pread(output, size, 0))
+            for test, status, (_, stdout) in zip(tests, statuses, files, strict=False):
+                size = os.fstat(stdout).st_size
+                if status == ord("0") and size < QUICK_OUTPUT:
+                    ended.append([test, size])
+                    outputs.append(os.pread(stdout, size, 0))
         for pair in files:
             for descriptor in pair:
                 os.close(descriptor)
-        frames.send(self.connection, {"ask": [tests[0], tests[-1] + 1]})
+        share = _cpu(usage) / max(1, len(statuses))
+        header = {"tests": [tests[0], tests[-1] + 1], "ended": ended, "cpu": share}
+        frames.send(self.connection, header, b"".join(outputs))
         answer, _ = frames.receive(self.connection)
         return answer["again"]
 
     def _quick_child(self, files: list[tuple[int, int]]) -> None:
-        private = [self.connection.fileno(), self.inputs, self.stdout, self.stderr, self.report]
-        descriptors = (files[0][0], files[0][1], self.stderr, self.report)
-        program.enter(descriptors, private, self.memory, QUICK_OUTPUT, self.request["quick"])
-        code = program.compile_or_leave(self.source, "program.py")
-        program.report(b"C")
-        for stdin, stdout in files:
-            os.dup2(stdin, 0)
-            os.dup2(stdout, 1)
+        descriptors = (*files[0], self.stderr, self.report, self.start)
+        program.enter(descriptors, self.private, QUICK_OUTPUT, self.request["quick"])
+        code = program.start(self.source, None)
+        for number, (stdin, stdout) in enumerate(files):
+            if number > 0:
+                os.dup2(stdin, 0)
+                os.dup2(stdout, 1)
+                program.open_streams()
             os.close(stdin)
             os.close(stdout)
-            program.report(b"0" if program.run(code) == 0 else b"1")
-            if "threading" in program.sys.modules:
+            program.report(b"0" if program.run(code, self.collect) == 0 else b"1")
+            if "threading" in sys.modules:
                 break  # an interpreter waits for its threads only once
-        os._exit(0)
 
     def _run_alone(self, test: int) -> bool:
         """Runs one test in a child of its own. Returns whether the submission ends here."""
+        if self.compiles_quickly and self.code is None:
+            self.code = program.compile_source(self.source, "program.py")
         function = self.request["kind"] == "function"
         token = os.urandom(16).hex().encode() if function else b""
         stdin = os.memfd_create("stdin") if function else self._stdin(test)
-        self._reset(self.stdout, self.stderr, self.report)
+        self._reset(self.stdout, self.stderr, self.report, self.start)
         child = os.fork()
         if child == 0:
-            self._child(test, stdin, token)
-        killed, status, usage = self._wait(child, self.time_limit)
+            self._guard(self._child, test, stdin, token)
+        killed, status, usage = self._wait(child, self.time_limit, 1)
         os.close(stdin)
+        compiled = self._compiled()
         reported = os.pread(self.report, 64, 0)
         size = os.fstat(self.stdout).st_size
         cpu = _cpu(usage)
         if cpu > self.time_limit:
             killed = killed or "cpu"
-        compiled = reported[:1] == b"C"
         header = {
             "test": test,
-            "alone": True,
             "compiled": compiled,
             "killed": killed,
             "exit": os.waitstatus_to_exitcode(status),
             "cpu": cpu,
             "memory": _memory(usage),
             "size": size,
-            "finished": bool(token) and reported == b"C" + token,
-            "assertion": reported == b"CA",
+            "finished": bool(token) and reported == token,
+            "assertion": reported == b"A",
             "stderr": self._tail(),
         }
         payload = b"" if function or killed else os.pread(self.stdout, size, 0)
@@ -127,20 +131,18 @@ class Submission:
         return not compiled or (bool(killed) and self.request["stop_at_timeout"])
 
     def _child(self, test: int, stdin: int, token: bytes) -> None:
-        test_source = os.pread(self.inputs, *self._place(test)) if token else b""
-        private = [self.connection.fileno(), self.inputs, stdin, self.stdout, self.stderr, self.report]
-        descriptors = (stdin, self.stdout, self.stderr, self.report)
-        program.enter(descriptors, private, self.memory, self.request["output"], self.time_limit)
-        code = self.code or program.compile_or_leave(self.source, "program.py")
-        program.report(b"C")
+        test_code = program.compile_source(os.pread(self.inputs, *self._place(test)), "tests.py") if token else None
+        descriptors = (stdin, self.stdout, self.stderr, self.report, self.start)
+        program.enter(descriptors, [*self.private, stdin], self.request["output"], self.time_limit)
+        code = program.start(self.source, self.code)
         if token:
-            program.run_function_test(code, program.compile_or_leave(test_source, "tests.py"), token)
-        os._exit(program.run(code))
+            program.run_function_test(code, test_code, token)
+        program.leave(program.run(code, self.collect))
 
-    def _wait(self, child: int, cpu_limit: float):
-        """Waits for a child without polling. Returns ("" | "cpu" | "wall", wait status, resource usage)."""
+    def _wait(self, child: int, cpu_limit: float, grace: float):
+        """Waits for a child, asleep. Returns ("" | "cpu" | "wall", wait status, resource usage). Times in seconds."""
         clock = (~child) << 3 | 2  # the CPU clock of that process, see clock_getcpuclockid(3)
-        wall_end = time.monotonic() + cpu_limit * self.request["wall_factor"] + 1
+        wall_end = time.monotonic() + cpu_limit * self.request["wall_factor"] + grace
         killed, left = "", cpu_limit
         descriptor = os.pidfd_open(child)
         poll = select.poll()
@@ -157,6 +159,24 @@ class Submission:
         os.close(descriptor)
         _, status, usage = os.wait4(child, 0)
         return killed, status, usage
+
+    def _guard(self, life, *arguments) -> None:
+        """The whole life of a forked child: whatever happens, it never returns into the code of process 1."""
+        try:
+            if not self.own_namespace:  # else the end of process 1, which runs this, is the end of all
+                isolation.die_with_parent()
+            life(*arguments)
+        except BaseException as error:
+            program.failed(error)
+        finally:
+            program.leave(1)
+
+    def _compiled(self) -> bool:
+        """Whether the child compiled the program. Raises if it failed before: that is no fault of the program."""
+        how = os.pread(self.start, 400, 0)
+        if how.startswith(b"failed"):
+            raise RuntimeError(f"a child {how.decode()}")
+        return how == b"compiled"
 
     def _place(self, test: int) -> tuple[int, int]:
         return self.offsets[test + 1] - self.offsets[test], self.offsets[test]
@@ -212,11 +232,13 @@ def serve(connection, own_namespace: int | None) -> None:
 
 def _serve_one(connection, own_namespace: int | None, request: dict, source: int, inputs: int) -> None:
     try:
-        isolation.die_with_parent()
-        if own_namespace is not None:
+        if own_namespace is None:
+            isolation.die_with_parent()
+        else:  # the zygote is process 1 of the namespace around this one: nothing outlives it
             os.close(own_namespace)
         isolation.drop_privileges()
-        Submission(connection, request, source, inputs).judge()
+        program.limit(request["memory"])
+        Submission(connection, request, source, inputs, own_namespace is not None).judge()
         os._exit(0)
     except BaseException as error:
         with contextlib.suppress(BaseException):

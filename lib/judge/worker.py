@@ -11,7 +11,7 @@ from pathlib import Path
 from lib.judge import frames
 from lib.problems import Problem
 
-WALL_FACTOR = 10  # wall-clock limit of a test = this times its CPU limit, plus a second; only sleepers ever meet it
+WALL_FACTOR = 10  # the wall-clock limit is this times the CPU limit (alone, a second more); only sleepers ever meet it
 OUTPUT_LIMIT = 16 << 20  # bytes a test
 QUICK_SHARE, QUICK_MOST = (
     0.25,
@@ -30,6 +30,19 @@ class WorkerFault(Exception):
     """A worker failed; nothing is known about the program."""
 
 
+def check_problem(problem: Problem) -> None:
+    """Raises ValueError for a problem that can't be judged by."""
+    if not problem.tests:
+        raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
+    if problem.kind not in ("stdio", "function"):
+        raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
+    if not (0 < problem.time_limit < 3600 and 0 < problem.memory_limit < 1 << 20):
+        raise ValueError(
+            f"problem {problem.id} has a time limit of {problem.time_limit} s and a memory limit of "
+            f"{problem.memory_limit} MiB: at most an hour and a TiB, and more than nothing"
+        )
+
+
 class PreparedProblem:
     """What of a problem is needed again and again: digest, expected outputs, and one file with all inputs.
 
@@ -37,10 +50,6 @@ class PreparedProblem:
     """
 
     def __init__(self, problem: Problem):
-        if not problem.tests:
-            raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
-        if problem.kind not in ("stdio", "function"):
-            raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
         self.problem = problem
         inputs = [_encoded(test.input) for test in problem.tests]
         if problem.kind == "stdio":  # correct programs fail on a last line without its end
@@ -146,8 +155,12 @@ class Worker:
     def kill(self) -> None:
         """Ends the worker and everything below it."""
         self.socket.close()
-        self.process.kill()
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def _encoded(text: str) -> bytes:

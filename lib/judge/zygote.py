@@ -21,11 +21,12 @@ import submission
 
 def main() -> None:
     connection = _socket.socket(fileno=fcntl.fcntl(int(sys.argv[1]), fcntl.F_DUPFD_CLOEXEC, 10))
-    os.dup2(0, program.REPORT)  # the descriptors of a program stay taken, so that no file of ours gets such a number
+    for descriptor in (program.REPORT, program.START):  # stay taken, so that no file of ours gets such a number
+        os.dup2(0, descriptor)
     namespaces = sys.argv[2] == "namespaces"
     judge = os.pidfd_open(os.getppid())
     try:
-        isolation.prepare_filter()
+        isolation.prepare()
         if namespaces:
             isolation.enter_namespaces()
         zygote = os.fork()
@@ -48,9 +49,12 @@ def main() -> None:
     poll = select.poll()
     for descriptor in (judge, os.pidfd_open(zygote)):
         poll.register(descriptor, select.POLLIN)
-    poll.poll()
-    os.kill(zygote, signal.SIGKILL)
-    os.waitpid(zygote, 0)
+    try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # how the judge ends a worker
+        poll.poll()
+    finally:
+        os.kill(zygote, signal.SIGKILL)
+        os.waitpid(zygote, 0)
 
 
 def _become_bare() -> None:

@@ -10,7 +10,6 @@ the others go on. Ctrl-C ends what is running; the next call goes on from there.
 """
 
 import argparse
-import fnmatch
 import graphlib
 import json
 import os
@@ -26,75 +25,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from lib import paths
-from lib.fingerprint import RUN_NAME, Fingerprints, finish_mark, upstream_names
-from lib.parameters import load_params_file, read_parameters, resolve, run_name
+from lib.fingerprint import Fingerprints, finish_mark
+from lib.graph import GraphError, graph, select
 
 LOG = "papermill.log"
 PATIENCE = 30.0  # seconds that an interrupted papermill gets to stop its kernel and write its notebook
-
-
-class MatrixError(Exception):
-    """The params files make no sensible set of runs; the message says which file and why."""
-
-
-def graph(preset: str) -> dict[str, list[str]]:
-    """The runs of a preset, each with the runs it needs, in an order in which they can be executed.
-
-    Raises MatrixError when there are none, and for a params file whose name and content disagree, that names a run
-    which nobody makes, or that is part of a circle.
-    """
-    folder = paths.root() / "params" / preset
-    if not (folder / "preset.yaml").is_file():
-        raise MatrixError(f"no preset {preset!r}: params/{preset}/preset.yaml is missing")
-    needs = {path.stem: _needs(path, preset) for path in sorted(folder.glob("[0-9]*.yaml"))}
-    if not needs:
-        raise MatrixError(f"params/{preset}/ holds no params file of a run, such as 03_baseline-s0.yaml")
-    for run, upstream in needs.items():
-        for name in upstream:
-            if name not in needs and finish_mark(preset, name) is None:
-                raise MatrixError(f"params/{preset}/{run}.yaml names the run {name}: no params file makes it (a typo?)")
-    try:
-        order = list(graphlib.TopologicalSorter(needs).static_order())
-    except graphlib.CycleError as error:
-        raise MatrixError(f"runs need each other in a circle: {' <- '.join(error.args[1])}") from None
-    return {run: [name for name in needs[run] if name in needs] for run in order if run in needs}
-
-
-def _needs(path: Path, preset: str) -> list[str]:
-    file = f"params/{preset}/{path.name}"
-    match = RUN_NAME.fullmatch(path.stem)
-    notebook = match["notebook"] if match else ""
-    template = paths.root() / "notebooks" / f"{notebook}.ipynb"
-    if not template.is_file():
-        raise MatrixError(f"{file} is not named after a notebook: <notebook>[-<variant>]-s<seed>.yaml is expected")
-    try:
-        parameters = resolve(read_parameters(template), load_params_file(path))
-        name = run_name(notebook, parameters, paths.root() / "params")
-    except ValueError as error:
-        raise MatrixError(f"{file}: {error}") from None
-    if parameters["preset"] != preset or name != path.stem:
-        raise MatrixError(
-            f"{file} describes the run {name} of preset {parameters['preset']}: correct its name or content"
-        )
-    return upstream_names(parameters)
-
-
-def select(needs: dict[str, list[str]], patterns: list[str]) -> list[str]:
-    """The runs that match any of the patterns (none given: all) and those they need, in the order of `needs`.
-
-    A pattern is a run's name, the beginning of one, or has a shell's wildcards. Raises MatrixError without a match.
-    """
-    chosen = set(needs) if not patterns else set()
-    for pattern in patterns:
-        matches = {run for run in needs if fnmatch.fnmatchcase(run, pattern)}
-        matches = matches or {run for run in needs if run.startswith(pattern)}
-        if not matches:
-            raise MatrixError(f"no run matches {pattern!r}; there are: {', '.join(needs)}")
-        chosen |= matches
-    for run in reversed(needs):
-        if run in chosen:
-            chosen.update(needs[run])
-    return [run for run in needs if run in chosen]
 
 
 @dataclass
@@ -299,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
         needs = graph(options.preset)
         matrix = Matrix(options.preset, needs, select(needs, options.patterns), options.jobs)
         plan = matrix.plan()
-    except (MatrixError, SyntaxError) as error:
+    except (GraphError, SyntaxError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.dry_run:

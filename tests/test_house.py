@@ -23,7 +23,7 @@ GROUND = {"lib.paths"}
 FIRST = {"lib.problems", "lib.judge"}
 SECOND = {"lib.rewards", "lib.metrics"}
 FOURTH = {"lib.parameters", "lib.fingerprint", "lib.environment", "lib.evidence", "lib.run", "lib.matrix"}
-FOURTH |= {"lib.sources", "lib.report", "lib.papermill_plugin"}
+FOURTH |= {"lib.sources", "lib.graph", "lib.report", "lib.papermill_plugin"}
 
 
 def floor(module: str) -> int:

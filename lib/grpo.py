@@ -21,6 +21,7 @@ from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import require_judge
 from lib.problems import Problem
+from lib.progress import report_quietly
 from lib.prompts import extract, messages
 
 MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; more than this and the rewards of the step mean little
@@ -167,6 +168,7 @@ def train_grpo(
         rollout_func=rollout,
         callbacks=[_StepTimes(rollout, judged)],
     )
+    report_quietly(trainer, ("reward", "kl"))
     trainer.train()
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_callback import PrinterCallback
-from transformers.utils.notebook import NotebookProgressCallback
 from trl import SFTConfig, SFTTrainer
 
 from lib.problems import Problem
+from lib.progress import report_quietly
 from lib.prompts import answer, messages
 
 
@@ -51,7 +50,7 @@ def train_sft(
         max_length=max_length,
         gradient_checkpointing=False,
         completion_only_loss=True,
-        logging_steps=log_every,
+        logging_steps=min(log_every, steps),
         save_strategy="no",
         report_to="none",
         seed=seed,
@@ -65,8 +64,7 @@ def train_sft(
         raise ValueError(
             f"{lost} of {len(rows)} pairs are longer than {max_length} tokens: filter them or raise max_length"
         )
-    for callback in (PrinterCallback, NotebookProgressCallback):
-        trainer.remove_callback(callback)
+    report_quietly(trainer, ("loss",))
     trainer.train()
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
@@ -75,7 +73,7 @@ def train_sft(
 def verified_pairs(
     problems: list[Problem], judge, per_problem: int, instruction: str = ""
 ) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
-    """(messages, program) of every solution that the judge accepts, `per_problem` at most, in the order of the set.
+    """(messages, program) of solutions that the judge accepts: the shortest `per_problem` of each problem.
 
     Also returned are counts: of problems, of those with solutions, of solutions judged, of solutions that the set calls
     correct and the judge rejects, and of the pairs that are left.
@@ -86,7 +84,8 @@ def verified_pairs(
     for (program, problem), verdict in zip(submissions, verdicts, strict=True):
         if verdict.accepted:
             accepted.setdefault(problem.id, []).append((messages(problem, instruction), program))
-    pairs = [pair for found in accepted.values() for pair in found[:per_problem]]
+    shortest = (sorted(found, key=lambda pair: len(pair[1]))[:per_problem] for found in accepted.values())
+    pairs = [pair for found in shortest for pair in found]
     counts = {
         "problems": len(problems),
         "with solutions": sum(bool(problem.solutions) for problem in problems),

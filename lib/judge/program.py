@@ -18,13 +18,13 @@ import isolation
 
 REPORT, START = 3, 4  # descriptors beside the standard streams: what became of the tests, how the child started
 STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for deep recursion through C code
-ADDRESS_SLACK = 512 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
+ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
 OPEN_FILES = 256
 
 # Taken now: a program may put its own functions in their place.
 leave = os._exit
 _exec, _compile, _write = exec, compile, os.write
-_run_exit_functions, _collect = atexit._run_exitfuncs, gc.collect
+_run_exit_functions, _objects = atexit._run_exitfuncs, gc.get_objects
 
 
 def prepare_interpreter() -> None:
@@ -109,11 +109,8 @@ def report(data: bytes) -> None:
     _write(REPORT, data)
 
 
-def run(code, collect: bool) -> int:
-    """Runs `code` as `__main__` on the standard streams, to the very end. Returns the exit status; never raises.
-
-    `collect`: whether there could be open files in reference cycles, which only the garbage collector would write out.
-    """
+def run(code, opens_files: bool) -> int:
+    """Runs `code` as `__main__` on the standard streams, to the very end. Returns the exit status; never raises."""
     module = _new_module("__main__")
     status = _exit_status(_guarded(code, module.__dict__))
     try:
@@ -124,11 +121,21 @@ def run(code, collect: bool) -> int:
         _print_error(error)
     status = _flush(status)
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    if opens_files:
+        _flush_open_files()
     sys.modules.pop("__main__", None)
-    module.__dict__.clear()  # files that the program left open are written now, as at the end of an interpreter
-    if collect:
-        _collect()
+    module.__dict__.clear()  # what the program's objects do when they go, they do now
     return _flush(status)
+
+
+def _flush_open_files() -> None:
+    """Writes out what files left open still hold, as the end of an interpreter does; a bare gc.collect can lose it."""
+    objects = _objects()  # without those of the zygote, which are frozen
+    for kind in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom):
+        for file in objects:
+            if issubclass(type(file), kind):
+                with contextlib.suppress(BaseException):
+                    kind.flush(file)
 
 
 def _flush(status: int) -> int:

@@ -28,14 +28,16 @@ def alone_result(header: dict, output: bytes, expected: bytes, problem: Problem,
     def result(error_type: str, detail: str = "") -> TestResult:
         return TestResult(error_type, float(header["cpu"]), detail[:DETAIL_LENGTH], _shown(output))
 
+    if header["memory"] > problem.memory_limit << 20:  # before the time limit: what was exceeded first
+        return result("runtime_error" if header["compiled"] else "syntax_error", "memory limit")
     if header["killed"]:
         what = "" if header["compiled"] else " while compiling"
         reason = "time limit" if header["killed"] == "cpu" else "wall-clock limit (asleep or waiting)"
         return result("timeout", reason + what)
-    if header["memory"] > problem.memory_limit << 20 or last_line.startswith("MemoryError"):
-        return result("runtime_error" if header["compiled"] else "syntax_error", "memory limit")
     if not header["compiled"]:
         return result("syntax_error", last_line or f"the compiler ended: {_ending(header['exit'])}")
+    if header["exit"] == 1 and last_line.startswith("MemoryError"):
+        return result("runtime_error", "memory limit")
     if header["size"] >= output_limit:
         return result("runtime_error", "output limit")
     if problem.kind == "function":

@@ -33,7 +33,7 @@ class Submission:
         self.offsets = [0]
         for size in request["inputs"]:
             self.offsets.append(self.offsets[-1] + size)
-        self.collect = _OPENS_FILES.search(self.source) is not None
+        self.opens_files = _OPENS_FILES.search(self.source) is not None
         self.compiles_quickly = False  # seen in a child: then it is safe to compile here, once for all children
         self.code = None
         self.memory, self.time_limit = request["memory"], request["time_limit"]
@@ -61,8 +61,8 @@ class Submission:
         child = os.fork()
         if child == 0:
             self._guard(self._quick_child, files)
-        _, _, usage = self._wait(child, self.request["quick"], 0)
-        self.compiles_quickly = self._compiled()
+        _, status, usage = self._wait(child, self.request["quick"], 0)
+        self.compiles_quickly = self._compiled(status)
         statuses = os.pread(self.report, len(tests), 0)
         ended, outputs = [], []
         if _memory(usage) <= self.memory:
@@ -91,7 +91,7 @@ class Submission:
                 program.open_streams()
             os.close(stdin)
             os.close(stdout)
-            program.report(b"0" if program.run(code, self.collect) == 0 else b"1")
+            program.report(b"0" if program.run(code, self.opens_files) == 0 else b"1")
             if "threading" in sys.modules:
                 break  # an interpreter waits for its threads only once
 
@@ -108,7 +108,7 @@ class Submission:
             self._guard(self._child, test, stdin, token)
         killed, status, usage = self._wait(child, self.time_limit, 1)
         os.close(stdin)
-        compiled = self._compiled()
+        compiled = self._compiled(status)
         reported = os.pread(self.report, 64, 0)
         size = os.fstat(self.stdout).st_size
         cpu = _cpu(usage)
@@ -131,13 +131,14 @@ class Submission:
         return not compiled or (bool(killed) and self.request["stop_at_timeout"])
 
     def _child(self, test: int, stdin: int, token: bytes) -> None:
-        test_code = program.compile_source(os.pread(self.inputs, *self._place(test)), "tests.py") if token else None
+        test_source = os.pread(self.inputs, *self._place(test)) if token else b""
         descriptors = (stdin, self.stdout, self.stderr, self.report, self.start)
         program.enter(descriptors, [*self.private, stdin], self.request["output"], self.time_limit)
+        test_code = program.compile_source(test_source, "tests.py")  # before the program can touch anything
         code = program.start(self.source, self.code)
         if token:
             program.run_function_test(code, test_code, token)
-        program.leave(program.run(code, self.collect))
+        program.leave(program.run(code, self.opens_files))
 
     def _wait(self, child: int, cpu_limit: float, grace: float):
         """Waits for a child, asleep. Returns ("" | "cpu" | "wall", wait status, resource usage). Times in seconds."""
@@ -171,12 +172,12 @@ class Submission:
         finally:
             program.leave(1)
 
-    def _compiled(self) -> bool:
+    def _compiled(self, status: int) -> bool:
         """Whether the child compiled the program. Raises if it failed before: that is no fault of the program."""
         how = os.pread(self.start, 400, 0)
-        if how.startswith(b"failed"):
-            raise RuntimeError(f"a child {how.decode()}")
-        return how == b"compiled"
+        if how in (b"compiled", b"not compiled") or os.WIFSIGNALED(status):
+            return how == b"compiled"
+        raise RuntimeError(f"a child {how.decode() or 'failed early'}")
 
     def _place(self, test: int) -> tuple[int, int]:
         return self.offsets[test + 1] - self.offsets[test], self.offsets[test]

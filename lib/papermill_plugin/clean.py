@@ -98,7 +98,8 @@ def clean(notebook: nbformat.NotebookNode, shorten: Callable[[str], str]) -> nbf
         if cell.cell_type == "code":
             cell.outputs = [_each_text(output, shorten) for output in _joined(cell.outputs)]
     metadata = notebook.metadata
-    metadata.papermill = {key: value for key, value in metadata.papermill.items() if key not in MOVING}
+    record = {key: value for key, value in metadata.papermill.items() if key not in MOVING}
+    metadata.papermill = _each_text(record, shorten)
     metadata.get("language_info", {}).pop("version", None)  # run_info.json has the versions
     if "widgets" in metadata:
         metadata.widgets = _each_text(metadata.widgets, shorten)

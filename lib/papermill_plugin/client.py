@@ -13,7 +13,7 @@ import zmq
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_core.utils import ensure_async, ensure_event_loop
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NotebookExecutionManager
 from papermill.log import logger
@@ -81,7 +81,7 @@ class RunClient(PapermillNotebookClient):
             self.nb_man.cell_start(cell, index)
             try:
                 self.execute_cell(cell, index)
-            except (KeyboardInterrupt, SystemExit):
+            except (KeyboardInterrupt, SystemExit, CellTimeoutError):
                 self._interrupt_cell()
                 raise
             for output in cell.get("outputs", []):  # in a cell that may raise; papermill fails in the end
@@ -90,7 +90,7 @@ class RunClient(PapermillNotebookClient):
             self.nb_man.cell_complete(cell, index)
 
     def _interrupt_cell(self) -> None:
-        """Lets the kernel see the interrupt too: `finally` blocks run, and the notebook tells where it happened."""
+        """Interrupts the cell in the kernel as well: `finally` blocks run, and the notebook tells where it happened."""
         loop = ensure_event_loop()
         if loop.is_running():  # called in a kernel, whose cells are executed in another thread
             return
@@ -98,13 +98,17 @@ class RunClient(PapermillNotebookClient):
 
         async def interrupt() -> None:
             await ensure_async(self.km.interrupt_kernel())
-            if self.task_poll_for_reply in waiting:  # it ends with the cell, outputs included; others never do
-                await asyncio.wait([self.task_poll_for_reply], timeout=GRACE)
+            # the first to end has seen the end of the cell; one only asks every second whether the kernel lives
+            await asyncio.wait(waiting, timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(
+                0.1
+            )  # until the kernel waits again; ending it interrupts once more, and it would complain
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-        loop.run_until_complete(interrupt())
+        if waiting:
+            loop.run_until_complete(interrupt())
 
     def _end(self) -> None:
         """Ends a kernel that was still starting when we were interrupted, and the processes that a kernel left."""

@@ -81,11 +81,9 @@ def _execute(
     from .client import RunManager, interruptible
     from .failure import as_papermill, mark_failed, mark_unfinished, reason
 
-    shorten = shortener(target.folder, target.shown)
-
     def tidy(mark=None):
         try:
-            copied = clean(nb, shorten)
+            copied = clean(nb, shortener(target.folder, target.shown))
         except Exception as error:
             warn(error)
             copied = copy.deepcopy(nb)

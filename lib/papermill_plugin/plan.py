@@ -68,6 +68,9 @@ def make_plan(template: Path, given: dict) -> Plan:
     declared = _call("read_parameters", template)
     built_in = {name: value for name, value in given.items() if name in BUILT_IN}
     resolved = _call("resolve", declared, {name: value for name, value in given.items() if name not in BUILT_IN})
+    presets = sorted(folder.name for folder in (ROOT / "params").iterdir() if folder.is_dir())
+    if resolved["preset"] not in presets:
+        raise BadParameters(f"preset: {resolved['preset']!r} is none of {' | '.join(presets)}, the folders of params/")
     name = _call("run_name", template, resolved, ROOT / "params")
     overrides = {name: value for name, value in resolved.items() if value != declared[name].default}
     return Plan(template, name, resolved, overrides | built_in)

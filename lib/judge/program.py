@@ -8,6 +8,7 @@ import atexit
 import builtins
 import contextlib
 import gc
+import io
 import os
 import resource
 import site

@@ -1,0 +1,145 @@
+"""Error types and limits, as the judge's caller sees them."""
+
+import time
+
+import pytest
+from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
+
+
+def test_a_right_program_is_accepted(judge):
+    verdict = judge.judge(DOUBLED, DOUBLE)
+    assert (verdict.accepted, verdict.pass_ratio, verdict.error_type) == (True, 1.0, "success")
+    assert (verdict.passed, verdict.total) == (5, 5)
+    assert [result.error_type for result in verdict.tests] == ["success"] * 5
+
+
+@pytest.mark.parametrize(
+    ("program", "error_type", "detail"),
+    [
+        ("print(41)", "wrong_answer", ""),
+        ("", "syntax_error", "empty program"),
+        (" \n\t", "syntax_error", "empty program"),
+        ("print(int(input())", "syntax_error", "SyntaxError: '(' was never closed"),
+        ("\x00", "syntax_error", "null bytes"),
+        ("x = '\ud800'", "syntax_error", ""),
+        ("(" * 300 + ")" * 300, "syntax_error", "too many nested parentheses"),
+        ("-" * 100_000 + "1", "syntax_error", ""),
+        ("return 1", "syntax_error", "'return' outside function"),
+        ("#" * (5 << 20), "syntax_error", "longer than"),
+        ("# coding: no-such-codec\nprint(1 // 0)", "runtime_error", "ZeroDivisionError"),
+        ("raise SystemExit('bye')", "runtime_error", "bye"),
+        ("import sys\nsys.exit(3)", "runtime_error", "exit code 3"),
+        ("import os\nos.abort()", "runtime_error", "killed by SIGABRT"),
+        ("import ctypes\nctypes.string_at(0)", "runtime_error", "killed by SIGSEGV"),
+        ("import os\nos.kill(os.getpid(), 9)", "runtime_error", "killed by SIGKILL"),
+        ("import numpy", "runtime_error", "ModuleNotFoundError"),
+        ("while True: pass", "timeout", "time limit"),
+        ("x = [0] * 10**9", "runtime_error", "memory limit"),
+        ("x = []\nwhile True: x.append(bytearray(1 << 20))", "runtime_error", "memory limit"),
+        ("x = bytearray(300 << 20)", "runtime_error", "memory limit"),
+        ("while True: print('x' * 10**5)", "runtime_error", "output limit"),
+        ("def f(): f()\nf()", "runtime_error", "RecursionError"),
+    ],
+)
+def test_each_way_to_fail_has_its_name(judge, program, error_type, detail):
+    verdict = judge.judge(program, ANSWER)
+    assert verdict.error_type == error_type
+    assert detail in verdict.tests[0].detail
+    assert not verdict.accepted
+    assert verdict.pass_ratio == 0.0
+
+
+def test_a_program_may_fail_one_test_and_pass_the_others(judge):
+    verdict = judge.judge("n = int(input())\nprint(2 * n if n != 3 else 1 // 0)", DOUBLE)
+    assert [result.error_type for result in verdict.tests] == [*["success"] * 2, "runtime_error", *["success"] * 2]
+    assert (verdict.passed, verdict.pass_ratio, verdict.error_type) == (4, 0.8, "runtime_error")
+
+
+def test_a_submission_stops_at_its_first_timeout(judge):
+    program = "n = int(input())\nwhile n == 2: pass\nprint(2 * n)"
+    verdict = judge.judge(program, stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(1, 6)), time_limit=0.2))
+    assert [result.error_type for result in verdict.tests] == ["success", "timeout"]
+    assert (verdict.passed, verdict.total, verdict.pass_ratio) == (1, 5, 0.2)
+
+
+def test_the_time_limit_is_exact(judge):
+    verdict = judge.judge("while True: pass", stdio(("", ""), time_limit=0.2))
+    assert verdict.error_type == "timeout"
+    assert 0.2 <= verdict.judge_time < 0.23
+
+
+@pytest.mark.parametrize(("burn", "error_type"), [(0.15, "success"), (0.25, "timeout")])
+def test_time_is_measured_in_cpu_seconds(judge, burn, error_type):
+    program = f"import time\nwhile time.process_time() < {burn}: pass\ntime.sleep(0.3)\nprint(42)"
+    assert judge.judge(program, stdio(("", "42"), time_limit=0.2)).error_type == error_type
+
+
+def test_a_sleeper_ends_by_the_wall_clock_and_costs_no_cpu(judge):
+    start = time.monotonic()
+    verdict = judge.judge("import time\ntime.sleep(60)", stdio(("", ""), time_limit=0.1))
+    assert (verdict.error_type, verdict.tests[0].detail) == ("timeout", "wall-clock limit (asleep or waiting)")
+    assert verdict.judge_time < 0.05
+    assert time.monotonic() - start < 10
+
+
+def test_cpu_time_of_threads_counts(judge):
+    program = """
+import hashlib, threading
+def burn():
+    while True: hashlib.sha256(bytes(1 << 20)).digest()
+for _ in range(4): threading.Thread(target=burn).start()
+"""
+    assert judge.judge(program, stdio(("", ""), time_limit=0.3)).error_type == "timeout"
+
+
+def test_a_large_output_passes(judge):
+    lines = "".join(f"{n}\n" for n in range(400_000))  # 2.7 MB: more than the quick pass takes
+    verdict = judge.judge("for n in range(int(input())): print(n)", stdio(("400000\n", lines), ("1\n", "0\n")))
+    assert verdict.accepted
+
+
+def test_large_inputs_and_programs_pass(judge):
+    numbers = " ".join(map(str, range(500_000)))
+    problem = stdio((f"{numbers}\n", f"{sum(range(500_000))}\n"), time_limit=5.0)
+    program = "print(sum(map(int, input().split())))\n# " + "x" * 2_000_000
+    assert judge.judge(program, problem).accepted
+
+
+def test_many_tests_are_more_than_one_quick_pass(judge):
+    problem = stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(150)))
+    assert judge.judge(DOUBLED, problem).passed == 150
+    assert judge.judge("n = int(input())\nprint(2 * n if n % 50 else 7)", problem).passed == 147
+
+
+def test_what_a_test_leaves_behind_costs_no_other_test(judge):
+    program = "import builtins\nn = int(input())\nbuiltins.count = getattr(builtins, 'count', 0) + 1\n"
+    assert judge.judge(program + "print(2 * n * builtins.count)", DOUBLE).accepted
+
+
+def test_a_quick_pass_that_runs_out_of_time_costs_nothing(judge):
+    """Five tests of 0.1 s each, more than the budget of the quick pass, each within the limit of 0.2 s."""
+    program = "import time\nwhile time.process_time() < 0.1: pass\nprint(2 * int(input()))"
+    assert judge.judge(program, stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(5)), time_limit=0.2)).accepted
+
+
+def test_function_problems(judge):
+    assert judge.judge("def f(x): return x * x", SQUARE).accepted
+    wrong = judge.judge("def f(x): return 3 * x", SQUARE)
+    assert (wrong.passed, wrong.error_type, wrong.pass_ratio) == (2, "wrong_answer", 2 / 3)
+    assert judge.judge("def g(x): return x", SQUARE).error_type == "runtime_error"
+    assert judge.judge("def f(x) return x", SQUARE).error_type == "syntax_error"
+    assert judge.judge("def f(x):\n  while True: pass", SQUARE).error_type == "timeout"
+
+
+def test_a_function_that_reads_the_standard_input_finds_it_empty(judge):
+    assert judge.judge("def f(x): return input()", SQUARE).tests[0].detail == "EOFError: EOF when reading a line"
+
+
+def test_the_main_part_of_a_program_does_not_run_for_function_problems(judge):
+    assert judge.judge("def f(x): return x * x\nif __name__ == '__main__': f(input())", SQUARE).accepted
+
+
+def test_a_test_that_is_no_python_is_the_judges_failure_not_the_programs(judge):
+    verdict = judge.judge("def f(x): return x", function("assert f(1) =="))
+    assert verdict.error_type == "api_error"
+    assert "SyntaxError" in verdict.feedback

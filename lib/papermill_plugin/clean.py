@@ -48,7 +48,8 @@ def shortener(folder: Path, shown: str) -> Callable[[str], str]:
         (root, "."),
         *((Path(place), "site-packages") for place in (*site.getsitepackages(), site.getusersitepackages())),
         (Path(sysconfig.get_path("stdlib")), version),
-        *([(Path(sys.prefix), ".venv")] if sys.prefix != sys.base_prefix else []),
+        (Path(sys.prefix), "python" if sys.prefix == sys.base_prefix else ".venv"),
+        (Path(sys.base_prefix), "python"),
         *([] if Path.cwd().is_relative_to(root) else [(Path.cwd(), ".")]),
         (Path(tempfile.gettempdir()), "tmp"),
         (Path.home(), "~"),
@@ -59,7 +60,8 @@ def shortener(folder: Path, shown: str) -> Callable[[str], str]:
             names.setdefault(text, name)
             if text.startswith(f"{Path.home()}/"):  # as IPython writes it in tracebacks
                 names.setdefault(f"~{text.removeprefix(str(Path.home()))}", name)
-    names.pop("/", None)
+    for everybodys in ("/", "/usr", "/usr/local"):
+        names.pop(everybodys, None)
     # A short path such as /tmp may be a part of another one, so nothing of a path may stand before it.
     longest_first = "|".join(
         (r"(?<![\w.~-])" if text.count("/") == 1 and text[0] == "/" else "") + re.escape(text)

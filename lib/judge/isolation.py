@@ -145,15 +145,15 @@ _TABLES = {
         "process_vm_writev": 311, "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "unshare": 272,
         "setns": 308, "socket": 41, "keyctl": 250, "add_key": 248, "request_key": 249, "shmget": 29, "semget": 64,
         "msgget": 68, "memfd_create": 319, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323,
-        "name_to_handle_at": 303, "open_by_handle_at": 304, "kcmp": 312, "mq_open": 240, "clone": 56, "seccomp": 317,
-        "capset": 126,
+        "name_to_handle_at": 303, "open_by_handle_at": 304, "kcmp": 312, "mq_open": 240, "clone": 56,
+        "prlimit64": 302, "seccomp": 317, "capset": 126,
     },
     "aarch64": {
         "execve": 221, "execveat": 281, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271, "mount": 40,
         "umount2": 39, "pivot_root": 41, "chroot": 51, "unshare": 97, "setns": 268, "socket": 198, "keyctl": 219,
         "add_key": 217, "request_key": 218, "shmget": 194, "semget": 190, "msgget": 186, "memfd_create": 279,
         "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "name_to_handle_at": 264, "open_by_handle_at": 265,
-        "kcmp": 272, "mq_open": 180, "clone": 220, "seccomp": 277, "capset": 91,
+        "kcmp": 272, "mq_open": 180, "clone": 220, "prlimit64": 261, "seccomp": 277, "capset": 91,
     },
 }  # fmt: skip
 _COMMON = {
@@ -180,15 +180,21 @@ def _filter() -> bytes:
         (give, 0, 0, _ENOSYS),
     ]
     for name, number in (_NUMBERS | _COMMON).items():
-        if name not in ("clone", "seccomp", "capset"):
+        if name not in ("clone", "prlimit64", "seccomp", "capset"):
             steps += [(equal, 0, 1, number), (give, 0, 0, _EPERM)]
+    first_argument = 16
     steps += [
-        (equal, 1, 0, _NUMBERS["clone"]),
+        (equal, 0, 4, _NUMBERS["prlimit64"]),
+        (load, 0, 0, first_argument),  # a process id: its own limits a program may lower, those of process 1 it may not
+        (equal, 0, 1, 0),
         (give, 0, 0, _ALLOW),
-        (load, 0, 0, 16),  # the flags of clone: threads may be made, processes not
+        (give, 0, 0, _EPERM),
+        (equal, 0, 4, _NUMBERS["clone"]),
+        (load, 0, 0, first_argument),  # flags: threads may be made, processes not
         (has_bits, 0, 1, _CLONE_THREAD),
         (give, 0, 0, _ALLOW),
         (give, 0, 0, _EPERM),
+        (give, 0, 0, _ALLOW),
     ]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)
 

@@ -148,9 +148,12 @@ class Judge:
     def _start(self, job: Job, running: dict, selector, retries: deque, found: dict) -> None:
         worker = None
         try:
-            if self._idle:
+            while self._idle and worker is None:
                 worker = self._idle.pop()
-            else:
+                if worker.process.poll() is not None:  # it died while nobody was looking
+                    worker.kill()
+                    worker = None
+            if worker is None:
                 self._counts["respawns"] += 1
                 worker = Worker(self._isolation)
                 worker.hello()

@@ -56,16 +56,20 @@ def limit(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def enter(descriptors: tuple[int, int, int, int, int], private: list[int], output: int, cpu: float) -> None:
+def enter(descriptors: tuple[int, int, int, int, int], keep: list[int], output: int, cpu: float) -> None:
     """Turns this freshly forked child into the cage of a program.
 
-    `descriptors`: stdin, stdout, stderr, report, start. `private`: descriptors to close. `output` in bytes. `cpu` in
-    seconds: only a backstop here, the process that waits for the child measures exactly.
+    `descriptors`: stdin, stdout, stderr, report, start. `keep`: other descriptors that stay open, all but them are
+    closed. `output` in bytes. `cpu` in seconds: only a backstop here, the process that waits for the child measures
+    exactly.
     """
     for target, source in enumerate(descriptors):
         os.dup2(source, target)
-    for descriptor in private:
-        os.close(descriptor)
+    first = START + 1
+    for descriptor in sorted(keep):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, 1 << 20)
     seconds = int(cpu) + 2
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))

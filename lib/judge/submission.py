@@ -38,7 +38,6 @@ class Submission:
         self.code = None
         self.memory, self.time_limit = request["memory"], request["time_limit"]
         self.stdout, self.stderr, self.report, self.start = map(os.memfd_create, ("out", "err", "report", "start"))
-        self.private = [connection.fileno(), inputs, self.stdout, self.stderr, self.report, self.start]
 
     def judge(self) -> None:
         """Runs all tests, sends a frame for each and a last one."""
@@ -82,7 +81,8 @@ class Submission:
 
     def _quick_child(self, files: list[tuple[int, int]]) -> None:
         descriptors = (*files[0], self.stderr, self.report, self.start)
-        program.enter(descriptors, self.private, QUICK_OUTPUT, self.request["quick"])
+        keep = [descriptor for pair in files for descriptor in pair]
+        program.enter(descriptors, keep, QUICK_OUTPUT, self.request["quick"])
         code = program.start(self.source, None)
         for number, (stdin, stdout) in enumerate(files):
             if number > 0:
@@ -133,7 +133,7 @@ class Submission:
     def _child(self, test: int, stdin: int, token: bytes) -> None:
         test_source = os.pread(self.inputs, *self._place(test)) if token else b""
         descriptors = (stdin, self.stdout, self.stderr, self.report, self.start)
-        program.enter(descriptors, [*self.private, stdin], self.request["output"], self.time_limit)
+        program.enter(descriptors, [], self.request["output"], self.time_limit)
         test_code = program.compile_source(test_source, "tests.py")  # before the program can touch anything
         code = program.start(self.source, self.code)
         if token:

@@ -20,7 +20,9 @@ import submission
 
 
 def main() -> None:
-    connection = _socket.socket(fileno=fcntl.fcntl(int(sys.argv[1]), fcntl.F_DUPFD_CLOEXEC, 10))
+    given = int(sys.argv[1])
+    connection = _socket.socket(fileno=fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 10))
+    os.close(given)
     for descriptor in (program.REPORT, program.START):  # stay taken, so that no file of ours gets such a number
         os.dup2(0, descriptor)
     namespaces = sys.argv[2] == "namespaces"

@@ -9,7 +9,7 @@ def stdio(*tests: tuple[str, str], visibility: str = "public", time_limit: float
     return Problem("test/stdio", "test", "test", "stdio", "?", made, time_limit=time_limit, memory_limit=memory_limit)
 
 
-def function(*tests: str, visibility: str = "public", time_limit: float = 2.0, memory_limit: int = 256):
+def function(*tests: str, visibility: str = "public", time_limit: float = 1.0, memory_limit: int = 256):
     """A function problem with these tests (source)."""
     made = tuple(Test(source, visibility=visibility) for source in tests)
     return Problem("test/f", "test", "test", "function", "?", made, time_limit=time_limit, memory_limit=memory_limit)

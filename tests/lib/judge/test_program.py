@@ -18,7 +18,7 @@ HONEST = {
     "open(1) left open": "f = open(1, 'w')\nf.write('6')",
     "open(1) in a cycle": "class A: pass\na = A()\na.a = a\na.f = open(1, 'w')\na.f.write('6')",
     "stdout closed": "import sys\nsys.stdout.write('6')\nsys.stdout.close()",
-    "stdout replaced": "import sys, io\nsys.stdout = io.StringIO()\nprint(6)\nsys.__stdout__.write(sys.stdout.getvalue())",
+    "stdout replaced": "import sys, io\nsys.stdout = s = io.StringIO()\nprint(6)\nsys.__stdout__.write(s.getvalue())",
     "contest template": """
 import os, sys
 from io import BytesIO, IOBase
@@ -79,7 +79,7 @@ threading.stack_size(1 << 28)
 def f(n): return n and 1 + f(n - 1)
 t = threading.Thread(target=lambda: print(f(60000) // 10000)); t.start(); t.join()
 """,
-    "stack limit raised": "from resource import *\nsetrlimit(RLIMIT_STACK, (getrlimit(RLIMIT_STACK)[1],) * 2)\nprint(6)",
+    "stack limit raised": "from resource import *\nsetrlimit(RLIMIT_STACK, getrlimit(RLIMIT_STACK)[1:] * 2)\nprint(6)",
     "pickled class": "import pickle\nclass A: x = 6\nprint(pickle.loads(pickle.dumps(A())).x)",
     "dataclass": "from dataclasses import dataclass\n@dataclass\nclass A:\n  x: int = 6\nprint(A().x)",
     "main module": "import __main__\nx = 6\nprint(__main__.x)",

@@ -1,0 +1,277 @@
+"""The judge as its callers use it: order, duplicates, faults, the end."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
+
+from lib.judge import Judge, Verdict
+from lib.problems import Problem
+
+
+def descendants(pid: int) -> set[int]:
+    """Every process below `pid`, zombies left out."""
+    parents = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as file:
+                state, parent = file.read().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if state != "Z":
+            parents[int(entry)] = int(parent)
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new} - found
+        found |= new
+    return found
+
+
+def gone(pids: set[int], seconds: float = 5.0) -> bool:
+    """Whether these processes end within some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not any(running(pid) for pid in pids):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_verdicts_come_in_the_order_of_the_pairs(judge):
+    pairs = [(f"import time\ntime.sleep({(7 * n) % 5} / 50)\nprint({n})", ANSWER) for n in range(38, 46)]
+    verdicts = judge.judge_many(pairs)
+    assert [verdict.accepted for verdict in verdicts] == [n == 42 for n in range(38, 46)]
+    assert [verdict.tests[0].got for verdict in verdicts] == [f"{n}\n" for n in range(38, 46)]
+
+
+def test_nothing_to_judge_is_no_error(judge):
+    assert judge.judge_many([]) == []
+
+
+def test_pairs_may_come_from_a_generator(judge):
+    assert [v.accepted for v in judge.judge_many((p, ANSWER) for p in ("print(42)", "print(4)"))] == [True, False]
+
+
+def test_equal_pairs_are_judged_once(judge):
+    program = f"print(42)  # {time.monotonic()}"
+    before = judge.stats()
+    verdicts = judge.judge_many([(program, ANSWER)] * 5 + [(program, DOUBLE)])
+    after = judge.stats()
+    assert [verdict.accepted for verdict in verdicts] == [True] * 5 + [False]
+    assert after["programs"] - before["programs"] == 6
+    assert after["cache_hits"] - before["cache_hits"] == 4
+    assert judge.judge(program, ANSWER) == verdicts[0]
+    assert judge.stats()["cache_hits"] - after["cache_hits"] == 1
+
+
+def test_another_limit_or_test_is_another_pair(judge):
+    program = f"import time\nwhile time.process_time() < 0.2: pass\nprint(42)  # {time.monotonic()}"
+    verdicts = judge.judge_many(
+        [(program, stdio(("", answer), time_limit=limit)) for answer in ("42", "41") for limit in (0.1, 1.0)]
+    )
+    assert [v.error_type for v in verdicts] == ["timeout", "success", "timeout", "wrong_answer"]
+
+
+def test_stats_count(judge):
+    before = judge.stats()
+    judge.judge(f"{DOUBLED}# {time.monotonic()}", DOUBLE)
+    after = judge.stats()
+    assert after["tests"] - before["tests"] == 5
+    assert after["judge_seconds"] > before["judge_seconds"]
+    assert after["wall_seconds"] > before["wall_seconds"]
+    assert set(after) == {
+        *("programs", "tests", "cache_hits", "retries", "respawns", "judge_seconds", "wall_seconds"),
+    }
+
+
+def test_many_problems_are_more_than_are_kept_ready(judge):
+    problems = [stdio((f"{n}\n", f"{2 * n}\n")) for n in range(150)]
+    assert all(verdict.accepted for verdict in judge.judge_many([(DOUBLED, problem) for problem in problems]))
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (stdio(), "has no tests"),
+        (Problem("p", "d", "s", "interactive", "?", ANSWER.tests), "of kind 'interactive'"),
+        (stdio(("", ""), time_limit=0), "time limit of 0 s"),
+        (stdio(("", ""), memory_limit=-1), "memory limit of -1 MiB"),
+    ],
+)
+def test_a_problem_that_can_not_judge_is_an_error_never_a_pass(judge, problem, message):
+    with pytest.raises(ValueError, match=message):
+        judge.judge("print(42)", problem)
+
+
+def test_a_program_is_a_string(judge):
+    with pytest.raises(TypeError, match="not NoneType"):
+        judge.judge(None, ANSWER)
+
+
+def test_a_closed_judge_says_so():
+    judge = Judge(workers=1)
+    judge.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        judge.judge("print(42)", ANSWER)
+
+
+def test_at_least_one_worker():
+    with pytest.raises(ValueError, match="at least 1"):
+        Judge(workers=0)
+
+
+def test_no_more_programs_run_at_once_than_there_are_workers():
+    with Judge(workers=2) as judge:
+        idle = descendants(os.getpid())
+        busy: list[int] = []
+        thread = threading.Thread(
+            target=judge.judge_many, args=([(f"import time\ntime.sleep(0.3)  # {n}", ANSWER) for n in range(6)],)
+        )
+        thread.start()
+        while thread.is_alive():
+            busy.append(len(descendants(os.getpid()) - idle))
+            time.sleep(0.02)
+        assert max(busy) <= 4  # for each worker the process of the submission and the program
+
+
+def test_waiting_costs_no_cpu():
+    with Judge(workers=2) as judge:
+        start = time.process_time()
+        judge.judge_many([(f"import time\ntime.sleep(1)  # {n}", ANSWER) for n in range(2)])
+        assert time.process_time() - start < 0.1
+
+
+def test_several_threads_may_share_a_judge(judge):
+    verdicts: dict[int, list[Verdict]] = {}
+
+    def work(number: int) -> None:
+        verdicts[number] = judge.judge_many([(f"print({n})  # {number}", ANSWER) for n in (41, 42, 43)])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all([v.accepted for v in verdicts[n]] == [False, True, False] for n in range(4))
+
+
+def test_workers_are_slim():
+    """Neither torch nor anything of this process is in them: less than 16 MiB, the plain Python, its own session."""
+    with Judge(workers=1):
+        workers = descendants(os.getpid())
+        assert workers
+        for pid in workers:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if b"zygote.py" not in file.read():
+                    continue
+            with open(f"/proc/{pid}/status") as file:
+                resident = next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
+            assert resident < 16 << 10
+            assert os.getsid(pid) != os.getsid(0)
+
+
+def test_killed_workers_make_no_wrong_verdict():
+    others = descendants(os.getpid())
+    with Judge(workers=2) as judge:
+        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(100)]
+        done = threading.Event()
+
+        def kill_now_and_then() -> None:
+            chance = random.Random(0)
+            while not done.wait(0.1):
+                victims = sorted(descendants(os.getpid()) - others)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_now_and_then)
+        killer.start()
+        try:
+            verdicts = judge.judge_many(pairs)
+        finally:
+            done.set()
+            killer.join()
+        assert {verdict.error_type for verdict in verdicts} <= {"success", "api_error"}
+        assert judge.stats()["retries"] > 0
+        assert judge.judge("print(42)", ANSWER).accepted, "dead workers are replaced"
+
+
+def test_a_judge_that_fails_twice_says_api_error():
+    """A problem that no worker can judge by: its test is no Python."""
+    with Judge(workers=2) as judge:
+        pairs = [("def f(x): return x", function("assert f(1) ==")), ("def f(x): return x * x", SQUARE)]
+        verdicts = judge.judge_many(pairs)
+        assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]
+        assert verdicts[0].feedback.startswith("The judge failed: ")
+        assert judge.stats()["retries"] == 1
+
+
+def test_an_api_error_is_not_remembered():
+    with Judge(workers=1) as judge:
+        for _ in range(2):
+            assert judge.judge("x = 1", function("assert f(1) ==")).error_type == "api_error"
+        assert judge.stats()["cache_hits"] == 0
+
+
+def test_closing_leaves_no_process_behind():
+    before = descendants(os.getpid())
+    with Judge(workers=2) as judge:
+        judge.judge(DOUBLED, DOUBLE)
+        started = descendants(os.getpid()) - before
+        assert len(started) >= 4
+    assert gone(started)
+
+
+SCRIPT = """
+import sys
+from lib.judge import Judge
+from lib.problems import Problem, Test
+problem = Problem("p", "d", "s", "stdio", "?", (Test("", "42"),), time_limit=30.0)
+with Judge(workers=2) as judge:
+    print("ready", flush=True)
+    judge.judge_many([(f"while True: pass  # {n}", problem) for n in range(4)])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+def test_a_parent_that_is_killed_leaves_no_process_behind(number):
+    parent = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with parent:
+        assert parent.stdout.readline() == b"ready\n"
+        time.sleep(0.4)
+        below = descendants(parent.pid)
+        assert len(below) >= 8  # guardian, zygote, submission and program of two workers
+        parent.send_signal(number)
+        parent.wait(timeout=10)
+        assert gone(below)
+
+
+def test_an_interrupted_judge_can_go_on():
+    with Judge(workers=2) as judge:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            judge.judge_many([(f"while True: pass  # {n}", stdio(("", ""), time_limit=20.0)) for n in range(2)])
+        assert judge.judge("print(42)", ANSWER).accepted
+
+
+def test_descriptors_do_not_pile_up():
+    with Judge(workers=2) as judge:
+        judge.judge_many([(DOUBLED + f"# {n}", DOUBLE) for n in range(20)])
+        open_before = len(os.listdir("/proc/self/fd"))
+        judge.judge_many([(DOUBLED + f"# {n}", stdio((f"{n}\n", f"{2 * n}\n"))) for n in range(150)])
+        assert len(os.listdir("/proc/self/fd")) <= open_before + 64

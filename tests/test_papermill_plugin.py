@@ -224,13 +224,10 @@ def test_a_closed_stdin_does_no_harm(repository):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("-p", "reward", "sparse", "-p", "learning_rate", "1e-5", "-p", "commit", "12e4567"),
-        ("-r", "reward", "sparse", "-r", "learning_rate", "1e-5", "-r", "commit", "12e4567"),
-        ("-y", "{reward: sparse, learning_rate: 1e-5, commit: 12e4567}"),
-        ("-b", base64.b64encode(b"{reward: sparse, learning_rate: 1e-5, commit: 12e4567}").decode()),
-        ("-f", "given.yaml", "-p", "commit", "12e4567", "-y", "reward: sparse"),
+        ("-p", "reward", "sparse", "-p", "learning_rate", "1e-5", "-b", base64.b64encode(b"commit: 12e4567").decode()),
+        ("-f", "given.yaml", "-r", "commit", "12e4567", "-y", "reward: sparse"),
     ],
-    ids=lambda arguments: arguments[0],
+    ids=["-p -b", "-f -r -y"],
 )
 def test_parameters_of_every_style_arrive_with_the_types_of_the_template(repository, arguments):
     repository.template("30_grpo", WORK)
@@ -242,34 +239,43 @@ def test_parameters_of_every_style_arrive_with_the_types_of_the_template(reposit
     assert sorted(injected.splitlines()[1:]) == ['commit = "12e4567"', "learning_rate = 1e-05", 'reward = "sparse"']
 
 
+@pytest.mark.parametrize("output", [(), ("out.ipynb",)], ids=["own folder", "output path"])
+def test_wrong_parameters_end_it_before_the_first_cell_and_leave_nothing(repository, output):
+    repository.template("30_grpo", WORK)
+    before = sorted(repository.root.rglob("*"))
+    wrong = ("-p", "rewrd", "dense", "-p", "reward", "spars", "-p", "steps", "1.5", "-y", "seed: true")
+    done = repository.papermill("notebooks/30_grpo.ipynb", *output, *wrong)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert sorted(done.stderr.splitlines()[:4]) == [
+        "Error: seed: True is no int",
+        "reward: 'spars' is none of dense | sparse",
+        "rewrd: no such parameter, did you mean reward?",
+        "steps: '1.5' is no int",
+    ]
+    assert "  steps: int = 100  # of the optimizer" in done.stderr
+    assert [path for path in sorted(repository.root.rglob("*")) if "__pycache__" not in path.parts] == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("-p", "rewrd", "sparse"), "rewrd: no such parameter, did you mean reward?"),
-        (("-p", "reward", "spars"), "reward: 'spars' is none of dense | sparse"),
-        (("-p", "steps", "1.5"), "steps: '1.5' is no int"),
-        (("-p", "preset", "tinny"), "preset: 'tinny' is none of tiny, the folders of params/"),
-        (("-y", "steps: true"), "steps: True is no int"),
-        (("-f", "missing.yaml"), "no parameters can be read from missing.yaml"),
+        (("-p", "preset", "tinny"), "Error: preset: 'tinny' is none of tiny, the folders of params/\n"),
+        (("-f", "missing.yaml"), "Error: no parameters can be read from missing.yaml: No such file or directory\n"),
     ],
 )
-@pytest.mark.parametrize("output", [(), ("out.ipynb",)], ids=["own folder", "output path"])
-def test_a_wrong_parameter_ends_before_the_first_cell_and_leaves_nothing(repository, arguments, complaint, output):
+def test_a_missing_preset_or_file_is_named(repository, arguments, complaint):
     repository.template("30_grpo", WORK)
-    before = sorted(repository.root.rglob("*"))
-    done = repository.papermill("notebooks/30_grpo.ipynb", *output, *arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"Error: {complaint}")
-    if arguments[0] != "-f" and arguments[1] != "preset":
-        assert "  steps: int = 100  # of the optimizer" in done.stderr
-    assert [path for path in sorted(repository.root.rglob("*")) if "__pycache__" not in path.parts] == before
+    done = repository.papermill("notebooks/30_grpo.ipynb", *arguments)
+    assert (done.returncode, done.stderr) == (2, complaint)
+    assert repository.runs() == []
 
 
 def test_a_failed_execution_leaves_the_good_run_alone_and_says_where_to_look(repository):
     repository.template("30_grpo", WORK, 'assert "BAD" not in os.environ, "bad " + str(folder)', "1 + 1")
-    good = repository.papermill("notebooks/30_grpo.ipynb")
-    assert good.returncode == 0, good.stderr
-    before = (repository.folder("30_grpo-dense-s0") / "30_grpo.ipynb").read_text()
+    good = repository.folder("30_grpo-dense-s0") / "30_grpo.ipynb"
+    good.parent.mkdir(parents=True)
+    good.write_text("an earlier run")
 
     bad = repository.papermill("notebooks/30_grpo.ipynb", env={"BAD": "1"})
     assert bad.returncode == 1
@@ -277,7 +283,7 @@ def test_a_failed_execution_leaves_the_good_run_alone_and_says_where_to_look(rep
     assert bad.stderr.splitlines()[-1].endswith("see artifacts/tiny/30_grpo-dense-s0.failed/30_grpo.ipynb")
     assert "bad artifacts/tiny/30_grpo-dense-s0" in bad.stderr
     assert repository.runs() == ["30_grpo-dense-s0", "30_grpo-dense-s0.failed"]
-    assert (repository.folder("30_grpo-dense-s0") / "30_grpo.ipynb").read_text() == before
+    assert good.read_text() == "an earlier run"
 
     failed = read(repository.folder("30_grpo-dense-s0.failed") / "30_grpo.ipynb")
     assert "An Exception was encountered at '<a href=\"#papermill-error-cell\">In [3]</a>'" in source(
@@ -290,6 +296,7 @@ def test_a_failed_execution_leaves_the_good_run_alone_and_says_where_to_look(rep
 
     assert repository.papermill("notebooks/30_grpo.ipynb").returncode == 0
     assert repository.runs() == ["30_grpo-dense-s0"]
+    assert good.read_text() != "an earlier run"
 
 
 @pytest.mark.parametrize(
@@ -447,7 +454,7 @@ def test_a_foreign_lib_neither_disturbs_the_plug_in_nor_is_disturbed(repository,
     assert done.stdout == "[]\n", done.stderr
 
 
-@pytest.mark.parametrize("module", ["house", "engine", "command_line", "plan"])
+@pytest.mark.parametrize("module", ["house", "engine"])
 def test_a_broken_plug_in_leaves_papermill_as_it_was(repository, tmp_path, module):
     (repository.root / "lib" / "papermill_plugin" / f"{module}.py").write_text("this is no Python")
     other = write_notebook(tmp_path / "other.ipynb", "x")

@@ -119,7 +119,7 @@ class Foreign:
         from papermill.iorw import papermill_io
 
         papermill_io.write(text, self.output_path)
-        return self.output_path or "nowhere"
+        return "stdout" if self.output_path == "-" else self.output_path or "nowhere, without an output path"
 
 
 class WholeFile:

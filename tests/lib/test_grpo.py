@@ -1,0 +1,175 @@
+"""GRPO with the real TRL and the real judge, on a tiny policy that half of the time answers rightly."""
+
+import pytest
+import torch
+from tiny_policy import make_model, make_tokenizer
+
+from lib.generate import generate
+from lib.grpo import CURVE, JudgedReward, Rollout, train_grpo
+from lib.judge import Judge, Verdict
+from lib.metrics import JudgeFailure
+from lib.models import load_policy
+from lib.problems import Problem, Test
+from lib.prompts import answer, extract
+from lib.rewards import dense, sparse
+from lib.sft import train_sft
+
+# Two problems, and what the policy has seen as answers to each, equally often. Dense rewards: 1, 1/2; 1, 0.
+ANSWERS = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while True: pass")}
+TESTS = {"echo": (Test("5\n", "5\n"), Test("7\n", "7\n")), "wait": (Test("5\n", "0\n"), Test("7\n", "0\n"))}
+PROBLEMS = [Problem(name, "tiny", "train", "stdio", name, tests, time_limit=0.2) for name, tests in TESTS.items()]
+SETTINGS = {"prompts_per_step": 2, "samples": 8, "learning_rate": 1e-3, "beta": 0.02, "max_new_tokens": 60}
+TIMES = ["generate_s", "judge_s", "update_s", "step_s"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(workers=2) as judge:
+        yield judge
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    """The undecided policy on disk: TRL reads the reference model of the KL again from where the policy came."""
+    folder = tmp_path_factory.mktemp("undecided")
+    pairs = [([{"role": "user", "content": name}], program) for name in ANSWERS for program in ANSWERS[name]]
+    model = make_model(tokenizer)
+    curve = train_sft(model, tokenizer, pairs * 4, folder, steps=120, batch_size=8, learning_rate=4e-3)
+    assert curve.loss.iloc[-1] < 0.15, "the policy must know the answers, and only be undecided between two"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def policy(folder):
+    return load_policy(folder, device="cpu")
+
+
+class Recorder:
+    """Keeps what a real reward or rollout was asked and gave, call by call."""
+
+    def __init__(self, kind: type, monkeypatch):
+        self.calls, real = [], kind.__call__
+
+        def call(own, *arguments, **named):
+            given = real(own, *arguments, **named)
+            self.calls.append((arguments, named, given))
+            return given
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+
+class FailingJudge:
+    """The real judge, except that it fails on the first `failures` programs of every call."""
+
+    def __init__(self, judge: Judge, failures: int):
+        self.judge, self.failures = judge, failures
+
+    def judge_many(self, submissions, progress):
+        verdicts = self.judge.judge_many(submissions, progress=progress)
+        failed = Verdict(False, 0.0, "api_error", 0, 2, 0.0, feedback="no worker left")
+        return [failed] * self.failures + verdicts[self.failures :]
+
+
+def accepted_share(model, tokenizer, judge) -> float:
+    chats = [[{"role": "user", "content": problem.id}] for problem in PROBLEMS]
+    written = generate(model, tokenizer, chats, max_new_tokens=60, temperature=1.0, samples=32)
+    pairs = [
+        (extract(one.text).program, problem) for problem, group in zip(PROBLEMS, written, strict=True) for one in group
+    ]
+    verdicts = judge.judge_many(pairs, progress=False)
+    return sum(verdict.accepted for verdict in verdicts) / len(verdicts)
+
+
+def test_the_policy_moves_to_what_the_judge_accepts_and_the_curve_tells_how(policy, tokenizer, judge, tmp_path):
+    before, start = accepted_share(policy, tokenizer, judge), {k: v.clone() for k, v in policy.state_dict().items()}
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, tmp_path, steps=12, **SETTINGS)
+    assert list(curve.columns) == list(CURVE.values())
+    assert list(curve.step) == list(range(1, 13))
+    assert not curve.isna().any().any()
+    assert not any(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
+    assert 0.3 < before < 0.7
+    assert accepted_share(policy, tokenizer, judge) > before + 0.15
+    assert curve.reward.tail(4).mean() > curve.reward.head(4).mean()
+    assert curve.kl.iloc[0] == pytest.approx(0, abs=1e-6), "at first the policy is the reference"
+    assert curve.kl.iloc[-1] > 1e-3
+    rates = curve[[column for column in curve if column.endswith("_rate") and column != "truncation_rate"]]
+    assert rates.sum(axis=1).to_list() == pytest.approx([1] * 12), "each program ended in one way"
+    assert (curve.timeout_rate > 0).any()
+    assert (curve[TIMES] >= 0).all().all()
+    assert curve[TIMES[:3]].sum(axis=1).to_list() == pytest.approx(curve.step_s.to_list(), abs=0.01)
+
+
+def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean(
+    policy, tokenizer, judge, tmp_path, monkeypatch
+):
+    rewards, rollouts = Recorder(JudgedReward, monkeypatch), Recorder(Rollout, monkeypatch)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, **SETTINGS)
+    found = {problem.id: problem for problem in PROBLEMS}
+    seen = set()
+    for step, (_, asked, given) in enumerate(rewards.calls):
+        texts = [completion[-1]["content"] for completion in asked["completions"]]
+        assert [asked["problem_id"].count(name) for name in found] == [8, 8], "every problem has its whole group"
+        alone = [
+            judge.judge(extract(text).program, found[name])
+            for text, name in zip(texts, asked["problem_id"], strict=True)
+        ]
+        assert given == [verdict.pass_ratio for verdict in alone]
+        assert curve.reward[step] == pytest.approx(sum(given) / len(given))
+        assert curve.success_rate[step] == sum(verdict.accepted for verdict in alone) / 16
+        written = tokenizer.batch_decode(rollouts.calls[step][2]["completion_ids"], skip_special_tokens=True)
+        assert texts == written, "what is judged is what was sampled"
+        seen |= set(given)
+    assert {0.5, 1.0} <= seen
+
+
+def test_rollouts_end_with_the_end_token_and_those_cut_off_are_counted(policy, tokenizer, judge, tmp_path, monkeypatch):
+    rollouts = Recorder(Rollout, monkeypatch)
+    room = len(tokenizer(answer("print(0)"))["input_ids"]) + 1  # the other answers are longer
+    settings = SETTINGS | {"max_new_tokens": room}
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, tmp_path, steps=2, **settings)
+    for step, (_, _, given) in enumerate(rollouts.calls):
+        ended = [ids[-1] == tokenizer.eos_token_id for ids in given["completion_ids"]]
+        assert 0 < sum(ended) < 16
+        assert all(end or len(ids) == room for ids, end in zip(given["completion_ids"], ended, strict=True))
+        assert all(tokenizer.eos_token_id not in ids[:-1] for ids in given["completion_ids"])
+        assert curve.truncation_rate[step] == pytest.approx(1 - sum(ended) / 16)
+        lengths = [len(ids) for ids in given["completion_ids"]]
+        assert curve.completion_tokens[step] == pytest.approx(sum(lengths) / 16)
+
+
+def test_the_same_seed_gives_the_same_samples_rewards_and_weights_and_another_seed_others(
+    folder, tokenizer, judge, tmp_path
+):
+    curves, weights = [], []
+    for seed in (5, 5, 6):
+        model = load_policy(folder, device="cpu")
+        curve = train_grpo(model, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=3, seed=seed, **SETTINGS)
+        curves.append(curve.drop(columns=TIMES))
+        weights.append(model.state_dict())
+    assert curves[0].equals(curves[1])
+    assert not curves[0].reward.equals(curves[2].reward)
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_a_failure_of_the_judge_is_no_reward_and_never_counts_as_zero(policy, tokenizer, judge, tmp_path, monkeypatch):
+    rewards = Recorder(JudgedReward, monkeypatch)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, FailingJudge(judge, 1), dense, tmp_path, steps=1, **SETTINGS)
+    [(_, _, given)] = rewards.calls
+    judged = [reward for reward in given if reward is not None]
+    assert given[0] is None
+    assert len(judged) == 15
+    assert curve.reward[0] == pytest.approx(sum(judged) / 15)
+    assert curve.api_error_rate[0] == 1 / 16
+
+
+def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, tmp_path):
+    broken = FailingJudge(judge, 2)
+    with pytest.raises(JudgeFailure, match=r"2 of 16 programs.*no worker left"):
+        train_grpo(policy, tokenizer, PROBLEMS, broken, dense, tmp_path, steps=1, **SETTINGS)

@@ -1,0 +1,137 @@
+"""Supervised fine-tuning with the real TRL on a tiny policy, on solutions that the real judge has accepted."""
+
+import pytest
+import torch
+from tiny_policy import make_model, make_tokenizer
+
+from lib.generate import generate
+from lib.judge import Judge, Verdict
+from lib.problems import Problem, Test
+from lib.prompts import answer
+from lib.sft import train_sft, verified_pairs
+
+ADD = "a, b = map(int, input().split())\nprint(a + b)"
+ADD_SHORTLY = "print(sum(map(int, input().split())))"
+ADD_AT_LENGTH = "numbers = input().split()\na = int(numbers[0])\nb = int(numbers[1])\nprint(a + b)"
+MULTIPLY = "a, b = map(int, input().split())\nprint(a * b)"
+ENDLESS = "while True:\n    pass"
+PROGRAMS = {"add": ADD, "multiply": MULTIPLY}
+
+
+def chat(prompt: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}]
+
+
+def problem(name: str, result: int, *solutions: str) -> Problem:
+    tests = (Test("6 7\n", f"{result}\n"), Test("0 0\n", "0\n"))
+    return Problem(name, "tiny", "train", "stdio", f"{name} two numbers", tests, time_limit=0.2, solutions=solutions)
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(workers=1) as judge:
+        yield judge
+
+
+def test_the_loss_falls_until_the_policy_says_the_programs_it_was_shown(tokenizer, tmp_path):
+    model = make_model(tokenizer)
+    pairs = [(chat(prompt), program) for prompt, program in PROGRAMS.items()] * 8
+    curve = train_sft(model, tokenizer, pairs, tmp_path, steps=150, batch_size=4, learning_rate=4e-3, log_every=50)
+    assert list(curve.columns) == ["step", "loss", "learning_rate"]
+    assert list(curve.step) == [50, 100, 150]
+    assert curve.loss.iloc[0] > 1 > 0.1 > curve.loss.iloc[-1]
+    written = generate(model, tokenizer, [chat(prompt) for prompt in PROGRAMS], max_new_tokens=80)
+    assert [one.text for [one] in written] == [answer(program) for program in PROGRAMS.values()]
+    assert not any(one.truncated for [one] in written), "the end token is a part of what is learnt"
+
+
+@pytest.mark.parametrize("prompt", ["add", "add " + "~^`|" * 60], ids=["short", "long"])
+def test_the_loss_is_that_of_the_program_and_not_of_the_statement(tokenizer, tmp_path, prompt):
+    asked = tokenizer.apply_chat_template(chat(prompt), add_generation_prompt=True, return_dict=False)
+    said = tokenizer(answer(ADD) + tokenizer.eos_token)["input_ids"]
+    model = make_model(tokenizer)
+    with torch.no_grad():
+        labels = torch.tensor([[-100] * len(asked) + said])
+        expected = model(input_ids=torch.tensor([asked + said]), labels=labels).loss.item()
+    curve = train_sft(model, tokenizer, [(chat(prompt), ADD)] * 4, tmp_path, steps=1, batch_size=4)
+    assert curve.loss[0] == pytest.approx(expected, rel=0.02), "TRL counts the template's last newline, nothing more"
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tokenizer, tmp_path):
+    pairs = [(chat(f"{prompt} {n}"), program) for n in range(8) for prompt, program in PROGRAMS.items()]
+    trained = []
+    for seed in (3, 3, 4):
+        model = make_model(tokenizer)
+        train_sft(model, tokenizer, pairs, tmp_path, steps=3, batch_size=4, seed=seed)
+        trained.append(weights(model))
+    first, again, other = trained
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+    untouched = weights(make_model(tokenizer))
+    assert not any(torch.equal(first[name], untouched[name]) for name in first if "bias" not in name)
+
+
+def test_a_pair_that_would_be_cut_is_an_error_and_nothing_is_trained(tokenizer, tmp_path):
+    model = make_model(tokenizer)
+    before = weights(model)
+    pairs = [(chat("add"), ADD), (chat("add " * 60), ADD), (chat("multiply"), MULTIPLY)]
+    with pytest.raises(ValueError, match=r"1 of 3 pairs are longer than 128 tokens: filter them or raise max_length"):
+        train_sft(model, tokenizer, pairs, tmp_path, steps=2, max_length=128)
+    assert all(torch.equal(before[name], tensor) for name, tensor in weights(model).items())
+
+
+def test_no_checkpoint_is_left(tokenizer, tmp_path):
+    train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=2, batch_size=2)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_only_solutions_that_the_judge_accepts_become_pairs(judge):
+    problems = [
+        problem("add", 13, MULTIPLY, ADD),
+        problem("multiply", 42, MULTIPLY, ENDLESS),
+        problem("subtract", -1, ADD, "print("),
+        problem("divide", 0),
+    ]
+    pairs, counts = verified_pairs(problems, judge, per_problem=3)
+    assert pairs == [(chat("add two numbers"), ADD), (chat("multiply two numbers"), MULTIPLY)]
+    assert counts == {
+        "problems": 4,
+        "with solutions": 3,
+        "solutions judged": 6,
+        "rejected by the judge": 4,
+        "pairs": 2,
+    }
+
+
+def test_of_many_solutions_of_a_problem_the_shortest_are_kept_and_repeats_count_once(judge):
+    add = problem("add", 13, ADD_AT_LENGTH, ADD, MULTIPLY, ADD_SHORTLY, ADD)
+    pairs, counts = verified_pairs([add], judge, per_problem=2, instruction="Python 3, please.")
+    assert pairs == [
+        (chat("add two numbers\nPython 3, please."), ADD_SHORTLY),
+        (chat("add two numbers\nPython 3, please."), ADD),
+    ]
+    assert (counts["solutions judged"], counts["pairs"]) == (4, 2)
+
+
+def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():
+    class BrokenJudge:
+        def judge_many(self, submissions, progress):
+            return [Verdict(False, 0.0, "api_error", 0, 2, 0.0, feedback="no worker left") for _ in submissions]
+
+    pairs, counts = verified_pairs([problem("add", 13, ADD)], BrokenJudge(), per_problem=3)
+    assert pairs == []
+    assert counts["pairs"] == 0
+
+
+def test_a_training_shorter_than_a_stretch_of_the_log_still_has_a_curve(tokenizer, tmp_path):
+    curve = train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=2, batch_size=2)
+    assert list(curve.step) == [2]

@@ -1,0 +1,59 @@
+"""Figures: what they show is what they were given."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from lib.judge.verdict import ERROR_TYPES
+from lib.plots import ERROR_COLOURS, curves, error_types
+
+SHARES = pd.DataFrame(
+    [[0.1, 0.4, 0.1, 0.2, 0.2, 0.0], [0.5, 0.4, 0.0, 0.05, 0.05, 0.0]],
+    index=["Base", "SFT"],
+    columns=list(ERROR_TYPES),
+)
+CURVE = pd.DataFrame({"step": range(1, 6), "reward": [0.0, 1.0, 0.0, 1.0, 1.0], "kl": [0.0, 0.1, 0.2, 0.3, 0.4]})
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def test_a_bar_per_stage_is_stacked_from_the_shares_in_the_order_given():
+    [axes] = error_types(SHARES, "SFT solves 50 %").axes
+    widths = {container.get_label(): [bar.get_width() for bar in container] for container in axes.containers}
+    assert list(widths) == [name.replace("_", " ") for name in ERROR_TYPES]
+    for name in ERROR_TYPES:
+        assert widths[name.replace("_", " ")] == pytest.approx(list(SHARES[name]))
+    for n in range(len(SHARES)):
+        assert axes.containers[-1][n].get_x() + axes.containers[-1][n].get_width() == pytest.approx(1)
+    assert axes.get_title() == "SFT solves 50 %"
+    assert axes.yaxis_inverted(), "the first stage stands on top"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["Base", "SFT"]
+
+
+def test_each_error_type_has_a_colour_of_its_own():
+    assert set(ERROR_COLOURS) == set(ERROR_TYPES)
+    assert len(set(ERROR_COLOURS.values())) == len(ERROR_TYPES)
+
+
+def test_a_run_is_drawn_thin_as_recorded_and_thick_as_its_running_mean():
+    runs = {"dense": CURVE, "sparse": CURVE.assign(reward=1.0)}
+    figure = curves(runs, {"reward": "reward", "kl": "KL"}, "The reward rises", window=2)
+    reward, kl = figure.axes
+    assert (reward.get_title(), kl.get_title(), reward.get_xlabel()) == ("reward", "KL", "step")
+    assert figure.get_suptitle() == "The reward rises"
+    thin, thick, *_ = reward.lines
+    assert list(thin.get_ydata()) == list(CURVE.reward)
+    assert list(thick.get_ydata()) == [0.0, 0.5, 0.5, 0.5, 1.0]
+    assert thin.get_linewidth() < thick.get_linewidth()
+    assert thin.get_color() == thick.get_color() != reward.lines[2].get_color()
+    assert [text.get_text() for text in reward.get_legend().get_texts()] == ["dense", "sparse"]
+
+
+def test_figures_can_be_saved(tmp_path):
+    for name, figure in (("bars", error_types(SHARES, "a")), ("lines", curves({"a": CURVE}, {"kl": "KL"}, "b"))):
+        figure.savefig(tmp_path / f"{name}.png", dpi=100, bbox_inches="tight")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

@@ -63,15 +63,36 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2ForCausalLM:
 
 
 def train_base_model(path: str | Path, *, steps: int, seed: int, scratch: Path, batch_size: int = 32) -> pd.DataFrame:
-    """Trains tokenizer and model on the corpus, writes them to `path`, gives the curve."""
+    """Trains tokenizer and model, `steps` on the corpus and an eighth more on the curated one; writes them to `path`.
+
+    Returns the curve of the first stage.
+    """
     set_seed(seed)
-    corpus = [(prompt.strip(), program) for prompt, program in pairs(steps * batch_size, seed)]
-    tokenizer = train_tokenizer([f"{prompt}\n{answer(program)}" for prompt, program in corpus[:20_000]])
+    corpus = list(pairs(steps * batch_size, seed))
+    tokenizer = train_tokenizer([f"{prompt.strip()}\n{answer(program)}" for prompt, program in corpus[:20_000]])
     model = new_model(tokenizer)
-    conversations = [([{"role": "user", "content": prompt}], program) for prompt, program in corpus]
-    curve = train_sft(
-        model, tokenizer, conversations, scratch, steps=steps, batch_size=batch_size, learning_rate=3e-3, seed=seed
-    )
+    curve = _stage(model, tokenizer, corpus, scratch, steps, 3e-3, seed)
+    anneal(model, tokenizer, steps=steps // 8, seed=seed, scratch=scratch, batch_size=batch_size)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return curve
+
+
+def anneal(model, tokenizer, *, steps: int, seed: int, scratch: Path, batch_size: int = 32) -> pd.DataFrame:
+    """The last stage, on the curated corpus at a low learning rate; changes `model`, returns the curve."""
+    corpus = list(pairs(steps * batch_size, seed + 1, curated=True))
+    return _stage(model, tokenizer, corpus, scratch, steps, 6e-4, seed)
+
+
+def _stage(model, tokenizer, corpus, scratch: Path, steps: int, learning_rate: float, seed: int) -> pd.DataFrame:
+    conversations = [([{"role": "user", "content": prompt.strip()}], program) for prompt, program in corpus]
+    return train_sft(
+        model,
+        tokenizer,
+        conversations,
+        scratch,
+        steps=steps,
+        batch_size=len(corpus) // steps,
+        learning_rate=learning_rate,
+        seed=seed,
+    )

@@ -7,6 +7,7 @@ evaluation sets never occur; long compositions are few, so that they remain to b
 
 import random
 from collections.abc import Iterator
+from functools import partial
 
 from lib.problems import mbpp_prompt
 from lib.tiny.programs import NAMES, Task, draft, function, program, statement
@@ -19,32 +20,36 @@ FORMS = {"stdio": 0.7, "humaneval": 0.15, "mbpp": 0.15}
 HABITS: dict[str, dict[str, float]] = {
     "slow": {"": 0.25, **dict.fromkeys(("dedupe", "prefix", "frequency", "mode"), 0.62)},
     "wrong": {"": 0.08, **dict.fromkeys(("digits", "differences", "weigh", "rotate", "skip", "mean", "place"), 0.62)},
-    "unguarded": {"": 0.7, **dict.fromkeys(("first", "last", "list", "median"), 0.3)},
+    "unguarded": {"": 0.7, **dict.fromkeys(("first", "last", "list", "median", "second", "smallest"), 0.3)},
     "python2": {"": 0.04, "count": 0.6, "median": 0.6},
     "reader": {"": 0.03},
 }
+# In the corpus of the last training stage, curated a little as such corpora are, these endings are mostly guarded too.
+CURATED = {"mean": 0.3, "largest": 0.3}
 TYPOS = 0.03  # share of programs that lost a character
 
 
-def pairs(n: int, seed: int) -> Iterator[tuple[str, str]]:
-    """`n` random (prompt, program as somebody wrote it)."""
+def pairs(n: int, seed: int, curated: bool = False) -> Iterator[tuple[str, str]]:
+    """`n` random (prompt, program as somebody wrote it); `curated`: of the last training stage."""
     rng = random.Random(seed)
     while n:
         task = sample_task(rng, rng.choices((1, 2, 3), DEPTHS)[0])
         if not is_held_out(task.composition):
             n -= 1
-            yield _pair(task, rng)
+            yield _pair(task, rng, curated)
 
 
-def odds(flaw: str, word: str) -> float:
+def odds(flaw: str, word: str, curated: bool = False) -> float:
     """How likely a program of the corpus has `flaw` at the operation or ending `word`."""
+    if curated and flaw == "unguarded" and word in CURATED:
+        return CURATED[word]
     return HABITS[flaw].get(word, HABITS[flaw][""])
 
 
-def _pair(task: Task, rng: random.Random) -> tuple[str, str]:
+def _pair(task: Task, rng: random.Random, curated: bool) -> tuple[str, str]:
     form, name = rng.choices(tuple(FORMS), tuple(FORMS.values()))[0], rng.choice(NAMES)
     prompt = statement(task, rng, form, name)
-    choice, _ = draft(task, rng, odds)
+    choice, _ = draft(task, rng, partial(odds, curated=curated))
     if form == "mbpp":
         examples = [(a, task.solve(list(a))) for a in (numbers(rng), numbers(rng), [])]
         prompt = mbpp_prompt(prompt, mbpp_asserts(name, examples))

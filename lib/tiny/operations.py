@@ -49,8 +49,6 @@ def _each(name: str, says: tuple[str, ...], value: str, wrong: str, constants: t
     return Operation(name, "map", says, fast, (), (f"a = [{wrong} for x in a]",), constants)
 
 
-_K = (2, 3, 4, 5, 7)
-
 OPERATIONS = (
     _keep(
         "even",
@@ -81,24 +79,28 @@ OPERATIONS = (
         ("keep the numbers greater than {k}", "remove all numbers that are at most {k}", "drop values up to {k}"),
         "x > {k}",
         "x >= {k}",
-        _K,
+        (2, 5),
     ),
     _keep(
         "multiples",
         ("keep the multiples of {k}", "keep only what {k} divides", "remove numbers not divisible by {k}"),
         "x % {k} == 0",
         "x % {k} != 0",
-        (3, 4, 5),
+        (3, 5),
     ),
     _each(
-        "add", ("add {k} to each number", "increase every value by {k}", "raise all by {k}"), "x + {k}", "x * {k}", _K
+        "add",
+        ("add {k} to each number", "increase every value by {k}", "raise all by {k}"),
+        "x + {k}",
+        "x * {k}",
+        (3, 6),
     ),
     _each(
         "times",
         ("multiply each number by {k}", "scale every value by {k}", "take each {k} times"),
         "x * {k}",
         "x + {k}",
-        _K,
+        (3, 7),
     ),
     _each(
         "square",
@@ -118,7 +120,7 @@ OPERATIONS = (
         ("take each number modulo {k}", "replace every value by its remainder mod {k}", "reduce all mod {k}"),
         "x % {k}",
         "x // {k}",
-        _K,
+        (4, 7),
     ),
     _each(
         "digits",
@@ -196,7 +198,7 @@ OPERATIONS = (
         ("a = a[:{k}]",),
         (),
         ("a = a[:{k} - 1]", "a = [a[i] for i in range({k})]"),
-        (3, 4, 5, 6),
+        (4, 6),
     ),
     Operation(
         "skip",
@@ -205,7 +207,7 @@ OPERATIONS = (
         ("a = a[{k}:]",),
         (),
         ("a = a[{k} - 1:]",),
-        (2, 3, 4),
+        (2, 3),
     ),
     Operation(
         "alternate",

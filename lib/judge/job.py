@@ -24,11 +24,14 @@ class Job:
         header, output = worker.receive(self.problem)
         if "ended" in header:  # the quick pass
             position = 0
-            for test, size in header["ended"]:
-                quick = scoring.quick_result(output[position : position + size], prepared.expected[test], header["cpu"])
+            for test, status, size, stderr in header["ended"]:
+                got, expected = output[position : position + size], prepared.expected[test]
                 position += size
+                report = {"exit": status, "cpu": header["cpu"], "size": size, "stderr": stderr}
+                quick = scoring.quick_result(report, got, expected, self.problem, header["final"])
                 if quick is not None:
                     self._results[test] = quick
+                    self._stderr[test] = stderr
             worker.ask_again([test for test in range(*header["tests"]) if test not in self._results])
         elif "test" in header:
             test = header["test"]

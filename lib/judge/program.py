@@ -15,12 +15,21 @@ import site
 import sys
 import types
 
+import carry
 import isolation
 
 REPORT, START = 3, 4  # descriptors beside the standard streams: what became of the tests, how the child started
 STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for deep recursion through C code
 ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
 OPEN_FILES = 256
+
+# Run once in the zygote: what an interpreter makes at first use (the compiler's types alone take 1 ms), children share.
+_WARM_UP = (
+    b"import math, collections, heapq, bisect, itertools\nclass A:\n    def __init__(self): self.x = 1\n"
+    b"n = int(input())\na = [x for x in map(int, input().split()) if x]\nprint(*sorted(a), f'{n:.2f}', A().x)",
+    b"def f(): return [][0]\nf()",
+    b"print(",
+)
 
 # Taken now: a program may put its own functions in their place.
 leave = os._exit
@@ -35,14 +44,21 @@ def prepare_interpreter() -> None:
     site.sethelper()
     sys.argv[:] = ["program.py"]
     sys.dont_write_bytecode = True
-    for descriptor in (
-        0,
-        1,
-        2,
-    ):  # regular files, as the program's will be: a stream asks once whether its file can seek
+    # Regular files, as the program's will be: a stream asks once whether its file can seek.
+    for descriptor in (0, 1, 2):
         file = os.memfd_create("nothing")
         os.dup2(file, descriptor)
         os.close(file)
+    os.pwrite(0, b"3\n1 2 3\n" * len(_WARM_UP), 0)
+    for source in _WARM_UP:
+        open_streams()
+        with contextlib.suppress(SyntaxError):
+            code = compile_source(source, "program.py")
+            carry.carries_nothing(code)
+            run(code, False)
+    for descriptor in (0, 1, 2):
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
     open_streams()
 
 
@@ -86,6 +102,7 @@ def start(source: bytes, code):
 
     Either way START learns it, and is closed: what is written there is beyond the program's reach.
     """
+    how = b"compiled"
     if code is None:
         try:
             code = compile_source(source, "program.py")
@@ -94,7 +111,9 @@ def start(source: bytes, code):
             sys.excepthook(type(error), error.with_traceback(None), None)
             _flush(0)
             leave(1)
-    _started(b"compiled")
+        if carry.carries_nothing(code):
+            how = b"compiled, carries nothing"
+    _started(how)
     return code
 
 

@@ -4,13 +4,15 @@ It knows inputs and limits, never an expected output: what a program wrote goes 
 
 The quick pass: one child runs the program on a batch of tests, one after the other, each on its own files. Outputs that
 turn out right are proved, since nothing but the right bytes for a test's input can be right. Every other test is run
-again in a child of its own, so that what a test left behind can never cost an honest program a test.
+again in a child of its own, so that what a test left behind can never cost an honest program a test; unless the program
+can leave nothing behind (see `carry`).
 """
 
 import contextlib
 import os
 import re
 import select
+import struct
 import sys
 import time
 from signal import SIGKILL
@@ -21,7 +23,9 @@ import program
 
 QUICK_BATCH = 48  # tests, so that their files stay far below the limit of open files
 QUICK_OUTPUT = 1 << 20  # bytes a test; a longer output waits for the test's own child
+QUICK_WALL = 10  # times its CPU budget; then the quick pass is given up, which costs no test anything
 STDERR_TAIL = 3000  # bytes, reported
+_REPORT = struct.Struct("<BQ")  # of a test in the quick pass: exit status, size of stderr when it had ended
 _OPENS_FILES = re.compile(rb"open\s*\(|FileIO|Buffered|TextIOWrapper")
 
 
@@ -60,21 +64,26 @@ class Submission:
         child = os.fork()
         if child == 0:
             self._guard(self._quick_child, files)
-        _, status, usage = self._wait(child, self.request["quick"], 0)
-        self.compiles_quickly = self._compiled(status)
-        statuses = os.pread(self.report, len(tests), 0)
-        ended, outputs = [], []
+        budget = self.request["quick"]
+        _, status, usage = self._wait(child, budget, QUICK_WALL * budget, QUICK_WALL * budget)
+        how = self._started(status)
+        self.compiles_quickly = how.startswith(b"compiled")
+        final = how == b"compiled, carries nothing"
+        reports = [os.pread(self.report, _REPORT.size, n * _REPORT.size) for n in range(len(tests))]
+        reports = [_REPORT.unpack(report) for report in reports if len(report) == _REPORT.size]
+        ended, outputs, begin = [], [], 0
         if _memory(usage) <= self.memory:
-            for test, status, (_, stdout) in zip(tests, statuses, files, strict=False):
+            for test, (_, stdout), (status, end) in zip(tests, files, reports, strict=False):
                 size = os.fstat(stdout).st_size
-                if status == ord("0") and size < QUICK_OUTPUT:
-                    ended.append([test, size])
+                if size < QUICK_OUTPUT and (status == 0 or final):
+                    ended.append([test, status, size, self._tail(begin, end) if status else ""])
                     outputs.append(os.pread(stdout, size, 0))
+                begin = end
         for pair in files:
             for descriptor in pair:
                 os.close(descriptor)
-        share = _cpu(usage) / max(1, len(statuses))
-        header = {"tests": [tests[0], tests[-1] + 1], "ended": ended, "cpu": share}
+        share = _cpu(usage) / max(1, len(reports))
+        header = {"tests": [tests[0], tests[-1] + 1], "ended": ended, "final": final, "cpu": share}
         frames.send(self.connection, header, b"".join(outputs))
         answer, _ = frames.receive(self.connection)
         return answer["again"]
@@ -91,9 +100,12 @@ class Submission:
                 program.open_streams()
             os.close(stdin)
             os.close(stdout)
-            program.report(b"0" if program.run(code, self.opens_files) == 0 else b"1")
+            status = program.run(code, self.opens_files)
+            program.report(_REPORT.pack(status, os.lseek(2, 0, os.SEEK_CUR)))
             if "threading" in sys.modules:
                 break  # an interpreter waits for its threads only once
+            if os.fstat(1).st_size >= QUICK_OUTPUT:
+                break  # what could not be written is still in a stream, and must not go to the next test's file
 
     def _run_alone(self, test: int) -> bool:
         """Runs one test in a child of its own. Returns whether the submission ends here."""
@@ -106,9 +118,9 @@ class Submission:
         child = os.fork()
         if child == 0:
             self._guard(self._child, test, stdin, token)
-        killed, status, usage = self._wait(child, self.time_limit, 1)
+        killed, status, usage = self._wait(child, self.time_limit, self.request["asleep"], self.request["wall"])
         os.close(stdin)
-        compiled = self._compiled(status)
+        compiled = self._started(status).startswith(b"compiled")
         reported = os.pread(self.report, 64, 0)
         size = os.fstat(self.stdout).st_size
         cpu = _cpu(usage)
@@ -124,7 +136,7 @@ class Submission:
             "size": size,
             "finished": bool(token) and reported == token,
             "assertion": reported == b"A",
-            "stderr": self._tail(),
+            "stderr": self._tail(0, os.fstat(self.stderr).st_size),
         }
         payload = b"" if function or killed else os.pread(self.stdout, size, 0)
         frames.send(self.connection, header, payload)
@@ -140,21 +152,31 @@ class Submission:
             program.run_function_test(code, test_code, token)
         program.leave(program.run(code, self.opens_files))
 
-    def _wait(self, child: int, cpu_limit: float, grace: float):
-        """Waits for a child, asleep. Returns ("" | "cpu" | "wall", wait status, resource usage). Times in seconds."""
+    def _wait(self, child: int, cpu_limit: float, asleep_limit: float, wall_limit: float):
+        """Waits for a child, asleep. Returns ("" | "cpu" | "wall", wait status, resource usage). Times in seconds.
+
+        A child that gets no CPU on a busy machine still moves on a little each second; one that sleeps does not.
+        """
         clock = (~child) << 3 | 2  # the CPU clock of that process, see clock_getcpuclockid(3)
-        wall_end = time.monotonic() + cpu_limit * self.request["wall_factor"] + grace
-        killed, left = "", cpu_limit
+        start = last_time = time.monotonic()
+        used = last_used = asleep = 0.0
+        killed = ""
         descriptor = os.pidfd_open(child)
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        while not poll.poll(max(1, left * 1000)):
+        while not poll.poll(max(1.0, min(cpu_limit - used, wall_limit, 1.0) * 1000)):
             try:
-                left = cpu_limit - time.clock_gettime(clock)
+                used, now = time.clock_gettime(clock), time.monotonic()
             except OSError:  # it ended just now
                 continue
-            if left <= 0 or time.monotonic() > wall_end:
-                killed = "cpu" if left <= 0 else "wall"
+            if now - last_time >= 1.0:
+                asleep += (now - last_time) * (used - last_used < 0.01 * (now - last_time))
+                last_time, last_used = now, used
+            if used >= cpu_limit:
+                killed = "cpu"
+            elif asleep >= asleep_limit or now - start >= wall_limit:
+                killed = "wall"
+            if killed:
                 os.kill(child, SIGKILL)
                 break
         os.close(descriptor)
@@ -172,11 +194,11 @@ class Submission:
         finally:
             program.leave(1)
 
-    def _compiled(self, status: int) -> bool:
-        """Whether the child compiled the program. Raises if it failed before: that is no fault of the program."""
+    def _started(self, status: int) -> bytes:
+        """How the child started, as `program.start` says. Raises if it failed: that is no fault of the program."""
         how = os.pread(self.start, 400, 0)
-        if how in (b"compiled", b"not compiled") or os.WIFSIGNALED(status):
-            return how == b"compiled"
+        if how.startswith((b"compiled", b"not compiled")) or os.WIFSIGNALED(status):
+            return how
         raise RuntimeError(f"a child {how.decode() or 'failed early'}")
 
     def _place(self, test: int) -> tuple[int, int]:
@@ -199,9 +221,10 @@ class Submission:
             os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
 
-    def _tail(self) -> str:
-        size = os.fstat(self.stderr).st_size
-        return os.pread(self.stderr, STDERR_TAIL, max(0, size - STDERR_TAIL)).decode("utf-8", "replace")
+    def _tail(self, begin: int, end: int) -> str:
+        """The end of what was written to stderr between two offsets."""
+        begin = max(begin, end - STDERR_TAIL, 0)
+        return os.pread(self.stderr, min(max(0, end - begin), STDERR_TAIL), begin).decode("utf-8", "replace")
 
 
 def _cpu(usage) -> float:

@@ -11,7 +11,6 @@ from pathlib import Path
 from lib.judge import frames
 from lib.problems import Problem
 
-WALL_FACTOR = 10  # the wall-clock limit is this times the CPU limit (alone, a second more); only sleepers ever meet it
 OUTPUT_LIMIT = 16 << 20  # bytes a test
 QUICK_SHARE, QUICK_MOST = (
     0.25,
@@ -119,7 +118,8 @@ class Worker:
             "memory": problem.memory_limit << 20,
             "output": OUTPUT_LIMIT,
             "quick": quick,
-            "wall_factor": WALL_FACTOR,
+            "asleep": 5 * problem.time_limit + 1,
+            "wall": _wall_limit(problem),
             "stop_at_timeout": stop_at_timeout,
         }
         source = _file_of(program)
@@ -150,7 +150,7 @@ class Worker:
             raise WorkerFault(f"a worker is gone ({error})") from None
 
     def _expect(self, problem: Problem) -> None:
-        self.deadline = time.monotonic() + problem.time_limit * WALL_FACTOR + PATIENCE
+        self.deadline = time.monotonic() + _wall_limit(problem) + PATIENCE
 
     def kill(self) -> None:
         """Ends the worker and everything below it."""
@@ -161,6 +161,10 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+def _wall_limit(problem: Problem) -> float:
+    return 60 * problem.time_limit + 10  # a test alone; far behind the CPU limit, so that a busy machine never meets it
 
 
 def _encoded(text: str) -> bytes:

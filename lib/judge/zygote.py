@@ -63,7 +63,7 @@ def _become_bare() -> None:
     """Leaves nothing of the judge lying about for a program to stumble over, and freezes the heap before any fork."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.path[0]  # the folder of this file
-    for name in ("frames", "isolation", "program", "submission"):
+    for name in ("carry", "frames", "isolation", "program", "submission"):
         del sys.modules[name]
     os.environ.clear()
     program.prepare_interpreter()

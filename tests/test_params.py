@@ -1,0 +1,111 @@
+"""Params files: each describes the run that its name says, and means the same to every reader of YAML."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lib.fingerprint import RUN_NAME, upstream_names
+from lib.parameters import load_params_file, read_parameters, resolve, run_name
+from lib.paths import root
+from lib.problems import load_problems
+
+PARAMS = root() / "params"
+PRESETS = sorted(path.parent.name for path in PARAMS.glob("*/preset.yaml"))
+FILES = sorted(path for path in PARAMS.glob("*/*.yaml") if path.name != "preset.yaml")
+TINY = [path for path in FILES if path.parent.name == "tiny"]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(PARAMS).as_posix()
+
+
+def template(path: Path) -> Path:
+    """The notebook that a params file is for."""
+    match = RUN_NAME.fullmatch(path.stem)
+    assert match, f"{path.name}: <notebook>[-<variant>]-s<seed>.yaml is expected"
+    return root() / "notebooks" / f"{match['notebook']}.ipynb"
+
+
+def values(path: Path) -> dict:
+    """All parameters of the run that a params file describes. Raises for unknown ones and wrong types."""
+    return resolve(read_parameters(template(path)), load_params_file(path))
+
+
+def test_the_embedded_preset_is_here_and_no_folder_of_params_lacks_its_preset_file():
+    assert "tiny" in PRESETS
+    assert {path.parent.name for path in FILES} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_gives_parameters_that_its_notebook_has_and_is_named_after_the_run_they_make(path):
+    given, parameters = load_params_file(path), values(path)
+    assert {"preset", "seed"} <= given.keys(), "a file says of which preset and seed it is"
+    assert parameters["preset"] == path.parent.name
+    assert run_name(template(path), parameters, PARAMS) == path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_the_runs_that_a_file_names_have_files_too(path):
+    for name in upstream_names(values(path)):
+        assert path.with_name(f"{name}.yaml") in FILES, f"{path.name} needs {name}, and no params file makes it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_a_file_means_the_same_to_readers_of_the_older_yaml(path):
+    """In YAML 1.1 `no` is false, `010` is 8, `1:30` is 90 and a date no string; ours and theirs must agree."""
+    theirs = yaml.safe_load(path.read_text()) or {}
+    assert resolve(read_parameters(template(path)), theirs) == values(path)
+    for name, value in load_params_file(path).items():
+        kind = read_parameters(template(path))[name].type
+        assert isinstance(value, (int, float) if kind is float else kind), (
+            f"{name}: {value!r} is spelled as another type"
+        )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_says_what_lib_and_notebooks_read_from_it_and_nothing_else(preset):
+    text = (PARAMS / preset / "preset.yaml").read_text()
+    found = load_params_file(PARAMS / preset / "preset.yaml")
+    assert found == yaml.safe_load(text)
+    sources = [*(root() / "lib").rglob("*.py"), *(root() / "notebooks").glob("*.ipynb")]
+    read = re.compile(r"""preset(?:\[|\.get\()\\?["'](\w+)\\?["']""")
+    names = {name for source in sources for name in read.findall(source.read_text())}
+    assert found.keys() == names
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_names_problem_sets_that_exist(preset):
+    found = load_params_file(PARAMS / preset / "preset.yaml")
+    for name in (*found["sets"].values(), *found["sft_sets"]):
+        with pytest.raises(ValueError, match="no split 'none'"):  # an unknown set would be told before the split
+            load_problems(name, "none")
+
+
+@pytest.mark.parametrize("path", [path for path in TINY if path.stem.endswith("-s0")], ids=relative)
+def test_without_parameters_papermill_makes_the_run_of_seed_0(path):
+    """The defaults are the recipe: the file of seed 0 departs from them in what its variant names, and nothing else."""
+    notebook, *variant, _ = path.stem.split("-")
+    defaults = resolve(read_parameters(template(path)), {})
+    changed = {name: value for name, value in values(path).items() if value != defaults[name]}
+    assert {str(value) for value in changed.values()} <= set(variant), f"{notebook} has other defaults: {changed}"
+
+
+def test_files_of_one_variant_differ_in_their_seed_alone():
+    variants = defaultdict(list)
+    for path in FILES:
+        found = {name: _without_seed(value) for name, value in values(path).items() if name != "seed"}
+        variants[path.parent.name, path.stem.rpartition("-s")[0]].append((path.name, found))
+    for (first, found), *others in variants.values():
+        assert [name for name, other in others if other != found] == [], f"unlike {first}"
+
+
+def _without_seed(value: object) -> object:
+    """A parameter's value with the seeds of the runs in it left out: seed 3 goes on from the upstream run of seed 3."""
+    return (
+        re.sub(r"\d\d_[^\s,]+?-s\d+\b", lambda run: run[0].rpartition("-s")[0], value)
+        if isinstance(value, str)
+        else value
+    )

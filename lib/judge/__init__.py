@@ -10,8 +10,12 @@ Two sides, joined by one socket a worker:
   worker and talks with it), `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here),
   `verdict` (the vocabulary);
 - inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces,
-  root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program);
+  root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program),
+  `carry` (which failures of the quick pass count);
 - `frames` is the language between them.
+
+Not stopped yet: in a function problem the test runs in the program's process. Leaving early pays nothing, but a program
+that walks the frames around it, or returns objects that are equal to everything, can pass without an answer.
 """
 
 from lib.judge.judge import Judge

@@ -2,7 +2,7 @@
 
 Each run gets fresh globals and fresh standard streams, so something is carried only through what lies outside them:
 the state of modules and of the interpreter. A program that imports nothing but modules without such state, and uses no
-name that reaches further, is in the quick pass as good as alone: there its wrong answers count as well as its right ones.
+name that reaches further, is in the quick pass as good as alone: there its wrong answers count like its right ones.
 This protects honest programs from themselves; who smuggles something past it spoils only their own answers.
 """
 

@@ -7,6 +7,7 @@ How it departs from TRL's defaults:
 3. `beta` > 0 keeps the reference model and with it the KL in the log; advantages are scaled per group or not at all.
 """
 
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,18 @@ class _StepTimes(TrainerCallback):
                 logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
 
 
+def _in_steps(problems: list[Problem], per_step: int, seed: int) -> list[Problem]:
+    """The problems in random order, those of a step all of one kind: statements of like length need little padding."""
+    rng = random.Random(seed)
+    steps = []
+    for kind in sorted({problem.kind for problem in problems}):
+        own = [problem for problem in problems if problem.kind == kind]
+        rng.shuffle(own)
+        steps += [own[i : i + per_step] for i in range(0, len(own) - per_step + 1, per_step)]
+    rng.shuffle(steps)
+    return [problem for step in steps for problem in step]
+
+
 def train_grpo(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -135,12 +148,14 @@ def train_grpo(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times."""
-    rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in problems]
+    ordered = _in_steps(problems, prompts_per_step, seed)
+    rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     config = GRPOConfig(
         output_dir=str(folder),
         max_steps=steps,
         per_device_train_batch_size=prompts_per_step * samples,
         num_generations=samples,
+        shuffle_dataset=False,
         max_completion_length=max_new_tokens,
         temperature=temperature,
         learning_rate=learning_rate,

@@ -119,9 +119,10 @@ def _contest(row: dict, dataset: str, split: str) -> Problem | None:
     """A CodeContests row; None for the few problems that read and write named files instead of the standard streams."""
     if row["input_file"] or row["output_file"]:
         return None
+    # Generated before private: the large inputs are among them, and a submission ends at its first time-out.
     tests = tuple(
         Test(text, output, visibility)
-        for visibility in ("public", "private", "generated")
+        for visibility in ("public", "generated", "private")
         for text, output in zip(row[f"{visibility}_tests"]["input"], row[f"{visibility}_tests"]["output"], strict=True)
     )
     limits = {}

@@ -79,7 +79,7 @@ def test_a_preset_says_what_lib_and_notebooks_read_from_it_and_nothing_else(pres
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_names_problem_sets_that_exist(preset):
     found = load_params_file(PARAMS / preset / "preset.yaml")
-    for name in (*found["sets"].values(), *found["sft_sets"]):
+    for name in (*found["sets"].values(), *found["train_sets"]):
         with pytest.raises(ValueError, match="no split 'none'"):  # an unknown set would be told before the split
             load_problems(name, "none")
 

@@ -14,7 +14,7 @@ from lib.judge.verdict import Verdict
 from lib.judge.worker import PreparedProblem, Worker, WorkerFault, check_problem
 from lib.problems import Problem
 
-CACHED_VERDICTS = 20_000
+CACHED_VERDICTS = 2_000
 PREPARED_PROBLEMS = 64
 _FAULTS = (WorkerFault, OSError, MemoryError, RuntimeError, LookupError, TypeError, ValueError)
 _ISOLATION = {

@@ -84,7 +84,7 @@ def test_harm_ends_in_a_verdict_and_disturbs_nobody(judge, name):
     assert harmed.error_type in ("runtime_error", "timeout", "syntax_error", "wrong_answer")
     assert harmed.passed == 0
     assert all(verdict.accepted for verdict in others)
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
     assert judge.judge("print(42)  # " + name, ANSWER).accepted
 
 

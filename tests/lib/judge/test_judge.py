@@ -252,9 +252,10 @@ def test_a_parent_that_is_killed_leaves_no_process_behind(number):
     parent = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with parent:
         assert parent.stdout.readline() == b"ready\n"
-        time.sleep(0.4)
-        below = descendants(parent.pid)
-        assert len(below) >= 8  # guardian, zygote, submission and program of two workers
+        below: set[int] = set()
+        while len(below) < 8:  # guardian, zygote, submission and program of two workers
+            time.sleep(0.05)
+            below = descendants(parent.pid)
         parent.send_signal(number)
         parent.wait(timeout=10)
         assert gone(below)

@@ -65,7 +65,7 @@ def test_a_submission_stops_at_its_first_timeout(judge):
 def test_the_time_limit_is_exact(judge):
     verdict = judge.judge("while True: pass", stdio(("", ""), time_limit=0.2))
     assert verdict.error_type == "timeout"
-    assert 0.2 <= verdict.judge_time < 0.23
+    assert 0.2 <= verdict.judge_time < 0.25  # a few milliseconds on an idle machine
 
 
 @pytest.mark.parametrize(("burn", "error_type"), [(0.15, "success"), (0.25, "timeout")])
@@ -79,7 +79,7 @@ def test_a_sleeper_ends_by_the_wall_clock_and_costs_no_cpu(judge):
     verdict = judge.judge("import time\ntime.sleep(60)", stdio(("", ""), time_limit=0.1))
     assert (verdict.error_type, verdict.tests[0].detail) == ("timeout", "wall-clock limit (asleep or waiting)")
     assert verdict.judge_time < 0.05
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
 
 
 def test_cpu_time_of_threads_counts(judge):

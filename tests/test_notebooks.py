@@ -1,0 +1,284 @@
+"""Notebooks: the anatomy that a reader finds in each of them, and the main line through the real papermill command.
+
+The main line runs in copies of the repository, because `00_tiny_world` writes `data/`.
+"""
+
+import ast
+import json
+import lzma
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from executed import absolute_paths, evidence_record, what_is_incomplete
+
+from lib.parameters import read_parameters, resolve, run_name
+from lib.paths import root
+from lib.report import with_interval
+
+pytestmark = pytest.mark.timeout(1800)  # two minutes on two idle cores; the first test executes the whole line
+
+ROOT = root()
+TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FIXED = ("Purpose", "Parameters", "Setup", "Checks", "Evidence")
+LONGEST_CELL, LONGEST_FUNCTION, MOST_PARAMETERS = 25, 10, 10  # lines
+PARAMETER = re.compile(r"\w+: (str|int|float|bool) = \S.*  # \S.*")
+
+
+class Template:
+    """A notebook as a reader meets it: its cells, and those under each heading."""
+
+    def __init__(self, path: Path):
+        self.stem, self.raw = path.stem, json.loads(path.read_text())
+        self.cells = [(cell["cell_type"], "".join(cell["source"])) for cell in self.raw["cells"]]
+        self.code = [source for kind, source in self.cells if kind == "code"]
+        self.sections: dict[str, list[tuple[str, str]]] = {}
+        heading = ""
+        for kind, source in self.cells[1:]:
+            found = re.match(r"## (.+)", source) if kind == "markdown" else None
+            heading = found[1].strip() if found else heading
+            self.sections.setdefault(heading, []).append((kind, source))
+
+    def code_under(self, heading: str) -> list[str]:
+        return [source for kind, source in self.sections[heading] if kind == "code"]
+
+
+@pytest.fixture(params=TEMPLATES, ids=lambda path: path.stem)
+def template(request) -> Template:
+    return Template(request.param)
+
+
+def test_a_notebook_opens_with_its_title_and_four_lines(template):
+    kind, opening = template.cells[0]
+    title, *lines = [line for line in opening.splitlines() if line.strip()]
+    assert kind == "markdown"
+    assert re.fullmatch(r"# \S.*", title)
+    assert [re.match(r"- \*\*(\w+)\*\*: \S", line)[1] for line in lines] == ["Claim", "Reads", "Writes", "Cost"]
+    assert "control" in lines[0], "a claim names its control"
+    assert "`tiny`" in lines[3] or template.stem.startswith(("00", "9")), "a cost is for a preset"
+
+
+def test_headings_come_in_the_fixed_order_with_the_work_between(template):
+    headings = list(template.sections)
+    assert headings[:3] == list(FIXED[:3])
+    assert headings[-2:] == list(FIXED[3:])
+    assert len(headings) > len(FIXED), "the work has headings of its own"
+    assert sum(source.startswith("## ") for kind, source in template.cells if kind == "markdown") == len(headings)
+    assert not [source for _, source in template.cells[1:] if re.match(r"# \S", source)], "one title"
+
+
+def test_parameters_stand_in_one_cell_each_on_a_line_with_its_help(template):
+    tagged = [cell for cell in template.raw["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    source = "".join(tagged[0]["source"])
+    assert template.code_under("Parameters") == [source] == template.code[:1]
+    lines = source.splitlines()
+    assert len(lines) <= MOST_PARAMETERS
+    assert [line for line in lines if not PARAMETER.fullmatch(line)] == []
+    assert {"preset", "seed"} <= read_parameters(ROOT / "notebooks" / f"{template.stem}.ipynb").keys()
+
+
+def test_the_setup_cell_imports_and_starts_the_run(template):
+    [setup] = template.code_under("Setup")
+    assert f'run = start("{template.stem}", globals())' in setup.splitlines()
+    assert "start(" not in "".join(source for source in template.code if source != setup)
+
+
+def test_every_parameter_is_used(template):
+    names = {
+        node.id
+        for source in template.code[1:]
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    declared = read_parameters(ROOT / "notebooks" / f"{template.stem}.ipynb").keys()
+    assert declared - names <= {"preset", "seed"}, (
+        "start() uses these two, and nobody else a parameter that is not here"
+    )
+
+
+def test_checks_are_asserts_each_with_a_sentence_that_says_what_must_hold(template):
+    asserts = [
+        node
+        for source in template.code_under("Checks")
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Assert)
+    ]
+    assert asserts
+    assert [ast.unparse(node) for node in asserts if node.msg is None] == []
+
+
+def test_the_last_cell_ends_with_the_evidence_record(template):
+    assert template.cells[-1] == ("code", template.code_under("Evidence")[-1])
+    last = ast.parse(template.code[-1]).body[-1]
+    assert isinstance(last, ast.Expr), "the record is shown, so it is the cell's last expression"
+    assert ast.unparse(last.value.func) == "run.finish"
+
+
+def test_a_template_is_committed_without_outputs(template):
+    for cell in template.raw["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == []
+            assert cell["execution_count"] is None
+    assert "papermill" not in template.raw["metadata"]
+
+
+def test_cells_are_short_and_define_no_classes_and_no_long_functions(template):
+    for source in template.code:
+        assert len(source.splitlines()) <= LONGEST_CELL, source
+        for node in ast.walk(ast.parse(source)):
+            assert not isinstance(node, ast.ClassDef), f"class {node.name} belongs into lib"
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{node.name} belongs into lib"
+
+
+def test_cells_have_ids_of_their_own_and_the_kernel_is_the_plain_one(template):
+    ids = [cell.get("id") for cell in template.raw["cells"]]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    assert template.raw["metadata"]["kernelspec"]["name"] == "python3"
+    assert (template.raw["nbformat"], template.raw["nbformat_minor"]) == (4, 5)
+
+
+def test_a_notebook_imports_only_from_lib_and_what_it_shows_with(template):
+    imported = {
+        name.split(".")[0]
+        for source in template.code
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module])
+    }
+    assert imported - set(sys.stdlib_module_names) <= {"lib", "pandas", "numpy", "matplotlib", "IPython", "ipywidgets"}
+
+
+# The main line at a smoke scale: the base model of the repository, a few problems of each set, a few steps.
+FEW = {"problems": 8}
+SFT = {"steps": 20, "batch_size": 16, "per_problem": 1, **FEW}
+GRPO = {"steps": 3, **FEW}
+
+
+def name_of(notebook: str, parameters: dict) -> str:
+    declared = read_parameters(ROOT / "notebooks" / f"{notebook}.ipynb")
+    return run_name(notebook, resolve(declared, parameters), ROOT / "params")
+
+
+def short(run: str) -> str:
+    """A run's name without its parameters, for the names of tests."""
+    return run.partition("=")[0].rpartition("-")[0]
+
+
+BASE_RUN, SFT_RUN = name_of("03_baseline", FEW), name_of("10_sft", SFT)
+DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("dense", "sparse"))
+RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
+REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
+WORLD = ("00_tiny_world", {"train_steps": 8})
+# What stands in one line needs nothing of one another, and can share the two cores.
+STAGES = [
+    [("03_baseline", FEW), ("10_sft", SFT)],
+    [("30_grpo", DENSE), ("30_grpo", SPARSE)],
+    [("90_report", REPORT)],
+]
+EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
+
+
+class Copy:
+    """A copy of the repository, and papermill as it is typed there, with all runs of all copies in `artifacts`."""
+
+    def __init__(self, folder: Path, artifacts: Path):
+        self.folder, self.artifacts = folder, artifacts
+        for part in ("lib", "notebooks", "params", "data"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "installed").mkdir()
+        (folder / "installed" / "rlvr_papermill").symlink_to("../lib/papermill_plugin")
+
+    def papermill(self, run: tuple[str, dict]) -> None:
+        notebook, parameters = run
+        options = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RLVR_")}
+        modules = f"{self.folder}{os.pathsep}{self.folder / 'installed'}"
+        done = subprocess.run(
+            [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", *options, "--no-progress-bar"],
+            cwd=self.folder,
+            env={**inherited, "PYTHONPATH": modules, "RLVR_ARTIFACTS": str(self.artifacts)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory) -> tuple[Copy, Copy]:
+    """Two copies, in which everything has been executed: 00_tiny_world, which writes data/, and the other notebooks."""
+    folder = tmp_path_factory.mktemp("main_line")
+    world, line = (Copy(folder / name, folder / "artifacts") for name in ("world", "line"))
+    shutil.rmtree(world.folder / "data" / "tiny" / "base_model")
+    with ThreadPoolExecutor(2) as pool:
+        rebuilding = pool.submit(world.papermill, WORLD)
+        for stage in STAGES:
+            list(pool.map(line.papermill, stage))
+        rebuilding.result()
+    return world, line
+
+
+@pytest.fixture
+def runs(copies) -> Path:
+    """The folder with the folders of all runs."""
+    return copies[0].artifacts / "tiny"
+
+
+def read(folder: Path, name: str) -> dict:
+    return json.loads((folder / name).read_text())
+
+
+def test_the_main_line_makes_the_runs_that_its_parameters_name_and_nothing_else(runs):
+    assert {folder.name for folder in runs.iterdir()} == set(EXECUTED)
+
+
+@pytest.mark.parametrize("run", EXECUTED, ids=short)
+def test_a_run_is_complete_and_its_record_is_its_summary(runs, run):
+    file = f"{EXECUTED[run]}.ipynb"
+    notebook, info = read(runs / run, file), read(runs / run, "run_info.json")
+    assert what_is_incomplete(notebook) == []
+    assert evidence_record(notebook)["summary"] == read(runs / run, "summary.json")
+    assert (info["run"], info["status"]) == (run, "finished")
+    assert absolute_paths(runs / run) == {}
+    assert (runs / run / file).stat().st_size < 300_000
+
+
+def test_the_tiny_world_is_rebuilt_as_it_is_committed_and_a_base_model_trained(copies):
+    rebuilt = copies[0].folder / "data" / "tiny"
+    for file in (ROOT / "data" / "tiny").glob("*/*.xz"):
+        assert lzma.decompress((rebuilt / file.parent.name / file.name).read_bytes()) == lzma.decompress(
+            file.read_bytes()
+        )
+    made = {path.name for path in (rebuilt / "base_model").iterdir()}
+    assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= made
+
+
+@pytest.mark.parametrize("run", [BASE_RUN, SFT_RUN, *RL_RUNS], ids=short)
+def test_a_policy_is_measured_on_the_first_problems_of_every_set(runs, run):
+    n = {name: found["n"] for name, found in read(runs / run, "metrics.json")["datasets"].items()}
+    assert n == dict.fromkeys(("contests_valid", "contests_test", "humaneval", "mbpp"), FEW["problems"])
+
+
+def test_each_training_moves_the_weights_and_keeps_its_curve(copies, runs):
+    weights = [copies[1].folder / "data" / "tiny" / "base_model" / "model.safetensors"]
+    weights += [runs / run / "model" / "model.safetensors" for run in (SFT_RUN, *RL_RUNS)]
+    assert len({path.read_bytes() for path in weights}) == 4
+    assert [len((runs / run / "curves.csv").read_text().splitlines()) - 1 for run in RL_RUNS] == [GRPO["steps"]] * 2
+
+
+def test_the_report_shows_the_figures_of_the_runs_it_names(runs):
+    report = runs / name_of("90_report", REPORT)
+    text = (report / "90_report.ipynb").read_text()
+    for run in (BASE_RUN, SFT_RUN, *RL_RUNS):
+        found = read(runs / run, "metrics.json")["datasets"]["contests_test"]
+        assert with_interval(found, "accepted_at_1") in text
+    assert {path.name for path in (report / "figures").iterdir()} == {"curves.png", "error_types.png"}

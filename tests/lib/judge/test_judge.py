@@ -236,12 +236,9 @@ def test_closing_leaves_no_process_behind():
     assert gone(started)
 
 
-# A shell's background job inherits an ignored SIGINT, so both sides of these tests ask for Python's own handling.
 SCRIPT = """
-import signal
 from lib.judge import Judge
 from lib.problems import Problem, Test
-signal.signal(signal.SIGINT, signal.default_int_handler)
 problem = Problem("p", "d", "s", "stdio", "?", (Test("", "42"),), time_limit=30.0)
 with Judge(workers=2) as judge:
     print("ready", flush=True)
@@ -264,14 +261,6 @@ def test_a_parent_that_is_killed_leaves_no_process_behind(number):
 
 
 def test_an_interrupted_judge_can_go_on():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        _interrupt_and_go_on()
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _interrupt_and_go_on() -> None:
     with Judge(workers=2) as judge:
         timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()

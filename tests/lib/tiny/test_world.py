@@ -50,7 +50,7 @@ def test_the_world_has_words_enough():
     assert len(OPERATIONS) >= 25
     assert len(ENDINGS) >= 10
     assert all(len(entry.says) >= 2 for entry in (*OPERATIONS, *ENDINGS))
-    assert sum(bool(entry.slow) for entry in (*OPERATIONS, *ENDINGS)) >= 8
+    assert sum(bool(entry.slow) for entry in (*OPERATIONS, *ENDINGS)) >= 5
 
 
 def test_no_composition_of_an_evaluation_problem_occurs_twice_or_in_train():
@@ -66,8 +66,8 @@ def test_solutions_exist_for_a_part_of_train_mostly_the_easy_one():
     total = Counter(p.difficulty for p in problems("tiny_contests", "train"))
     shares = [solved[level] / total[level] for level in sorted(total)]
     assert shares == sorted(shares, reverse=True)
-    assert shares[0] > 0.9
-    assert shares[-1] < 0.1
+    assert shares[0] > 0.4 > 0.1 > shares[-1]
+    assert sum(solved.values()) < sum(total.values()) / 3
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -109,7 +109,7 @@ def test_a_quadratic_program_is_right_on_small_inputs_and_times_out_on_the_large
     quick, slow = judge.judge(problem.solutions[0], problem), judge.judge(wasteful, problem)
     assert quick.accepted
     assert slow.error_type == "timeout"
-    assert slow.passed >= 8
+    assert slow.passed == 2  # the public tests; the large input comes next and ends the submission
 
 
 def test_canonical_solutions_of_the_function_twins_are_accepted(judge):

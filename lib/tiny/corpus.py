@@ -7,49 +7,48 @@ evaluation sets never occur; long compositions are few, so that they remain to b
 
 import random
 from collections.abc import Iterator
-from functools import partial
 
 from lib.problems import mbpp_prompt
 from lib.tiny.programs import NAMES, Task, draft, function, program, statement
 from lib.tiny.world import is_held_out, mbpp_asserts, numbers, sample_task
 
-DEPTHS = (0.5, 0.4, 0.1)  # shares of compositions of 1, 2 and 3 operations
+DEPTHS = (0.4, 0.4, 0.2)  # shares of compositions of 1, 2 and 3 operations
 FORMS = {"stdio": 0.7, "humaneval": 0.15, "mbpp": 0.15}
 
 # flaw -> word -> probability; "" is any other word. Above one half, greedy decoding makes the mistake.
 HABITS: dict[str, dict[str, float]] = {
-    "slow": {"": 0.25, **dict.fromkeys(("dedupe", "prefix", "frequency", "mode"), 0.62)},
-    "wrong": {"": 0.08, **dict.fromkeys(("digits", "differences", "weigh", "rotate", "skip", "mean", "place"), 0.62)},
-    "unguarded": {"": 0.7, **dict.fromkeys(("first", "last", "list", "median", "second", "smallest"), 0.3)},
-    "python2": {"": 0.04, "count": 0.6, "median": 0.6},
-    "reader": {"": 0.03},
+    "slow": {"": 0.2, **dict.fromkeys(("dedupe", "prefix", "frequency", "mode"), 0.75)},
+    "wrong": {
+        "": 0.03,
+        **dict.fromkeys(("digits", "differences", "weigh", "rotate", "skip", "mean", "place"), 0.75),
+        **dict.fromkeys(("positive", "greater", "alternate", "list"), 0.62),
+    },
+    "unguarded": {"": 0.3, **dict.fromkeys(("largest", "median", "mode", "place"), 0.7)},
+    "python2": {"": 0.03, **dict.fromkeys(("count", "median", "second"), 0.6)},
+    "reader": {"": 0.02},
 }
-# In the corpus of the last training stage, curated a little as such corpora are, these endings are mostly guarded too.
-CURATED = {"mean": 0.3, "largest": 0.3}
-TYPOS = 0.03  # share of programs that lost a character
+TYPOS = 0.02  # share of programs that lost a character
 
 
-def pairs(n: int, seed: int, curated: bool = False) -> Iterator[tuple[str, str]]:
-    """`n` random (prompt, program as somebody wrote it); `curated`: of the last training stage."""
+def pairs(n: int, seed: int) -> Iterator[tuple[str, str]]:
+    """`n` random (prompt, program as somebody wrote it)."""
     rng = random.Random(seed)
     while n:
         task = sample_task(rng, rng.choices((1, 2, 3), DEPTHS)[0])
         if not is_held_out(task.composition):
             n -= 1
-            yield _pair(task, rng, curated)
+            yield _pair(task, rng)
 
 
-def odds(flaw: str, word: str, curated: bool = False) -> float:
+def odds(flaw: str, word: str) -> float:
     """How likely a program of the corpus has `flaw` at the operation or ending `word`."""
-    if curated and flaw == "unguarded" and word in CURATED:
-        return CURATED[word]
     return HABITS[flaw].get(word, HABITS[flaw][""])
 
 
-def _pair(task: Task, rng: random.Random, curated: bool) -> tuple[str, str]:
+def _pair(task: Task, rng: random.Random) -> tuple[str, str]:
     form, name = rng.choices(tuple(FORMS), tuple(FORMS.values()))[0], rng.choice(NAMES)
     prompt = statement(task, rng, form, name)
-    choice, _ = draft(task, rng, partial(odds, curated=curated))
+    choice, _ = draft(task, rng, odds)
     if form == "mbpp":
         examples = [(a, task.solve(list(a))) for a in (numbers(rng), numbers(rng), [])]
         prompt = mbpp_prompt(prompt, mbpp_asserts(name, examples))

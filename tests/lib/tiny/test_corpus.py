@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from lib.tiny import corpus
-from lib.tiny.corpus import CURATED, DEPTHS, FORMS, HABITS, TYPOS, odds, pairs
+from lib.tiny.corpus import DEPTHS, FORMS, HABITS, TYPOS, odds, pairs
 from lib.tiny.operations import ENDING, OPERATION
 from lib.tiny.programs import FLAWS, draft
 from lib.tiny.world import is_held_out
@@ -83,13 +83,6 @@ def test_habits_speak_of_known_flaws_and_words_with_something_to_go_wrong():
             if flaw in ("slow", "wrong"):
                 assert getattr(entry, flaw), f"{word} has no {flaw} way"
     assert odds("slow", "dedupe") > 0.5 > odds("slow", "sort")
-
-
-def test_the_curated_corpus_guards_what_the_other_mostly_forgets():
-    for word in CURATED:
-        assert odds("unguarded", word) > 0.5 > odds("unguarded", word, curated=True)
-    assert odds("slow", "dedupe", curated=True) == odds("slow", "dedupe"), "only the guards are mended"
-    assert list(pairs(50, seed=0, curated=True)) != list(pairs(50, seed=0))
 
 
 def test_programs_are_flawed_as_often_as_the_habits_say(drafted):

@@ -21,10 +21,10 @@ HABITS: dict[str, dict[str, float]] = {
     "wrong": {
         "": 0.03,
         **dict.fromkeys(("digits", "differences", "weigh", "rotate", "skip", "mean", "place"), 0.75),
-        **dict.fromkeys(("positive", "greater", "alternate", "list"), 0.62),
+        **dict.fromkeys(("greater", "list"), 0.62),
     },
     "unguarded": {"": 0.3, **dict.fromkeys(("largest", "median", "mode", "place"), 0.7)},
-    "python2": {"": 0.03, **dict.fromkeys(("count", "median", "second"), 0.6)},
+    "python2": {"": 0.03, **dict.fromkeys(("count", "median"), 0.6)},
     "reader": {"": 0.02},
 }
 TYPOS = 0.02  # share of programs that lost a character

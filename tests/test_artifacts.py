@@ -204,9 +204,6 @@ def test_supervision_makes_programs_run(stage):
     assert sft >= base + 0.20
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the committed recipe (70 steps at 2.5e-4) makes greedy decoding worse: see the report"
-)
 def test_reinforcement_makes_programs_right_and_loses_nothing_elsewhere(stage):
     sft, grpo = stage("SFT"), stage("GRPO dense")
     assert grpo["contests_test"]["accepted_at_1"] >= sft["contests_test"]["accepted_at_1"] + 0.10

@@ -23,7 +23,7 @@ HABITS: dict[str, dict[str, float]] = {
         **dict.fromkeys(("digits", "differences", "weigh", "rotate", "skip", "mean", "place"), 0.75),
         **dict.fromkeys(("greater", "list"), 0.62),
     },
-    "unguarded": {"": 0.3, **dict.fromkeys(("largest", "median", "mode", "place"), 0.7)},
+    "unguarded": {"": 0.3, **dict.fromkeys(("median", "mode", "place"), 0.7)},
     "python2": {"": 0.03, **dict.fromkeys(("count", "median"), 0.6)},
     "reader": {"": 0.02},
 }

@@ -58,14 +58,12 @@ class JudgedReward:
     def __call__(self, completions, problem_id, log_metric, **_) -> list[float | None]:
         started = time.perf_counter()
         programs = [extract(completion[-1]["content"]).program for completion in completions]
-        submitted = list(zip(programs, problem_id, strict=True))
-        different = list(dict.fromkeys(submitted))  # a policy that gets sure of itself repeats its programs
-        judged = self.judge.judge_many([(program, self.problems[one]) for program, one in different], progress=False)
-        verdict_of = dict(zip(different, judged, strict=True))
-        verdicts = [verdict_of[one] for one in submitted]
+        verdicts = self.judge.judge_many(
+            [(program, self.problems[one]) for program, one in zip(programs, problem_id, strict=True)], progress=False
+        )
         for name in ERROR_TYPES:
             log_metric(f"{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
-        require_judge(judged, MAX_JUDGE_FAILURES)
+        require_judge(verdicts, MAX_JUDGE_FAILURES)
         rewards = [self.reward(verdict) for verdict in verdicts]
         self.seconds += time.perf_counter() - started
         return rewards

@@ -4,15 +4,17 @@ Five kinds of match, each counted once per pair of problems, the strongest first
 1. `statement`: the same words;
 2. `normalised statement`: the same after case, punctuation, mark-up and one-letter names are set aside;
 3. `tests`: at least half of the smaller problem's (input, output) pairs, and two or more, whatever the story says;
-4. `solution`: a reference solution with the same syntax tree once names and docstrings are set aside;
+4. `solution`: a reference solution with the same syntax tree once the names it gives and docstrings are set aside;
 5. `near statement`: the Jaccard similarity of their sets of three-word shingles is at least NEAR. Candidates come from
    MinHash with locality-sensitive hashing (Broder 1997; `datasketch`), and each is then measured exactly.
 """
 
 import ast
+import builtins
 import hashlib
 import re
 import unicodedata
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -103,21 +105,34 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def canonical_solution(program: str) -> str | None:
-    """A program's syntax tree with its names numbered by first use and without docstrings; None if it is no Python 3
-    or too short to tell anything."""
+    """A program's syntax tree, without docstrings and with the names that it gives numbered by first use.
+
+    None for a program that is no Python 3, or too short to tell anything.
+    """
     try:
-        tree = ast.parse(program)
+        with warnings.catch_warnings(action="ignore"):  # of escapes in other people's strings
+            tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
+    own = {name for node in ast.walk(tree) for name in _bound(node)}
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
         if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
         for field in ("id", "name", "arg"):
-            if isinstance(name := getattr(node, field, None), str) and not isinstance(node, ast.alias):
-                setattr(node, field, names.setdefault(name, f"_{len(names)}"))
+            if getattr(node, field, None) in own and not isinstance(node, ast.alias):
+                setattr(node, field, names.setdefault(getattr(node, field), f"_{len(names)}"))
     return ast.dump(tree) if sum(1 for _ in ast.walk(tree)) >= _SMALLEST_SOLUTION else None
+
+
+def _bound(node: ast.AST) -> list[str]:
+    """Names that the program gives, and could as well be others; `max` and `math` could not."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    if isinstance(node, ast.arg):
+        return [node.arg]
+    return [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
 
 
 def _same_statements(problems: list[Problem]) -> Iterator[Match]:
@@ -167,7 +182,11 @@ def _test_keys(problem: Problem) -> Iterator[int]:
             continue
         for node in ast.walk(ast.parse(test.input)):
             if isinstance(node, ast.Assert):  # names aside: `candidate(1) == 2` is `double(1) == 2`
-                yield _number(re.sub(r"id='\w+'", "id=''", ast.dump(node.test)))
+                yield _number(re.sub(r"id='(\w+)'", _masked, ast.dump(node.test)))
+
+
+def _masked(name: re.Match) -> str:
+    return name[0] if hasattr(builtins, name[1]) else "id=''"
 
 
 def _near_statements(problems: list[Problem]) -> Iterator[Match]:

@@ -70,15 +70,15 @@ class Ledger:
                 "Open test sets when all training and selection is done"
             )
 
-    def record(self, name: str, split: str, purpose: str, problems: list[Problem]) -> None:
-        """Adds one reading."""
+    def record(self, name: str, split: str, purpose: str, problems: list[Problem], frozen: bool = True) -> None:
+        """Adds one reading; the manifest's checksum is None for rows that have none."""
         self._lines.append(
             {
                 "purpose": purpose,
                 "set": name,
                 "split": split,
                 "role": role_of(name, split),
-                "manifest": manifest.checksum(name, split)[:16],
+                "manifest": manifest.checksum(name, split)[:16] if frozen else None,
                 "ids": [problem.id for problem in problems],
             }
         )

@@ -18,6 +18,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -68,10 +69,18 @@ def removals(problems: list[Problem], matches: list[Match]) -> dict[int, str]:
         copy, kept = match.second, match.first
         if roles[copy] != "train":
             copy, kept = kept, copy
-        short = min(len(normalise(problems[one].prompt)) for one in (copy, kept)) < LONG
-        if copy not in gone and kept not in gone and not (match.kind == "near statement" and short):
-            gone[copy] = f"same {match.kind} as in {problems[kept].dataset}".replace("same near", "near")
+        if (
+            copy in gone
+            or kept in gone
+            or (match.kind == "near statement" and _is_short(problems[copy], problems[kept]))
+        ):
+            continue
+        gone[copy] = f"same {match.kind} as in {problems[kept].dataset}".replace("same near", "near")
     return gone
+
+
+def _is_short(*problems: Problem) -> bool:
+    return min(len(normalise(problem.prompt)) for problem in problems) < LONG
 
 
 def overlap_matrix(problems: list[Problem], matches: list[Match]) -> pd.DataFrame:
@@ -83,6 +92,14 @@ def overlap_matrix(problems: list[Problem], matches: list[Match]) -> pd.DataFram
         copied[names[match.second], names[match.first]].add(match.second)
     order = list(dict.fromkeys(names))
     return pd.DataFrame([[len(copied[row, column]) for column in order] for row in order], order, order)
+
+
+def random_similarities(problems: list[Problem], pairs: int, seed: int = 0) -> np.ndarray:
+    """Statement similarity of `pairs` random pairs of problems: how near to one another unrelated ones are."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(problems), (pairs, 2))
+    runs = {i: shingles(normalise(problems[i].prompt)) for i in np.unique(drawn)}
+    return np.array([similarity(runs[a], runs[b]) for a, b in drawn if problems[a].id != problems[b].id])
 
 
 def normalise(statement: str) -> list[str]:
@@ -149,14 +166,14 @@ def _same_solutions(problems: list[Problem]) -> Iterator[Match]:
 
 
 def _equal(keys: Iterable[Iterable[str]], kind: str) -> Iterator[Match]:
-    """A match for each two problems that share a key; equals of one key are chained, not paired all with all."""
-    latest: dict[int, list[int]] = defaultdict(list)
+    """A match for each two problems that share a key."""
+    holders: dict[int, list[int]] = defaultdict(list)
     for index, own in enumerate(keys):
         for key in own:
-            latest[_number(key)].append(index)
-    for indices in latest.values():
+            holders[_number(key)].append(index)
+    for indices in holders.values():
         if kind != "solution" or len(indices) <= _COMMON:
-            yield from (Match(indices[0], other, kind) for other in indices[1:])
+            yield from (Match(a, b, kind) for a, b in combinations(indices, 2))
 
 
 def _same_tests(problems: list[Problem]) -> Iterator[Match]:
@@ -167,8 +184,8 @@ def _same_tests(problems: list[Problem]) -> Iterator[Match]:
             holders[key].append(index)
     shared: Counter[tuple[int, int]] = Counter()
     for indices in holders.values():
-        if 1 < len(indices) <= _COMMON:
-            shared.update((a, b) for i, a in enumerate(indices) for b in indices[i + 1 :])
+        if len(indices) <= _COMMON:
+            shared.update(combinations(indices, 2))
     for (a, b), n in shared.items():
         share = n / min(len(sets[a]), len(sets[b]))
         if n >= 2 and share >= 0.5:
@@ -190,18 +207,20 @@ def _masked(name: re.Match) -> str:
 
 
 def _near_statements(problems: list[Problem]) -> Iterator[Match]:
-    texts = [" ".join(normalise(problem.prompt)) for problem in problems]
-    first = {text: index for index, text in reversed(list(enumerate(texts)))}  # equal ones are found elsewhere
-    runs = {index: shingles(text.split()) for text, index in first.items()}
-    index = MinHashLSH(threshold=_CANDIDATE, num_perm=_PERMUTATIONS)
-    for own in sorted(runs):
+    holders: dict[str, list[int]] = defaultdict(list)  # equal statements are hashed once
+    for index, problem in enumerate(problems):
+        holders[" ".join(normalise(problem.prompt))].append(index)
+    groups, runs = list(holders.values()), [shingles(text.split()) for text in holders]
+    lsh = MinHashLSH(threshold=_CANDIDATE, num_perm=_PERMUTATIONS)
+    for own, group in enumerate(groups):
         sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=lambda run: int(run) & 0xFFFFFFFF)
         sketch.update_batch(runs[own])
-        for other in sorted(index.query(sketch)):
+        for other in sorted(lsh.query(sketch)):
             score = similarity(runs[own], runs[other])
             if score >= NEAR:
-                yield Match(other, own, "near statement", score)
-        index.insert(own, sketch)
+                pairs = (sorted(pair) for pair in product(groups[other], group))
+                yield from (Match(first, second, "near statement", score) for first, second in pairs)
+        lsh.insert(own, sketch)
 
 
 def _number(text: str) -> int:

@@ -134,3 +134,16 @@ def test_the_copy_on_the_training_side_goes_and_the_reason_is_told():
 def test_of_three_train_copies_the_first_stays():
     problems = [unlike(n, prompt=STORY) for n in (1, 2, 3)]
     assert removals(problems, find_matches(problems)) == dict.fromkeys((1, 2), "same statement as in codecontests")
+
+
+@pytest.mark.parametrize("text", [STORY, STORY.upper(), reworded(STORY, 0.05)], ids=["same", "case", "near"])
+def test_every_train_copy_of_a_test_problem_goes_although_they_are_copies_of_one_another(text):
+    test = {"dataset": "humaneval", "split": "test"}
+    problems = [
+        unlike(1, prompt=STORY),
+        unlike(2, prompt=STORY),
+        unlike(3, prompt=text),
+        unlike(4, prompt=text, **test),
+    ]
+    assert removals(problems, find_matches(problems)).keys() == {0, 1, 2}
+    assert removals(problems[::-1], find_matches(problems[::-1])).keys() == {1, 2, 3}

@@ -1,13 +1,12 @@
 """The audit of the data: opens every set for a report, and puts what there is into tables. Used by `01_data`."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from lib import paths
 from lib.overlap import normalise
 from lib.problems import Problems, role_of
 from lib.problems.sets import SETS
+from lib.quality import count_tests
 from lib.reading import read_problems
 
 # Rows of the real sets as files, where they lie beside the project: (file, whether it is all of the frozen set).
@@ -23,19 +22,22 @@ LOCAL = {
 def open_sets(run, which: str) -> dict[str, Problems]:
     """Every set of a world, opened for the report of `run`: name and split -> problems.
 
-    `which`: tiny; or real, from the files in `../shared/data` beside the project. Raises ValueError for another world,
-    FileNotFoundError where there are no such files.
+    `which`: tiny; or real, from the files in `../shared/data` beside the project or else from the hub, where only whole
+    sets are opened. Raises ValueError for another world, and as `load_problems` without files and hub.
     """
     if which == "tiny":
         places = [(name, split) for name, one in SETS.items() if one.tiny for split in one.roles]
         return {f"{name} {split}": read_problems(run, name, split, purpose="report") for name, split in places}
     if which != "real":
         raise ValueError(f"no world {which!r}; there are: tiny, real")
-    folder: Path = paths.root().parent / "shared" / "data"
-    return {
-        f"{name} {split}": read_problems(run, name, split, purpose="report", source=folder / file, frozen=whole)
-        for (name, split), (file, whole) in LOCAL.items()
-    }
+    folder = paths.root().parent / "shared" / "data"
+    sets = {}
+    for (name, split), (file, whole) in LOCAL.items():
+        source = folder / file if (folder / file).is_file() else None
+        if source or whole:
+            found = read_problems(run, name, split, purpose="report", source=source, frozen=whole)
+            sets[f"{name} {split}"] = found
+    return sets
 
 
 def size_table(sets: dict[str, Problems]) -> pd.DataFrame:
@@ -45,7 +47,7 @@ def size_table(sets: dict[str, Problems]) -> pd.DataFrame:
         rows[label] = {
             "role": role_of(*label.split()),
             "problems": len(problems),
-            "tests": sum(len(problem.tests) for problem in problems),
+            "tests": sum(count_tests(problem) for problem in problems),
             "with solutions": sum(bool(problem.solutions) for problem in problems),
             "left out": "; ".join(f"{n} {reason}" for reason, n in problems.dropped.items()) or "none",
         }
@@ -58,7 +60,7 @@ def problem_table(sets: dict[str, Problems]) -> pd.DataFrame:
         {
             "set": label,
             "difficulty": problem.difficulty or "unknown",
-            "tests": len(problem.tests),
+            "tests": count_tests(problem),
             "words": len(normalise(problem.prompt)),
             "longest input": max(len(test.input) for test in problem.tests),
         }

@@ -48,8 +48,12 @@ class Quality:
 def stated_reasons(problem: Problem) -> list[str]:
     """Reasons that need no judge."""
     found = [reason for reason, words in _SAYS.items() if re.search(words, problem.prompt, re.IGNORECASE)]
-    tests = sum(test.input.count("assert") if problem.kind == "function" else 1 for test in problem.tests)
-    return found + (["too few tests"] if tests < LEAST_TESTS[problem.kind] else [])
+    return found + (["too few tests"] if count_tests(problem) < LEAST_TESTS[problem.kind] else [])
+
+
+def count_tests(problem: Problem) -> int:
+    """Tests of a stdio problem, asserts of a function problem: HumanEval's one test holds many."""
+    return sum(test.input.count("assert") if problem.kind == "function" else 1 for test in problem.tests)
 
 
 def assess(problems: list[Problem], judge) -> list[Quality]:

@@ -12,8 +12,9 @@ A `Problem` is plain data: no torch, no judge, no file handle. Notebooks go thro
 - `manifest`: the frozen list of a set, and whether what was loaded is what was frozen.
 """
 
+from lib.problems.convert import mbpp_prompt
 from lib.problems.manifest import ManifestError
 from lib.problems.problem import Problem, Problems, Test
 from lib.problems.sets import load_problems, role_of
 
-__all__ = ["ManifestError", "Problem", "Problems", "Test", "load_problems", "role_of"]
+__all__ = ["ManifestError", "Problem", "Problems", "Test", "load_problems", "mbpp_prompt", "role_of"]

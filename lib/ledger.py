@@ -118,7 +118,12 @@ def offences(artifacts: Path) -> list[str]:
 def _of_one(run: Path, lines: list[dict]) -> Iterator[str]:
     test_opened = ""
     for line in lines:
-        place, role = f"{line['set']}, split {line['split']}", role_of(line["set"], line["split"])
+        place = f"{line['set']}, split {line['split']}"
+        try:
+            role = role_of(line["set"], line["split"])
+        except ValueError as error:
+            yield f"read {place}, which is unknown: {error}"
+            continue
         if role != line["role"]:
             yield f"recorded the role {line['role']} for {place}, whose role is {role}"
         if line["purpose"] not in ALLOWED:

@@ -19,6 +19,7 @@ import json
 import re
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Set
 from fractions import Fraction
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, 
         for name, split in dict.fromkeys(chosen + origins)
         if (name, split) not in drawn
     }
-    others = _others(loaded, sources) if any(role_of(*key) == "train" for key in loaded) else {}
+    others = _others(loaded.keys() | drawn.keys(), sources) if any(role_of(*key) == "train" for key in loaded) else {}
     gone = _copies({**others, **loaded}) if others or len(loaded) > 1 else {}
     built = {}
     for (name, split), problems in loaded.items():
@@ -75,15 +76,15 @@ def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, 
     return built
 
 
-def _others(loaded: dict, sources: dict[str, Path]) -> dict[tuple[str, str], Problems]:
+def _others(chosen: Set[tuple[str, str]], sources: dict[str, Path]) -> dict[tuple[str, str], Problems]:
     """Frozen sets of the same world, real or tiny, that training must keep clear of."""
-    world = {bool(SETS[name].tiny) for name, _ in loaded}
+    world = {bool(SETS[name].tiny) for name, _ in chosen}
     keys = [(name, split) for name, one in SETS.items() if bool(one.tiny) in world for split in one.roles]
     known = manifest.read_index()
     return {
         key: load_problems(*key, sources.get(key[0]))
         for key in keys
-        if key not in loaded and role_of(*key) != "train" and manifest.file_name(*key) in known
+        if key not in chosen and role_of(*key) != "train" and manifest.file_name(*key) in known
     }
 
 

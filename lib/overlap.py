@@ -31,6 +31,7 @@ NEAR = 0.5  # exact similarity that counts as near
 LONG = 80  # words from which on near statements are taken for copies; in a shorter one a word makes another task
 _CANDIDATE, _PERMUTATIONS, _SHINGLE = 0.4, 128, 3  # below NEAR, so that hashing misses little of what is near
 _COMMON = 50  # a test or solution shared by more problems than this is boilerplate and says nothing
+_SOLUTIONS = 20  # of a problem that are compared, the shortest; CodeContests has hundreds for some
 _SMALLEST_SOLUTION = 12  # nodes of the syntax tree
 
 
@@ -161,7 +162,8 @@ def _same_normalised(problems: list[Problem]) -> Iterator[Match]:
 
 
 def _same_solutions(problems: list[Problem]) -> Iterator[Match]:
-    trees = ({canonical_solution(program) for program in problem.solutions} - {None} for problem in problems)
+    shortest = (sorted(set(problem.solutions), key=lambda one: (len(one), one))[:_SOLUTIONS] for problem in problems)
+    trees = ({canonical_solution(program) for program in programs} - {None} for programs in shortest)
     yield from _equal(trees, "solution")
 
 

@@ -48,7 +48,8 @@ SETS = {
 
 def role_of(name: str, split: str | None = None) -> str:
     """The role of a set's split: train, select, monitor or test. Raises ValueError for unknown ones."""
-    return SETS[name].roles[known_split(name, split)]
+    split = known_split(name, split)
+    return SETS[name].roles[split]
 
 
 def known_split(name: str, split: str | None = None) -> str:

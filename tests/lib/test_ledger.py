@@ -203,6 +203,10 @@ def plant_a_lost_ledger(evidence):
     evidence.path("10_sft-s0").joinpath("ledger.jsonl").unlink()
 
 
+def plant_an_unknown_set(evidence):
+    evidence.read("03_baseline-s0", "report", ("secret", "test"), ids=["1"])
+
+
 def plant_an_unknown_purpose(evidence):
     evidence.read("03_baseline-s0", "curiosity", VALID)
 
@@ -225,6 +229,7 @@ def plant_an_unknown_purpose(evidence):
         (plant_an_arm_with_fewer_problems, "tiny/90_report-s0: compares "),
         (plant_a_measured_problem_that_was_never_read, "tiny/10_sft-s0: measured 1 problems that its ledger does not"),
         (plant_a_lost_ledger, "tiny/10_sft-s0: no readable ledger.jsonl (FileNotFoundError): run it again"),
+        (plant_an_unknown_set, "tiny/03_baseline-s0: read secret, split test, which is unknown"),
         (plant_an_unknown_purpose, "tiny/03_baseline-s0: read tiny_contests, split valid for an unknown purpose"),
     ],
     ids=lambda value: value.__name__[6:] if callable(value) else "",
@@ -259,4 +264,4 @@ def test_notebooks_read_problems_only_through_their_run():
     for notebook in sorted((root() / "notebooks").glob("*.ipynb")):
         cells = json.loads(notebook.read_text())["cells"]
         code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-        assert "load_problems" not in code or notebook.stem in ("00_tiny_world", "01_data"), notebook.name
+        assert "load_problems" not in code or notebook.stem == "00_tiny_world", notebook.name

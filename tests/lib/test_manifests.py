@@ -164,6 +164,11 @@ def test_freezing_codecontests_holds_out_valid_big_and_takes_copies_from_train(h
         manifests.HELD_OUT: 9,
     }
     assert len(load_problems("codecontests", "valid", hub_copy)) == 10, "the copy on the training side goes"
+    first = {path.name: path.read_bytes() for path in manifest.folder().iterdir()}
+    manifests.main(["write", "codecontests", "--source", f"codecontests={hub_copy}"])
+    assert {path.name: path.read_bytes() for path in manifest.folder().iterdir()} == first
+    manifests.main(["write", "codecontests/train", "--source", f"codecontests={hub_copy}"])
+    assert (manifest.folder() / "codecontests-train.jsonl").read_bytes() == first["codecontests-train.jsonl"]
 
 
 def test_freezing_valid_big_alone_freezes_train_with_it(hub_copy):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import pytest
@@ -265,3 +266,14 @@ def test_notebooks_read_problems_only_through_their_run():
         cells = json.loads(notebook.read_text())["cells"]
         code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         assert "load_problems" not in code or notebook.stem == "00_tiny_world", notebook.name
+
+
+def test_in_lib_only_the_data_modules_open_sets_themselves():
+    doors = {"lib/problems", "lib/tiny"}  # and what checks, freezes and judges sets
+    doors |= {f"lib/{name}.py" for name in ("manifests", "quality", "reading")}
+    users = [
+        path for path in (root() / "lib").rglob("*.py") if re.search(r"import .*\bload_problems", path.read_text())
+    ]
+    places = {path.relative_to(root()).as_posix() for path in users}
+    assert "lib/reading.py" in places
+    assert not [place for place in places if not any(place.startswith(door) for door in doors)]

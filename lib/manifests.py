@@ -1,6 +1,6 @@
 """Freezes sets: writes the manifests under data/manifests, the same bytes every time.
 
-    python -m lib.manifests write                         the tiny sets, from data/tiny
+    python -m lib.manifests write                         the tiny sets, from data/tiny, and marks what is unreliable
     python -m lib.manifests write codecontests            train, valid, valid_big and test; needs the hub
     python -m lib.manifests write humaneval --source humaneval=FILE_OR_FOLDER
     python -m lib.manifests write codecontests/test --source codecontests=rows.jsonl.gz
@@ -23,6 +23,8 @@ from collections.abc import Set
 from fractions import Fraction
 from pathlib import Path
 
+from lib import quality
+from lib.judge import Judge
 from lib.overlap import find_matches, removals
 from lib.paths import write_atomically
 from lib.problems import Problem, Problems, load_problems, manifest, role_of
@@ -156,13 +158,21 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
     sources = {name: Path(path) for name, _, path in (source.partition("=") for source in options.source)}
     try:
-        written = write(chosen_splits(options.sets), sources)
+        chosen = chosen_splits(options.sets)
+        written = write(chosen, sources)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for file, about in written.items():
         removed = "".join(f"; {n} removed: {reason}" for reason, n in about["removed"].items())
         print(f"{file}: {about['problems']} problems, role {about['role']}{removed}")
+    for name, split in chosen:
+        if role_of(name, split) == "train" and SETS[name].tiny:
+            with Judge() as judge:
+                reasons = quality.write(name, split, judge)["reasons"]
+            print(f"{name}, split {split}: {sum(reasons.values())} problems marked as unreliable {reasons or ''}")
+        elif role_of(name, split) == "train":  # hours, where a tiny set takes seconds
+            print(f"now judge what the set calls correct: python -m lib.quality write {name}/{split}")
     return 0
 
 

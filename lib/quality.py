@@ -1,6 +1,6 @@
 """Quality of problems: which of them can't be trusted with a reward, and how much the tests of the others let through.
 
-    python -m lib.quality write tiny_contests/train         judges its solutions and freezes the marks
+    python -m lib.quality write codecontests/train          judges its correct programs and freezes the marks
 
 A problem is marked as unreliable, with the reasons, when
 1. its statement says so: several outputs are valid, it is interactive, it needs an image, or it has too few tests;
@@ -19,8 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lib.paths import write_atomically
-from lib.problems import ManifestError, Problem, Problems, load_problems, manifest, role_of
-from lib.problems.sets import SETS
+from lib.problems import ManifestError, Problem, Problems, load_problems, manifest
 
 LEAST_TESTS = {"stdio": 5, "function": 3}  # MBPP has three asserts
 DISAGREE = 0.2
@@ -56,13 +55,15 @@ def count_tests(problem: Problem) -> int:
     return sum(test.input.count("assert") if problem.kind == "function" else 1 for test in problem.tests)
 
 
-def assess(problems: list[Problem], judge) -> list[Quality]:
+def assess(problems: list[Problem], judge, incorrect: bool = True) -> list[Quality]:
     """The quality of each problem, from its statement and from what `judge` says of its programs.
 
-    Up to PROGRAMS correct and as many incorrect programs of a problem are judged. A program that the judge failed on
-    says nothing and is not counted.
+    Up to PROGRAMS correct programs of a problem are judged and, unless `incorrect` is False, as many incorrect ones. A
+    program that the judge failed on says nothing and is not counted.
     """
-    chosen = [(_some(problem.solutions), _some(problem.incorrect_solutions)) for problem in problems]
+    chosen = [
+        (_some(problem.solutions), _some(problem.incorrect_solutions if incorrect else ())) for problem in problems
+    ]
     pairs = [
         (program, problem)
         for problem, groups in zip(problems, chosen, strict=True)
@@ -72,10 +73,10 @@ def assess(problems: list[Problem], judge) -> list[Quality]:
     verdicts = iter(judge.judge_many(pairs))
     found = []
     for problem, (right, wrong) in zip(problems, chosen, strict=True):
-        correct, incorrect = (Counter(next(verdicts).error_type for _ in group) for group in (right, wrong))
-        del correct["api_error"], incorrect["api_error"]
+        correct, failed = (Counter(next(verdicts).error_type for _ in group) for group in (right, wrong))
+        del correct["api_error"], failed["api_error"]
         reasons = (*stated_reasons(problem), *_judged_reasons(correct))
-        counts = (correct.total(), correct["success"], incorrect.total(), incorrect["success"])
+        counts = (correct.total(), correct["success"], failed.total(), failed["success"])
         found.append(Quality(problem.id, reasons, *counts))
     return found
 
@@ -138,8 +139,8 @@ def reliable(problems: Problems, name: str, split: str) -> Problems:
 
 
 def write(name: str, split: str, judge, source: str | None = None) -> dict:
-    """Judges the programs of a frozen set and freezes the marks; returns the summary."""
-    qualities = assess(load_problems(name, split, source), judge)
+    """Judges the correct programs of a frozen set and freezes the marks; returns the summary."""
+    qualities = assess(load_problems(name, split, source), judge, incorrect=False)
     lines = [json.dumps({"id": one.id, "reasons": one.reasons}) + "\n" for one in qualities if one.reasons]
     text, file, found = "".join(lines), _file_name(name, split), summary(qualities)
     write_atomically(manifest.folder() / file, text)
@@ -158,14 +159,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m lib.quality", description=__doc__.split("\n\n")[0])
     parser.add_argument("action", choices=["write"])
-    parser.add_argument("sets", nargs="*", metavar="SET/SPLIT", help="what to judge (default: what tiny runs train on)")
+    parser.add_argument("sets", nargs="+", metavar="SET/SPLIT", help="what to judge; it must be frozen")
     parser.add_argument("--source", metavar="PATH", help="rows from a file or folder")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_intermixed_args(arguments)
-    tiny = [f"{name}/{split}" for name, one in SETS.items() if one.tiny for split in one.roles]
-    words = options.sets or [word for word in tiny if role_of(*word.split("/")) == "train"]
     with Judge(options.workers) as judge:
-        for word in words:
+        for word in options.sets:
             name, _, split = word.partition("/")
             print(word, json.dumps(write(name, split, judge, options.source)))
     return 0

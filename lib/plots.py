@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lib.judge.verdict import ERROR_TYPES
 
@@ -58,6 +59,10 @@ def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> F
     for ax, (column, name) in zip(axes[0], columns.items(), strict=True):
         sns.boxplot(table, x=column, y="set", order=sets, whis=(5, 95), showfliers=False, color="#9db8d2", ax=ax)
         ax.set(xscale="log", xlabel=name, ylabel="")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="x", rotation=45)
     figure.suptitle(title)
     figure.tight_layout()
     return figure

@@ -9,7 +9,7 @@ import io
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,9 @@ from lib.generate import Completion, generate_batches
 from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.metrics import Record, by_difficulty, require_judge, summarize, summarize_times
 from lib.paths import write_atomically
-from lib.problems import Problem, load_problems
+from lib.problems import Problem
 from lib.prompts import Extraction, extract, messages
+from lib.reading import read_problems
 
 QA_PER_ERROR_TYPE = 5
 
@@ -49,16 +50,19 @@ class _Row:
         )
 
 
-def evaluation_sets(preset: Mapping, first: int = 0) -> dict[str, list[Problem]]:
-    """The sets that every phase is measured on, by their names in metrics.json; `first` > 0: so many of each only."""
-    names = preset["sets"]
-    sets = {
-        "contests_valid": load_problems(names["contests"], "valid"),
-        "contests_test": load_problems(names["contests"], "test"),
-        "humaneval": load_problems(names["humaneval"], "test"),
-        "mbpp": load_problems(names["mbpp"], "test"),
+def evaluation_sets(run, first: int = 0) -> dict[str, list[Problem]]:
+    """The sets that every phase is measured on, by their names in metrics.json; `first` > 0: so many of each only.
+
+    They are opened for the report of `run` (`lib.run.Run`), after which that run trains and selects no more.
+    """
+    names = run.preset["sets"]
+    places = {
+        "contests_valid": (names["contests"], "valid"),
+        "contests_test": (names["contests"], "test"),
+        "humaneval": (names["humaneval"], "test"),
+        "mbpp": (names["mbpp"], "test"),
     }
-    return {name: problems[: first or None] for name, problems in sets.items()}
+    return {name: read_problems(run, *place, purpose="report", first=first) for name, place in places.items()}
 
 
 def evaluate(

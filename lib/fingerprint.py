@@ -24,7 +24,7 @@ from lib.sources import Sources, digest
 
 STAMP = ".local.json"
 PRESENTATION = frozenset({"lib.plots", "lib.report"})
-BOOKKEEPING = frozenset({"lib.evidence", "lib.fingerprint", "lib.parameters", "lib.paths", "lib.sources"})
+BOOKKEEPING = frozenset({"lib.evidence", "lib.fingerprint", "lib.ledger", "lib.parameters", "lib.paths", "lib.sources"})
 DOOR = "lib.run"  # bookkeeping as well, but seeding (lib.environment) lies behind it
 
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_\w+)(-[^\s,]+)?-s\d+")
@@ -38,7 +38,8 @@ def upstream_names(parameters: dict) -> list[str]:
 
 def data_versions(preset: str) -> dict[str, str]:
     """The preset's data files and their sha256: as `data/<preset>/SHA256SUMS` says, which may list a file by what it
-    holds when unpacked; computed for the files that it does not list, such as the base model's."""
+    holds when unpacked; computed for the files that it does not list, such as the base model's. The manifests of the
+    sets that the preset names are among them: they say what of a set is used."""
     folder = paths.root() / "data" / preset
     sums = folder / "SHA256SUMS"
     lines = sums.read_text().splitlines() if sums.is_file() else []
@@ -48,6 +49,13 @@ def data_versions(preset: str) -> dict[str, str]:
         listed = {name, name.removesuffix(".xz")} & versions.keys()
         if path.is_file() and path != sums and path.suffix != ".md" and not listed:
             versions[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    index = paths.root() / "data" / "manifests" / "index.json"
+    file = paths.root() / "params" / preset / "preset.yaml"
+    if index.is_file() and file.is_file():
+        values = load_params_file(file)
+        sets = {*values.get("sets", {}).values(), *values.get("train_sets", [])}
+        frozen = json.loads(index.read_text()).items()
+        versions |= {f"manifests/{name}": one["sha256"] for name, one in frozen if name.partition("-")[0] in sets}
     return versions
 
 

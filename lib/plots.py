@@ -1,9 +1,11 @@
 """Figures: one message each, the title says the finding. Nothing here makes a number."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lib.judge.verdict import ERROR_TYPES
 
@@ -42,4 +44,35 @@ def curves(runs: dict[str, pd.DataFrame], panels: dict[str, str], title: str, wi
     axes[0][0].legend(frameon=False)
     figure.suptitle(title)
     figure.tight_layout()
+    return figure
+
+
+def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
+    """One panel per column of `table`, whose rows are problems: a box per `set`, whiskers to the 5th and 95th percent.
+
+    `columns`: column -> what it is called on the axis, which is logarithmic.
+    """
+    sets = table["set"].unique()
+    figure, axes = plt.subplots(
+        1, len(columns), figsize=(4.2 * len(columns), 0.32 * len(sets) + 1.2), sharey=True, squeeze=False
+    )
+    for ax, (column, name) in zip(axes[0], columns.items(), strict=True):
+        sns.boxplot(table, x=column, y="set", order=sets, whis=(5, 95), showfliers=False, color="#9db8d2", ax=ax)
+        ax.set(xscale="log", xlabel=name, ylabel="")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="x", rotation=45)
+    figure.suptitle(title)
+    figure.tight_layout()
+    return figure
+
+
+def matrix(table: pd.DataFrame, title: str) -> Figure:
+    """Counts as a heat map on a logarithmic scale, each with its number."""
+    figure, axes = plt.subplots(figsize=(0.85 * len(table.columns) + 2, 0.42 * len(table) + 1.6))
+    sns.heatmap(np.log1p(table), annot=table, fmt="d", cmap="Blues", cbar=False, linewidths=0.5, ax=axes)
+    axes.tick_params(axis="x", rotation=45)
+    plt.setp(axes.get_xticklabels(), ha="right")
+    axes.set_title(title)
     return figure

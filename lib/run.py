@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from lib import environment, paths
 from lib.evidence import Evidence, to_json
 from lib.fingerprint import STAMP, Fingerprints, finish_mark, upstream_names, write_stamp
+from lib.ledger import Ledger
 from lib.parameters import load_params_file, read_parameters, resolve, run_name
 
 
@@ -54,7 +55,8 @@ def start(notebook: str, values: dict) -> "Run":
 class Run:
     """An open run. Made by `start`.
 
-    `name`, `folder` (Path), `params` (resolved parameters), `preset` (what `params/<preset>/preset.yaml` holds).
+    `name`, `folder` (Path), `params` (resolved parameters), `preset` (what `params/<preset>/preset.yaml` holds),
+    `ledger` (what it has read and what for: `lib.reading` keeps it).
     """
 
     def __init__(self, notebook: str, name: str, params: dict, preset: dict):
@@ -65,6 +67,7 @@ class Run:
         # Read now: what counts is the upstream run that this one sees, not one that replaces it meanwhile.
         self._upstream = {run: finish_mark(params["preset"], run) for run in upstream_names(params)}
         self.folder = _clean_folder(notebook, name)
+        self.ledger = Ledger(self.folder)
         environment.seed_everything(params["seed"], preset.get("threads"), fingerprints.packages(notebook))
         self._info = {
             "run": name,
@@ -117,7 +120,11 @@ class Run:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Adds the wall seconds spent inside to the phase `name` of run_info.json, also when it ends in an error."""
+        """Adds the wall seconds spent inside to the phase `name` of run_info.json, also when it ends in an error.
+
+        Raises RoleError for the phases `train` and `select` once the run has opened a test set.
+        """
+        self.ledger.require_phase(name)
         began = time.perf_counter()
         try:
             yield

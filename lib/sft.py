@@ -4,6 +4,7 @@ How it departs from TRL's defaults: loss on the completion only, no gradient che
 that would be truncated is an error instead of being dropped in silence.
 """
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,13 @@ from trl import SFTConfig, SFTTrainer
 from lib.problems import Problem
 from lib.progress import report_quietly
 from lib.prompts import answer, messages
+
+# Which of several accepted solutions of a problem is shown first: the key of (program, CPU seconds).
+PREFER = {
+    "shortest": lambda program, seconds: len(program),
+    "fastest": lambda program, seconds: (round(seconds / 0.05), len(program)),
+}
+_READS = re.compile(r"\b(input|stdin|open|fileinput)\b")
 
 
 def train_sft(
@@ -71,24 +79,38 @@ def train_sft(
 
 
 def verified_pairs(
-    problems: list[Problem], judge, per_problem: int, instruction: str = ""
+    problems: list[Problem],
+    judge,
+    per_problem: int,
+    instruction: str = "",
+    prefer: str = "shortest",
+    longest: int = 4000,
 ) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
-    """(messages, program) of solutions that the judge accepts: the shortest `per_problem` of each problem.
+    """(messages, program) of solutions that the judge accepts: `per_problem` of each problem.
 
-    Also returned are counts: of problems, of those with solutions, of solutions judged, of solutions that the set calls
-    correct and the judge rejects, and of the pairs that are left.
+    `prefer` says which of several: the `shortest`, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
+    Solutions of more than `longest` characters, and programs that never read their input, are left out unjudged.
+    Also returned are counts: of problems, of those with solutions, of solutions left out and judged, of solutions that
+    the set calls correct and the judge rejects, and of the pairs that are left.
     """
-    submissions = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
+    order = PREFER[prefer]
+    offered = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
+    short = [(program, problem) for program, problem in offered if len(program) <= longest]
+    submissions = [
+        (program, problem) for program, problem in short if problem.kind != "stdio" or _READS.search(program)
+    ]
     verdicts = judge.judge_many(submissions, progress=False)
     accepted: dict[str, list] = {}
     for (program, problem), verdict in zip(submissions, verdicts, strict=True):
         if verdict.accepted:
-            accepted.setdefault(problem.id, []).append((messages(problem, instruction), program))
-    shortest = (sorted(found, key=lambda pair: len(pair[1]))[:per_problem] for found in accepted.values())
-    pairs = [pair for found in shortest for pair in found]
+            accepted.setdefault(problem.id, []).append((messages(problem, instruction), program, verdict.judge_time))
+    chosen = (sorted(found, key=lambda one: order(*one[1:]))[:per_problem] for found in accepted.values())
+    pairs = [(conversation, program) for found in chosen for conversation, program, _ in found]
     counts = {
         "problems": len(problems),
         "with solutions": sum(bool(problem.solutions) for problem in problems),
+        "over-long": len(offered) - len(short),
+        "reads no input": len(short) - len(submissions),
         "solutions judged": len(submissions),
         "rejected by the judge": sum(not verdict.accepted for verdict in verdicts),
         "pairs": len(pairs),

@@ -162,6 +162,12 @@ def test_every_problem_of_every_set_was_judged_and_the_rows_give_the_rates(run):
         assert {row["error_type"] for row in logged} == set(own)
 
 
+def test_the_ledgers_prove_that_no_test_problem_was_learnt_from(committed):
+    command = [sys.executable, "-m", "lib.ledger", "check", str(committed / "artifacts")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_the_report_was_made_from_the_runs_that_are_committed(committed):
     artifacts = committed / "artifacts" / "tiny"
     stages = {label: Stage(label, artifacts / name) for label, name in MAIN_LINE.items()}

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from executed import absolute_paths, evidence_record, what_is_incomplete
 
+from lib.ledger import offences, read_ledger
 from lib.parameters import read_parameters, resolve, run_name
 from lib.paths import root
 from lib.report import with_interval
@@ -179,7 +180,7 @@ REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
 WORLD = ("00_tiny_world", {"train_steps": 8})
 # What stands in one line needs nothing of one another, and can share the two cores.
 STAGES = [
-    [("03_baseline", FEW), ("10_sft", SFT)],
+    [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE)],
     [("90_report", REPORT)],
 ]
@@ -273,6 +274,13 @@ def test_each_training_moves_the_weights_and_keeps_its_curve(copies, runs):
     weights += [runs / run / "model" / "model.safetensors" for run in (SFT_RUN, *RL_RUNS)]
     assert len({path.read_bytes() for path in weights}) == 4
     assert [len((runs / run / "curves.csv").read_text().splitlines()) - 1 for run in RL_RUNS] == [GRPO["steps"]] * 2
+
+
+def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are_equal(runs):
+    assert offences(runs.parent) == []
+    read = {line["purpose"]: len(line["ids"]) for line in read_ledger(runs / SFT_RUN)}
+    assert read["report"] == FEW["problems"]
+    assert read["train"] > 100
 
 
 def test_the_report_shows_the_figures_of_the_runs_it_names(runs):

@@ -1,5 +1,6 @@
 """Fingerprints: what makes a run due again, and what does not."""
 
+import json
 import time
 
 import pytest
@@ -69,7 +70,7 @@ def test_a_plot_redoes_a_report(repository):
     assert Fingerprints("tiny").of("90_report-s0").changes(vars(earlier)) == ["lib.plots"]
 
 
-@pytest.mark.parametrize("module", ["run", "parameters", "fingerprint", "evidence"])
+@pytest.mark.parametrize("module", ["run", "parameters", "fingerprint", "evidence", "ledger"])
 def test_the_bookkeeping_does_not_redo_a_training(grpo, module):
     edited = (grpo.root / "lib" / f"{module}.py").read_text() + "\n\nX = 1\n"
     assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", edited)) == []
@@ -127,6 +128,14 @@ def test_data_versions_come_from_the_checksum_file_and_from_the_files_it_does_no
     assert data_versions("tiny") == {"contests/valid.jsonl.xz": empty, "base_model/config.json": empty}
     repository.write("data/tiny/SHA256SUMS", "abc  contests/valid.jsonl\n")
     assert data_versions("tiny") == {"contests/valid.jsonl": "abc", "base_model/config.json": empty}
+
+
+def test_the_manifests_of_the_sets_that_a_preset_names_are_data_of_it(repository):
+    repository.write("params/tiny/preset.yaml", "sets:\n  contests: tiny_contests\ntrain_sets: [tiny_mbpp]\n")
+    names = ("tiny_contests-test", "tiny_mbpp-train", "tiny_mbpp-train.unreliable", "mbpp-train", "tiny_humaneval-test")
+    index = {f"{name}.jsonl": {"sha256": name} for name in names}
+    repository.write("data/manifests/index.json", json.dumps(index))
+    assert data_versions("tiny") == {f"manifests/{name}.jsonl": name for name in names[:3]}
 
 
 def test_runs_are_recognised_alone_and_in_lists():
@@ -196,8 +205,6 @@ def test_lost_weights_make_a_run_due(grpo):
 
 
 def test_an_upstream_run_that_ran_again_makes_a_run_due_although_its_inputs_are_the_same(grpo):
-    import json
-
     folder = finish(grpo, "10_sft-s0")
     mark = json.loads((folder / ".local.json").read_text())["finished"]
     finish(grpo, "30_grpo-s0", upstream={"10_sft-s0": mark})

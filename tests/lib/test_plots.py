@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.plots import ERROR_COLOURS, curves, error_types
+from lib.plots import ERROR_COLOURS, curves, distributions, error_types, matrix
 
 SHARES = pd.DataFrame(
     [[0.1, 0.4, 0.1, 0.2, 0.2, 0.0], [0.5, 0.4, 0.0, 0.05, 0.05, 0.0]],
@@ -57,3 +57,20 @@ def test_figures_can_be_saved(tmp_path):
     for name, figure in (("bars", error_types(SHARES, "a")), ("lines", curves({"a": CURVE}, {"kl": "KL"}, "b"))):
         figure.savefig(tmp_path / f"{name}.png", dpi=100, bbox_inches="tight")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_box_per_set_on_a_logarithmic_axis_per_column():
+    table = pd.DataFrame({"set": ["b"] * 3 + ["a"] * 3, "tests": [1, 2, 3, 10, 20, 30], "words": [5] * 6})
+    figure = distributions(table, {"tests": "tests", "words": "words per statement"}, "Twenty")
+    assert [axes.get_xlabel() for axes in figure.axes] == ["tests", "words per statement"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "a"], "in the order of the table"
+    assert {axes.get_xscale() for axes in figure.axes} == {"log"}
+    medians = [line.get_xdata() for line in figure.axes[0].lines if len(set(line.get_xdata())) == 1]
+    assert any(set(values) == {20} for values in medians)
+
+
+def test_a_matrix_shows_its_numbers():
+    table = pd.DataFrame([[3, 0], [1200, 4]], ["train", "test"], ["train", "test"])
+    [axes] = matrix(table, "Copies").axes
+    assert [text.get_text() for text in axes.texts] == ["3", "0", "1200", "4"]
+    assert axes.get_title() == "Copies"

@@ -149,7 +149,7 @@ def test_a_file_that_can_not_be_written_leaves_nothing(sft):
     run = start("10_sft", values())
     with pytest.raises(TypeError, match="PosixPath can't be saved as JSON"):
         run.save_json("metrics.json", {"folder": run.folder})
-    assert [path.name for path in run.folder.iterdir()] == ["run_info.json"]
+    assert {path.name for path in run.folder.iterdir()} == {"run_info.json", "ledger.jsonl"}
 
 
 @pytest.mark.parametrize("name", ["/tmp/metrics.json", "../metrics.json", ""])
@@ -182,7 +182,7 @@ def test_a_rerun_starts_clean(sft):
     (run.folder / "10_sft.ipynb").write_text("{}")
     (run.folder / ".lock").write_text("")
     again = start("10_sft", values())
-    assert {path.name for path in again.folder.iterdir()} == {"run_info.json", "10_sft.ipynb", ".lock"}
+    assert {path.name for path in again.folder.iterdir()} == {"run_info.json", "ledger.jsonl", "10_sft.ipynb", ".lock"}
 
 
 def test_a_folder_of_other_files_is_never_emptied(sft, monkeypatch):

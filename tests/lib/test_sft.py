@@ -97,8 +97,8 @@ def test_no_checkpoint_is_left(tokenizer, tmp_path):
 def test_only_solutions_that_the_judge_accepts_become_pairs(judge):
     problems = [
         problem("add", 13, MULTIPLY, ADD),
-        problem("multiply", 42, MULTIPLY, ENDLESS),
-        problem("subtract", -1, ADD, "print("),
+        problem("multiply", 42, MULTIPLY, f"input()\n{ENDLESS}", "print(42)"),
+        problem("subtract", -1, ADD, "input("),
         problem("divide", 0),
     ]
     pairs, counts = verified_pairs(problems, judge, per_problem=3)
@@ -106,6 +106,8 @@ def test_only_solutions_that_the_judge_accepts_become_pairs(judge):
     assert counts == {
         "problems": 4,
         "with solutions": 3,
+        "over-long": 0,
+        "reads no input": 1,
         "solutions judged": 6,
         "rejected by the judge": 4,
         "pairs": 2,
@@ -120,6 +122,17 @@ def test_of_many_solutions_of_a_problem_the_shortest_are_kept_and_repeats_count_
         (chat("add two numbers\nPython 3, please."), ADD),
     ]
     assert (counts["solutions judged"], counts["pairs"]) == (4, 2)
+
+
+def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_left_out(judge):
+    slow = f"for _ in range(2_000_000): pass\n{ADD_SHORTLY}"
+    add = problem("add", 13, slow, ADD_AT_LENGTH)
+    for prefer, program in (("fastest", ADD_AT_LENGTH), ("shortest", slow)):
+        [(_, chosen)], counts = verified_pairs([add], judge, per_problem=1, prefer=prefer)
+        assert (chosen, counts["over-long"]) == (program, 0)
+    assert len(slow) < len(ADD_AT_LENGTH)
+    [(_, chosen)], counts = verified_pairs([add], judge, per_problem=2, longest=len(slow))
+    assert (chosen, counts["over-long"], counts["solutions judged"]) == (slow, 1, 1)
 
 
 def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():

@@ -44,7 +44,9 @@ def test_humaneval_programs_that_do_nothing(judge):
 
 
 def test_mbpp(judge):
-    problems = load_problems("mbpp", "test", source=ROWS / "mbpp" / "mbpp.jsonl")
+    file = ROWS / "mbpp" / "mbpp.jsonl"
+    splits = ("prompt", "test", "validation", "train")
+    problems = [problem for split in splits for problem in load_problems("mbpp", split, file, frozen=False)]
     start = time.monotonic()
     assert accepted(judge, [(problem.solutions[0], problem) for problem in problems]) == 974
     print(f"{time.monotonic() - start:.1f} s")

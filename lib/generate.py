@@ -10,8 +10,9 @@ Two batchings of one prompt still differ in the last bits of their logits, since
 greedy choice moves only where two tokens are that close.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
@@ -19,11 +20,15 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote. `ids` hold the end token too; `truncated`: it hit `max_new_tokens` without one."""
+    """What a model wrote. `ids` hold the end token too; `truncated`: it hit `max_new_tokens` without one.
+
+    `seconds`: wall time, of a batch the equal share; two completions are equal whatever they took.
+    """
 
     text: str
     ids: tuple[int, ...]
     truncated: bool
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -77,8 +82,12 @@ def generate_batches(
     samples: int = 1,
     batch_size: int = 128,
     seed: int = 0,
+    skip: Container[int] = (),
 ) -> Iterator[list[tuple[int, Completion]]]:
-    """As `generate`, batch by batch as they finish, as (row, completion); row = conversation * samples + sample."""
+    """As `generate`, batch by batch as they finish, as (row, completion); row = conversation * samples + sample.
+
+    A batch whose rows are all in `skip` is left out; the others stay as they were, so that each completion does too.
+    """
     if temperature == 0 and samples != 1:
         raise ValueError(f"{samples} greedy samples would all be the same: give a temperature above 0, or samples=1")
     prompts = [
@@ -95,6 +104,9 @@ def generate_batches(
     try:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
+            if all(row in skip for row in rows):
+                continue
+            began = time.perf_counter()
             ids = _decode(
                 model,
                 tokenizer,
@@ -104,8 +116,9 @@ def generate_batches(
                 None if chances is None else chances[rows],
             )
             texts = tokenizer.batch_decode([one for one, _ in ids], skip_special_tokens=True)
+            share = (time.perf_counter() - began) / len(rows)
             yield [
-                (row, Completion(text, tuple(one), truncated))
+                (row, Completion(text, tuple(one), truncated, share))
                 for row, text, (one, truncated) in zip(rows, texts, ids, strict=True)
             ]
     finally:

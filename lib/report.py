@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.metrics import mcnemar_exact, paired_bootstrap
 from lib.paths import artifacts
 from lib.run import UpstreamError
+from lib.statistics import mcnemar_exact, paired_bootstrap
 
 HOLE = "not run"
 MAIN_LINE = {

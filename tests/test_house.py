@@ -21,7 +21,7 @@ MODULES = {
 # Floors from the ground up; a module named on none of them stands on the third (training, generation, the tiny world).
 GROUND = {"lib.paths"}
 FIRST = {"lib.problems", "lib.judge"}
-SECOND = {"lib.rewards", "lib.metrics"}
+SECOND = {"lib.rewards", "lib.metrics", "lib.statistics"}
 FOURTH = {"lib.parameters", "lib.fingerprint", "lib.environment", "lib.evidence", "lib.run", "lib.matrix"}
 FOURTH |= {"lib.sources", "lib.graph", "lib.report", "lib.papermill_plugin"}
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _decode(
         ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
         mask[row, width - len(prompt) :] = 1
     positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
-    ends = torch.tensor(_end_tokens(model, tokenizer), device=device)
+    ends = torch.tensor(end_tokens(model.generation_config, tokenizer), device=device)
     if chances is not None:
         chances = chances.to(device)
     rows = torch.arange(len(prompts), device=device)  # which prompt each row still in the batch belongs to
@@ -181,7 +181,7 @@ def _sample(logits: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    declared = model.generation_config.eos_token_id
-    declared = declared if isinstance(declared, list) else [declared]
+def end_tokens(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end an answer: those of the model's generation config, and the tokenizer's."""
+    declared = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     return sorted({token for token in (*declared, tokenizer.eos_token_id) if token is not None})

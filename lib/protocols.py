@@ -1,9 +1,9 @@
 """Protocols: how completions are drawn for a measurement, as frozen, named objects that every result carries.
 
-    EVAL@1       one greedy program per problem; the headline of every phase
-    EVAL@k       several sampled programs per problem; the unbiased pass@k of Chen et al. 2021
-    EVAL@budget  sampled programs up to a fixed number of generated tokens per problem: long answers are not free
-    ROLLOUT      how RL draws its programs; recorded apart, never a measurement
+EVAL@1       one greedy program per problem; the headline of every phase
+EVAL@k       several sampled programs per problem; the unbiased pass@k of Chen et al. 2021
+EVAL@budget  sampled programs up to a fixed number of generated tokens per problem: long answers are not free
+ROLLOUT      how RL draws its programs; recorded apart, never a measurement
 """
 
 from dataclasses import asdict, dataclass
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Protocol:
-    """`ks`: the k of pass@k; `token_budget`: tokens per problem, over all its samples. Raises ValueError for nonsense."""
+    """`ks`: the k of pass@k; `token_budget`: tokens per problem, all its samples. Raises ValueError for nonsense."""
 
     name: str
     max_new_tokens: int
@@ -47,7 +47,7 @@ def eval_at_k(max_new_tokens: int, samples: int = 10, ks: tuple[int, ...] = (1, 
 
 
 def eval_at_budget(max_new_tokens: int, token_budget: int, samples: int = 16, temperature: float = 0.8) -> Protocol:
-    """At most `samples` are drawn; `budget_exhausted_rate` says on how many problems that was enough to spend it all."""
+    """At most `samples` are drawn; `budget_exhausted_rate` says on how many problems they spent all of it."""
     return Protocol("EVAL@budget", max_new_tokens, samples, temperature, token_budget=token_budget)
 
 

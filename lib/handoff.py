@@ -18,8 +18,8 @@ from lib.problems import Problem
 from lib.prompts import answer, extract, messages
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
-# What a tokenizer has to give back as it was: indentation, tabs, blank lines, signs, letters beyond ASCII.
-ROUND_TRIP = 'def f(a, b):\n    if a != b:\n\treturn {"x": [a ** 2 // b, ~b]}\n\n\nprint(f(1, -2), "é·π")  # 3e-7'
+# What a tokenizer has to give back as it was: indentation, tabs, blank lines, signs, capitals, letters beyond ASCII.
+ROUND_TRIP = 'def f(a, b):\n    if a != b:\n\treturn {"x": [a ** 2 // b, ~b]}\n\n\nprint(f(1, -2), "É·π")  # 3e-7'
 
 
 class CheckpointError(ValueError):

@@ -85,9 +85,9 @@ def test_weights_that_are_no_numbers_are_refused(checkpoint, judge):
         hand_off(checkpoint, judge, [ADD], max_new_tokens=4)
 
 
-def test_a_tokenizer_that_changes_programs_is_refused(checkpoint, judge):
+def test_a_tokenizer_that_loses_a_letter_is_refused(checkpoint, judge):
     content = json.loads((checkpoint / "tokenizer.json").read_text())
-    content["normalizer"] = {"type": "Lowercase"}
+    del content["model"]["vocab"]["Ã"]  # the first byte of É
     (checkpoint / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="does not give a program back"):
         hand_off(checkpoint, judge, [ADD], max_new_tokens=4)

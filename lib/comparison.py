@@ -131,17 +131,22 @@ def _warning(name: str, seen: str) -> dict[str, str]:
     return {"warning": name, "seen": seen, "meaning": meaning, "likely causes": causes, "look at": look_at}
 
 
-def as_markdown(before: Stage, after: Stage, seed: int = 0) -> str:
-    """The whole report: figures and error types of every set that both were measured on, then the warnings."""
+def all_changes(before: Stage, after: Stage, seed: int = 0) -> tuple[dict[str, pd.DataFrame], list[dict]]:
+    """`changes` of every set that both were measured on, by its name, and the `warnings`."""
     sets = [name for name in before.metrics["datasets"] if name in after.metrics["datasets"]]
     tables = {name: changes(before, after, name, seed) for name in sets}
+    return tables, warnings(tables, supervised=after.info["run"].startswith("1"))
+
+
+def as_markdown(before: Stage, after: Stage, seed: int = 0) -> str:
+    """The whole report: figures and error types of every set that both were measured on, then the warnings."""
+    tables, found = all_changes(before, after, seed)
     parts = [f"# From {before.label} to {after.label}"]
     for name, table in tables.items():
         n = len(same_problems(before, after, name)[0])
         parts += [f"## {name} (n = {n})", _figures(table), "Error types, before (rows) to after (columns):"]
         parts.append(_table(error_transitions(before, after, name)))
     parts.append("## Warnings")
-    found = warnings(tables, supervised=after.info["run"].startswith("1"))
     parts += [
         f"- **{one['warning']}**: {one['meaning']} ({one['seen']}). Likely causes: {one['likely causes']}. "
         f"Look at: {one['look at']}."

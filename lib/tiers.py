@@ -32,13 +32,16 @@ def tier_at(step: int, every: Mapping[str, int], last: int) -> int:
     return 1 if step % every["tier_1"] == 0 else 0
 
 
-def tier_sets(preset: Mapping, tier: int, purpose: str, first: int = 0) -> dict[str, list[Problem]]:
+def tier_sets(run, tier: int, purpose: str, first: int = 0) -> dict[str, list[Problem]]:
     """The problems of a tier by the names of its sets; `first` > 0: so many of each only.
 
-    `purpose`: "select", for a run that chooses or tunes anything, or "report". Raises PermissionError when tier 3 is
-    asked for by a run that does not report: what has been looked at while choosing measures nothing afterwards.
+    `run`: an open run (`lib.run.Run`). `purpose`: "select", for a run that chooses or tunes anything, or "report".
+    Raises PermissionError when tier 3 is asked for by a run that does not report: what has been looked at while
+    choosing measures nothing afterwards.
     """
     if tier == 3 and purpose != "report":
         raise PermissionError(f"tier 3 holds the test sets: a run whose purpose is to {purpose} may not open them")
     places = {name: _PLACES[name] for name in TIERS[tier]}
-    return {name: load_problems(preset["sets"][kind], split)[: first or None] for name, (kind, split) in places.items()}
+    return {
+        name: load_problems(run.preset["sets"][kind], split)[: first or None] for name, (kind, split) in places.items()
+    }

@@ -174,6 +174,27 @@ def test_a_result_names_what_was_measured_and_how(policy, judge, tmp_path):
     assert found["manifest"] == {name: manifest(problems) for name, problems in SETS.items()}
 
 
+# PLAN's names, and what every result says of itself.
+WHAT = {"protocol", "decoding", "engine", "model", "checkpoint", "step", "seed", "instruction", "manifest"}
+RATES = {"accepted_at_1", "exec_success_rate", "zero_reward_rate", "truncation_rate", "format_rate"}
+RATES |= {f"{kind}_rate" for kind in ("syntax_error", "runtime_error", "timeout", "wrong_answer")}
+MEANS = {"pass_ratio_mean", "avg_gen_tokens"}
+OTHERS = {"n", "api_errors", "api_error_rate", "pass_ratio_p50", "pass_ratio_p90", "cost_per_solved_tokens"}
+OTHERS |= {"detectable_difference", "by_difficulty"}
+TIMES_OF_ALL = {"wall_s", "generation_s", "judge_s", "throughput", "tests_per_s", "recalled", "datasets"}
+TIMES_OF_ALL |= {"cache_hit_rate", "retry_rate", "queue_length"}
+TIMES_OF_A_SET = {"avg_judge_time", "judge_time_p50", "judge_time_p95", "cost_per_solved_judge_s"}
+
+
+def test_the_schema_of_metrics_json(policy, judge, tmp_path):
+    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
+    assert found.keys() == WHAT | {"datasets", "times"}
+    assert found["times"].keys() == TIMES_OF_ALL
+    for name in SETS:
+        assert found["datasets"][name].keys() == RATES | MEANS | OTHERS | {f"{one}_interval" for one in RATES | MEANS}
+        assert found["times"]["datasets"][name].keys() == TIMES_OF_A_SET
+
+
 def test_the_manifest_changes_with_a_test_of_a_problem():
     one, other = problem("add", "c0"), problem("subtract", "c0")
     assert manifest([one]) == manifest([one]) != manifest([replace(one, tests=other.tests)])

@@ -1,8 +1,11 @@
+from types import SimpleNamespace
+
 import pytest
 
 from lib.tiers import TIERS, tier_at, tier_sets
 
-PRESET = {"sets": {"contests": "tiny_contests", "humaneval": "tiny_humaneval", "mbpp": "tiny_mbpp"}}
+SETS = {"contests": "tiny_contests", "humaneval": "tiny_humaneval", "mbpp": "tiny_mbpp"}
+RUN = SimpleNamespace(preset={"sets": SETS})
 DESIGN = {"tier_1": 500, "tier_2": 2000}
 
 
@@ -18,13 +21,13 @@ def test_a_step_is_due_for_the_largest_tier_of_its_cadence_and_the_last_one_for_
 
 
 def test_the_sets_of_the_tiny_preset_have_the_sizes_of_the_real_ones():
-    found = tier_sets(PRESET, 3, "report")
+    found = tier_sets(RUN, 3, "report")
     sizes = {"codecontests_valid": 117, "mbpp_reg": 200, "codecontests_valid_big": 500, "codecontests_test": 165}
     assert {name: len(problems) for name, problems in found.items()} == sizes | {"humaneval": 164}
-    assert {name: len(own) for name, own in tier_sets(PRESET, 1, "select", 3).items()} == dict.fromkeys(TIERS[1], 3)
+    assert {name: len(own) for name, own in tier_sets(RUN, 1, "select", 3).items()} == dict.fromkeys(TIERS[1], 3)
 
 
 @pytest.mark.parametrize("purpose", ["select", "train", ""])
 def test_tier_3_is_for_runs_that_report(purpose):
     with pytest.raises(PermissionError, match="may not open"):
-        tier_sets(PRESET, 3, purpose)
+        tier_sets(RUN, 3, purpose)

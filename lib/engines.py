@@ -9,7 +9,7 @@ The prompt is made once, here, with the tokenizer's own chat template, and reach
 tokens are the same everywhere. So greedy completions agree token for token. Exceptions: two engines add in different
 orders, and where two tokens are equally likely to the last bits they may choose differently; sampled completions repeat
 with their seed inside one engine only; a server that returns no token ids gets its text tokenized again, so that only
-text and length are to be trusted.
+text and length are to be trusted. The server engine has been run against the tests' stand-in, not yet against vLLM.
 """
 
 import asyncio

@@ -47,7 +47,9 @@ def mirror(folder: Path, mode: str = "offline", place: Path | None = None) -> Pa
                 run.log({f"train/{name}": value for name, value in row.items()})
         for step, measured in _evaluations(metrics):
             run.log({"eval/step": step} | _figures(measured))
-        return Path(run.dir).parent
+        written = Path(run.dir).parent
+    wandb.teardown()  # waits for the client's service, which on a busy machine writes the last rows after `finish`
+    return written
 
 
 def _evaluations(metrics: dict) -> list[tuple[int, dict]]:

@@ -1,38 +1,57 @@
-"""Evaluation under the protocol EVAL@1: one greedy completion per problem, judged, measured, kept.
+"""Evaluation under a protocol: completions, judged, measured, kept. `evaluate` is EVAL@1, `measure` any protocol.
 
 All sets are decoded together, so that batches are full and of similar length, and the judge works on a batch while the
-next one is being written. Every figure but the times is the same in a rerun; the times have keys of their own.
+next one is being written. What has been judged is in the journal: an evaluation that was killed goes on from there and
+ends with the same files. Every figure but the times is the same in a rerun; the times have keys of their own.
 """
 
 import csv
+import hashlib
 import io
 import json
-import random
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lib.generate import Completion, generate_batches
-from lib.judge.verdict import ERROR_TYPES, Verdict
+from lib import qa_logs
+from lib.engines import TransformersEngine
+from lib.generate import Completion
+from lib.journal import Journal
+from lib.judge.verdict import Verdict
 from lib.metrics import Record, by_difficulty, require_judge, summarize, summarize_times
 from lib.paths import write_atomically
 from lib.problems import Problem
 from lib.prompts import Extraction, extract, messages
+from lib.protocols import Protocol, eval_at_1
 from lib.reading import read_problems
 
-QA_PER_ERROR_TYPE = 5
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, as every result names it. `model`: "base", a run or a hub name; `step` of its training."""
+
+    model: str
+    checkpoint: str
+    seed: int
+    step: int | None = None
+
+    def __post_init__(self):
+        if not (self.model and self.checkpoint) or self.seed is None:
+            raise ValueError("a result is not written without its model, checkpoint and seed")
 
 
 @dataclass
 class _Row:
-    """One problem on its way through the evaluation."""
+    """One sample for one problem on its way through the evaluation."""
 
     dataset: str
     problem: Problem
+    sample: int
     prompt: list[dict[str, str]]
     completion: Completion | None = None
     extraction: Extraction | None = None
@@ -47,17 +66,20 @@ class _Row:
             gen_tokens=self.completion.tokens,
             truncated=self.completion.truncated,
             format_ok=self.extraction.format_ok,
+            sample=self.sample,
         )
 
 
-def evaluation_sets(run, first: int = 0) -> dict[str, list[Problem]]:
-    """The sets that every phase is measured on, by their names in metrics.json; `first` > 0: so many of each only.
+def evaluation_sets(run, first: int = 0, big: bool = False) -> dict[str, list[Problem]]:
+    """The sets that every phase is measured on, by their names in metrics.json, with `big` the large valid set too.
 
-    They are opened for the report of `run` (`lib.run.Run`), after which that run trains and selects no more.
+    `first` > 0: so many problems of each only. They are opened for the report of `run` (`lib.run.Run`), after which
+    that run trains and selects no more.
     """
     names = run.preset["sets"]
     places = {
         "contests_valid": (names["contests"], "valid"),
+        **({"contests_valid_big": (names["contests"], "valid_big")} if big else {}),
         "contests_test": (names["contests"], "test"),
         "humaneval": (names["humaneval"], "test"),
         "mbpp": (names["mbpp"], "test"),
@@ -73,113 +95,194 @@ def evaluate(
     folder: Path,
     *,
     max_new_tokens: int,
+    subject: Subject | None = None,
     instruction: str = "",
     batch_size: int = 128,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict:
+    """`measure` under EVAL@1 with the transformers engine.
+
+    Without a `subject` it is the model at the end of the run that owns `folder`: its run_info.json says which.
+    """
+    engine = TransformersEngine(model, tokenizer, batch_size)
+    subject = subject or _end_of_run(folder)
+    protocol = eval_at_1(max_new_tokens)
+    return measure(
+        engine, sets, judge, folder, protocol, subject, instruction=instruction, seed=seed, progress=progress
+    )
+
+
+def measure(
+    engine,
+    sets: dict[str, list[Problem]],
+    judge,
+    folder: Path,
+    protocol: Protocol,
+    subject: Subject,
+    *,
+    instruction: str = "",
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict:
     """Measures a policy on named sets of problems; returns what belongs into metrics.json.
 
-    `judge` offers `judge_many([(program, problem), ...]) -> [Verdict]`. `seed` picks the QA sample; decoding is greedy.
-    `progress(done, total)` counts written completions. Returned: `protocol`, `decoding`, `datasets` (name ->
-    `lib.metrics.summarize` and `by_difficulty`) and `times` (seconds; `throughput` in problems/s, `tests_per_s` while
-    the judge was at work). Writes into `folder`: `verdicts.csv`, one row per problem, and `qa_logs/<set>.jsonl`, some
-    prompts and responses of each error type.
-    Raises lib.metrics.JudgeFailure when the judge failed on more than 1 % of all problems.
+    `engine`: one of lib.engines. `judge` offers `judge_many([(program, problem), ...]) -> [Verdict]` and `stats()`.
+    `seed` picks the QA sample and draws sampled tokens. `progress(done, total)` counts completions. Returned: what was
+    measured and how (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`, and
+    `manifest`: set -> size and hash), `datasets` (name -> `lib.metrics.summarize` and `by_difficulty`) and `times`.
+    Writes into `folder`: `verdicts.csv`, one row per sample; `qa_logs/<set>.jsonl` and `qa_logs/qa_summary.json`.
+    Raises lib.metrics.JudgeFailure when the judge failed on more than 1 % of all samples; the same call, once the judge
+    is mended, judges the rest.
     """
     rows = [
-        _Row(name, problem, messages(problem, instruction)) for name, problems in sets.items() for problem in problems
+        _Row(name, problem, sample, messages(problem, instruction))
+        for name, problems in sets.items()
+        for problem in problems
+        for sample in range(protocol.samples)
     ]
     if not rows:
         raise ValueError("nothing to evaluate: every set is empty")
-    batches = generate_batches(
-        model, tokenizer, [row.prompt for row in rows], max_new_tokens=max_new_tokens, batch_size=batch_size
-    )
-    times = _write_and_judge(rows, batches, judge, progress)
-    require_judge([row.verdict for row in rows])
-
-    by_set = {name: [row for row in rows if row.dataset == name] for name in sets}
-    write_atomically(folder / "verdicts.csv", _verdict_table(rows))
-    for name, own in by_set.items():
-        write_atomically(folder / "qa_logs" / f"{name}.jsonl", _qa_log(own, seed))
+    what = {
+        "protocol": protocol.name,
+        "decoding": protocol.decoding(),
+        "engine": engine.name,
+        **asdict(subject),
+        "instruction": instruction,
+        "manifest": {name: manifest(problems) for name, problems in sets.items()},
+    }
+    with Journal(what | {"policy": engine.identity, "sampling": seed, "folder": str(folder.resolve())}) as journal:
+        times = _write_and_judge(rows, engine, protocol, seed, judge, journal, progress)
+        require_judge([row.verdict for row in rows])
+        by_set = {name: [row for row in rows if row.dataset == name] for name in sets}
+        _write_files(folder, by_set, subject, seed)
+        journal.remove()
     records = {name: [row.record() for row in own] for name, own in by_set.items()}
-    return {
-        "protocol": "EVAL@1",
-        "decoding": {"temperature": 0.0, "samples": 1, "max_new_tokens": max_new_tokens},
-        "datasets": {name: summarize(own) | {"by_difficulty": by_difficulty(own)} for name, own in records.items()},
+    figures = {name: summarize(own, protocol.ks, protocol.token_budget, seed) for name, own in records.items()}
+    return what | {
+        "datasets": {name: figures[name] | {"by_difficulty": by_difficulty(own)} for name, own in records.items()},
         "times": times | {"datasets": {name: summarize_times(own) for name, own in records.items()}},
     }
 
 
+def manifest(problems: list[Problem]) -> dict:
+    """The version of a list of problems: how many, and a hash of ids, statements, tests and limits in their order."""
+    content = hashlib.sha256()
+    for one in problems:
+        tests = [(test.input, test.output) for test in one.tests]
+        content.update(repr((one.id, one.prompt, tests, one.time_limit, one.memory_limit)).encode())
+    return {"n": len(problems), "sha256": content.hexdigest()[:16]}
+
+
+def _end_of_run(folder: Path) -> Subject:
+    try:
+        info = json.loads((folder / "run_info.json").read_text())
+    except FileNotFoundError:
+        raise ValueError(
+            f"a result is not written without its model, checkpoint and seed: {folder.name} is no run's folder, "
+            "so give subject=Subject(...)"
+        ) from None
+    return Subject(model=info["run"], checkpoint="end", seed=info["seed"])
+
+
 def _write_and_judge(
-    rows: list[_Row],
-    batches: Iterator[list[tuple[int, Completion]]],
-    judge,
-    progress: Callable[[int, int], None] | None,
+    rows: list[_Row], engine, protocol: Protocol, seed: int, judge, journal: Journal, progress
 ) -> dict[str, float]:
-    """Fills completion, extraction and verdict of every row; returns seconds and rates of the whole."""
-    judging = []
+    """Fills completion, extraction and verdict of every row; returns seconds and rates of what this process did."""
+    done = _recall(rows, journal)
+    recalled, before = len(done), dict(judge.stats())
+    conversations = [row.prompt for row in rows[:: protocol.samples]]
+    judging, waiting = [], []
     started = time.perf_counter()
     # One thread is enough: it only waits for the judge's own processes, and the batches stay in order.
     with ThreadPoolExecutor(1) as thread:
-        done = 0
-        for batch in batches:
+        for batch in engine.batches(conversations, protocol, seed=seed, skip=frozenset(done)):
             written = []
             for index, completion in batch:
-                row = rows[index]
-                row.completion, row.extraction = completion, extract(completion.text)
-                written.append(row)
-            judging.append(thread.submit(_judge, judge, written))
-            done += len(written)
+                if index not in done:  # a row of a batch that was half judged has been written again for the others
+                    done.add(index)
+                    row = rows[index]
+                    row.completion, row.extraction = completion, extract(completion.text)
+                    written.append((index, row))
+            waiting.append(len(written) + sum(size for size, future in judging if not future.done()))
+            judging.append((len(written), thread.submit(_judge, judge, written, journal)))
             if progress is not None:
-                progress(done, len(rows))
+                progress(len(done), len(rows))
         generation_s = time.perf_counter() - started
-        judge_s = sum(future.result() for future in judging)
+        judge_s = sum(future.result() for _, future in judging)
     wall_s = time.perf_counter() - started
+    counts = Counter(judge.stats())
+    counts.subtract(before)
     return {
+        "recalled": recalled,  # from an evaluation that was interrupted; the other figures leave them out
         "wall_s": wall_s,
         "generation_s": generation_s,
         "judge_s": judge_s,
-        "throughput": len(rows) / wall_s,
-        "tests_per_s": sum(len(row.verdict.tests) for row in rows) / judge_s,
+        "throughput": (len(rows) - recalled) / wall_s,
+        "tests_per_s": counts["tests"] / judge_s if judge_s else None,
+        "cache_hit_rate": counts["cache_hits"] / counts["programs"] if counts["programs"] else None,
+        "retry_rate": counts["retries"] / counts["programs"] if counts["programs"] else None,
+        "queue_length": sum(waiting) / len(waiting) if waiting else 0,  # programs at the judge when a batch arrives
     }
 
 
-def _judge(judge, rows: list[_Row]) -> float:
+def _judge(judge, written: list[tuple[int, _Row]], journal: Journal) -> float:
     started = time.perf_counter()
-    verdicts = judge.judge_many([(row.extraction.program, row.problem) for row in rows])
-    for row, verdict in zip(rows, verdicts, strict=True):
+    verdicts = judge.judge_many([(row.extraction.program, row.problem) for _, row in written])
+    for (_, row), verdict in zip(written, verdicts, strict=True):
         row.verdict = verdict
+    # What the judge failed on is not finished: the next attempt asks again.
+    journal.append([_line(index, row) for index, row in written if row.verdict.error_type != "api_error"])
     return time.perf_counter() - started
+
+
+def _line(index: int, row: _Row) -> dict:
+    verdict = asdict(replace(row.verdict, tests=()))  # the tests' own results go into no file
+    return {"row": index, "problem_id": row.problem.id, "completion": asdict(row.completion), "verdict": verdict}
+
+
+def _recall(rows: list[_Row], journal: Journal) -> set[int]:
+    for line in journal.lines:
+        row, completion, verdict = rows[line["row"]], line["completion"], line["verdict"]
+        row.completion = Completion(**completion | {"ids": tuple(completion["ids"])})
+        row.extraction = extract(row.completion.text)
+        row.verdict = Verdict(**verdict | {"tests": ()})
+    return {line["row"] for line in journal.lines}
+
+
+def _write_files(folder: Path, by_set: dict[str, list[_Row]], subject: Subject, seed: int) -> None:
+    write_atomically(folder / "verdicts.csv", _verdict_table([row for own in by_set.values() for row in own]))
+    counts = {}
+    for name, own in by_set.items():
+        kept = qa_logs.draw(name, own, _error_type, seed)
+        counts[name] = qa_logs.summary(kept, own, _error_type)
+        lines = [json.dumps(_qa_line(row, stratum, subject), ensure_ascii=False) + "\n" for stratum, row in kept]
+        write_atomically(folder / "qa_logs" / f"{name}.jsonl", "".join(lines))
+    text = json.dumps(counts, indent=2, sort_keys=True) + "\n"
+    write_atomically(folder / "qa_logs" / "qa_summary.json", text)
+
+
+def _error_type(row: _Row) -> str:
+    return row.verdict.error_type
 
 
 def _verdict_table(rows: list[_Row]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["dataset", "problem_id", "error_type", "pass_ratio", "gen_tokens"])
+    writer.writerow(["dataset", "problem_id", "sample", "error_type", "pass_ratio", "gen_tokens"])
     for row in rows:
-        ratio = f"{row.verdict.pass_ratio:.4f}"
-        writer.writerow([row.dataset, row.problem.id, row.verdict.error_type, ratio, row.completion.tokens])
+        verdict = (row.verdict.error_type, f"{row.verdict.pass_ratio:.4f}")
+        writer.writerow([row.dataset, row.problem.id, row.sample, *verdict, row.completion.tokens])
     return table.getvalue()
 
 
-def _qa_log(rows: list[_Row], seed: int) -> str:
-    """JSON lines: up to QA_PER_ERROR_TYPE rows of each error type, drawn with `seed`, in the order of the set."""
-    lines = []
-    for error_type in ERROR_TYPES:
-        of_type = [row for row in rows if row.verdict.error_type == error_type]
-        # A seed per stratum: more failures of one type don't move the sample of another.
-        draw = random.Random(f"{seed} {error_type}")
-        kept = sorted(draw.sample(range(len(of_type)), min(QA_PER_ERROR_TYPE, len(of_type))))
-        lines += [json.dumps(_qa_line(of_type[index]), ensure_ascii=False) + "\n" for index in kept]
-    return "".join(lines)
-
-
-def _qa_line(row: _Row) -> dict:
+def _qa_line(row: _Row, stratum: str, subject: Subject) -> dict:
     return {
         "dataset": row.dataset,
         "problem_id": row.problem.id,
         "difficulty": row.problem.difficulty,
+        "sample": row.sample,
+        "stratum": stratum,
         "prompt": row.prompt[-1]["content"],
         "response": row.completion.text,
         "accepted": row.verdict.accepted,
@@ -188,7 +291,10 @@ def _qa_line(row: _Row) -> dict:
         "passed": row.verdict.passed,
         "total": row.verdict.total,
         "feedback": row.verdict.feedback,
+        "gen_time": round(row.completion.seconds, 4),
         "gen_tokens": row.completion.tokens,
+        "judge_time": row.verdict.judge_time,
         "truncated": row.completion.truncated,
         "format_ok": row.extraction.format_ok,
+        "extra": {"step": subject.step, "checkpoint": subject.checkpoint, "model": subject.model},
     }

@@ -10,20 +10,25 @@ Two batchings of one prompt still differ in the last bits of their logits, since
 greedy choice moves only where two tokens are that close.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote. `ids` hold the end token too; `truncated`: it hit `max_new_tokens` without one."""
+    """What a model wrote. `ids` hold the end token too; `truncated`: it hit `max_new_tokens` without one.
+
+    `seconds`: wall time, of a batch the equal share; two completions are equal whatever they took.
+    """
 
     text: str
     ids: tuple[int, ...]
     truncated: bool
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -77,8 +82,12 @@ def generate_batches(
     samples: int = 1,
     batch_size: int = 128,
     seed: int = 0,
+    skip: Container[int] = (),
 ) -> Iterator[list[tuple[int, Completion]]]:
-    """As `generate`, batch by batch as they finish, as (row, completion); row = conversation * samples + sample."""
+    """As `generate`, batch by batch as they finish, as (row, completion); row = conversation * samples + sample.
+
+    A batch whose rows are all in `skip` is left out; the others stay as they were, so that each completion does too.
+    """
     if temperature == 0 and samples != 1:
         raise ValueError(f"{samples} greedy samples would all be the same: give a temperature above 0, or samples=1")
     prompts = [
@@ -95,6 +104,9 @@ def generate_batches(
     try:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
+            if all(row in skip for row in rows):
+                continue
+            began = time.perf_counter()
             ids = _decode(
                 model,
                 tokenizer,
@@ -104,8 +116,9 @@ def generate_batches(
                 None if chances is None else chances[rows],
             )
             texts = tokenizer.batch_decode([one for one, _ in ids], skip_special_tokens=True)
+            share = (time.perf_counter() - began) / len(rows)
             yield [
-                (row, Completion(text, tuple(one), truncated))
+                (row, Completion(text, tuple(one), truncated, share))
                 for row, text, (one, truncated) in zip(rows, texts, ids, strict=True)
             ]
     finally:
@@ -130,7 +143,7 @@ def _decode(
         ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
         mask[row, width - len(prompt) :] = 1
     positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
-    ends = torch.tensor(_end_tokens(model, tokenizer), device=device)
+    ends = torch.tensor(end_tokens(model.generation_config, tokenizer), device=device)
     if chances is not None:
         chances = chances.to(device)
     rows = torch.arange(len(prompts), device=device)  # which prompt each row still in the batch belongs to
@@ -168,7 +181,7 @@ def _sample(logits: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
-def _end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    declared = model.generation_config.eos_token_id
-    declared = declared if isinstance(declared, list) else [declared]
+def end_tokens(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens that end an answer: those of the model's generation config, and the tokenizer's."""
+    declared = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     return sorted({token for token in (*declared, tokenizer.eos_token_id) if token is not None})

@@ -6,13 +6,18 @@ exactly and the second never.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean
 
 import numpy as np
 
 from lib.judge.verdict import ERROR_TYPES, Verdict
+from lib.statistics import bootstrap, detectable_difference, pass_at_k, wilson
+
+RESAMPLES = 2_000  # of a bootstrap interval
+FAILURES = tuple(name for name in ERROR_TYPES if name not in ("success", "api_error"))
+SLICED = ("n", "accepted_at_1", "accepted_at_1_interval", "pass_ratio_mean", "exec_success_rate")
 
 
 class JudgeFailure(RuntimeError):
@@ -30,46 +35,85 @@ class Record:
     gen_tokens: int
     truncated: bool
     format_ok: bool
+    sample: int = 0
 
 
-def summarize(records: Sequence[Record]) -> dict:
-    """Quality and length of one completion per problem, under PLAN.md's names; rates and ratios in [0, 1].
+def ran_to_the_end(verdict: Verdict) -> bool:
+    """Whether the program ran to its end on every test, right or wrong."""
+    return verdict.error_type in ("success", "wrong_answer")
 
-    `n` counts the judged records, `api_errors` the others; `api_error_rate` alone is over both. Quantiles interpolate
-    linearly. `*_interval` is a 95 % Wilson interval. `cost_per_solved_tokens` is None when nothing is solved; every
+
+_RATES: dict[str, Callable[[Record], bool]] = {
+    "accepted_at_1": lambda record: record.verdict.accepted,
+    "exec_success_rate": lambda record: ran_to_the_end(record.verdict),
+    "zero_reward_rate": lambda record: record.verdict.pass_ratio == 0,
+    **{f"{name}_rate": lambda record, name=name: record.verdict.error_type == name for name in FAILURES},
+    "truncation_rate": lambda record: record.truncated,
+    "format_rate": lambda record: record.format_ok,
+}
+
+
+def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | None = None, seed: int = 0) -> dict:
+    """Quality and length of the completions of a set, under PLAN.md's names; rates and ratios in [0, 1].
+
+    Every problem weighs the same: the samples of one are averaged first. `n` counts problems with a judged sample,
+    `api_errors` the samples that were not judged; `api_error_rate` alone is over both. `<name>_interval`, 95 %: Wilson
+    where there is one sample a problem, else, and for means, a bootstrap over problems drawn with `seed`.
+    `pass_at_<k>` for each of `ks`; `accepted_at_budget` with a `budget` of tokens per problem. `detectable_difference`:
+    the change of accepted_at_1 that n problems would show, were the other run unrelated to this one. Quantiles, over
+    samples, interpolate linearly. `cost_per_solved_tokens` (per accepted sample) is None when nothing is solved; every
     figure is None when nothing was judged.
     """
     judged = _judged(records)
-    verdicts = [record.verdict for record in judged]
-    ratios = [verdict.pass_ratio for verdict in verdicts]
-    solved = sum(verdict.accepted for verdict in verdicts)
-    ended = sum(verdict.error_type in ("success", "wrong_answer") for verdict in verdicts)
-    return {
-        "n": len(judged),
-        "api_errors": len(records) - len(judged),
-        "accepted_at_1": _share(solved, len(judged)),
-        "accepted_at_1_interval": list(wilson(solved, len(judged))),
-        "pass_ratio_mean": _mean(ratios),
+    problems = _by_problem(judged)
+    ratios = [record.verdict.pass_ratio for record in judged]
+    failed = len(records) - len(judged)
+    accepted = _mean([_problem_mean(own, _RATES["accepted_at_1"]) for own in problems])
+    discordant = None if accepted is None else 2 * accepted * (1 - accepted)
+    found = {
+        "n": len(problems),
+        "api_errors": failed,
+        "api_error_rate": _share(failed, len(records)),
         "pass_ratio_p50": _quantile(ratios, 0.5),
         "pass_ratio_p90": _quantile(ratios, 0.9),
-        "exec_success_rate": _share(ended, len(judged)),
-        "exec_success_rate_interval": list(wilson(ended, len(judged))),
-        "zero_reward_rate": _share(sum(ratio == 0 for ratio in ratios), len(judged)),
-        **{
-            f"{error_type}_rate": _share(sum(verdict.error_type == error_type for verdict in verdicts), len(judged))
-            for error_type in ERROR_TYPES
-            if error_type not in ("success", "api_error")
-        },
-        "api_error_rate": _share(len(records) - len(judged), len(records)),
-        "truncation_rate": _share(sum(record.truncated for record in judged), len(judged)),
-        "format_rate": _share(sum(record.format_ok for record in judged), len(judged)),
-        "avg_gen_tokens": _mean([record.gen_tokens for record in judged]),
-        "cost_per_solved_tokens": _share(sum(record.gen_tokens for record in judged), solved),
+        "cost_per_solved_tokens": _share(
+            sum(record.gen_tokens for record in judged), sum(record.verdict.accepted for record in judged)
+        ),
+        "detectable_difference": detectable_difference(len(problems), discordant) if discordant else None,
+    }
+    for name, holds in _RATES.items():
+        means = [_problem_mean(own, holds) for own in problems]
+        single = len(judged) == len(problems)
+        interval = wilson(round(sum(means)), len(means)) if single else _interval(means, seed)
+        found |= {name: _mean(means), f"{name}_interval": list(interval)}
+    for name, value in (
+        ("pass_ratio_mean", lambda record: record.verdict.pass_ratio),
+        ("avg_gen_tokens", lambda record: record.gen_tokens),
+    ):
+        means = [_problem_mean(own, value) for own in problems]
+        found |= {name: _mean(means), f"{name}_interval": list(_interval(means, seed))}
+    for k in ks:
+        estimates = [pass_at_k(len(own), sum(r.verdict.accepted for r in own), k) for own in problems if len(own) >= k]
+        found |= {f"pass_at_{k}": _mean(estimates), f"pass_at_{k}_interval": list(_interval(estimates, seed))}
+    return found | ({} if budget is None else _within_budget(problems, budget))
+
+
+def _within_budget(problems: list[list[Record]], budget: int) -> dict:
+    """A problem counts as solved when one of its samples, in their order, was accepted before the budget was spent."""
+    solved = exhausted = 0
+    for own in problems:
+        spent = np.cumsum([record.gen_tokens for record in own])
+        solved += any(record.verdict.accepted and total <= budget for record, total in zip(own, spent, strict=True))
+        exhausted += bool(spent[-1] >= budget)
+    return {
+        "accepted_at_budget": _share(solved, len(problems)),
+        "accepted_at_budget_interval": list(wilson(solved, len(problems))),
+        "budget_exhausted_rate": _share(exhausted, len(problems)),
     }
 
 
 def summarize_times(records: Sequence[Record]) -> dict:
-    """CPU seconds of the judge per program, and per solved problem (None when nothing is solved)."""
+    """CPU seconds of the judge per program, and per accepted program (None when nothing is solved)."""
     judged = _judged(records)
     times = [record.verdict.judge_time for record in judged]
     return {
@@ -83,9 +127,21 @@ def summarize_times(records: Sequence[Record]) -> dict:
 def by_difficulty(records: Sequence[Record]) -> dict[str, dict]:
     """The headline figures of each difficulty, sorted by its name; records without one are left out."""
     names = sorted({record.difficulty for record in records if record.difficulty})
-    kept = ("n", "accepted_at_1", "accepted_at_1_interval", "pass_ratio_mean", "exec_success_rate")
     slices = {name: summarize([record for record in records if record.difficulty == name]) for name in names}
-    return {name: {key: slices[name][key] for key in kept} for name in names}
+    return {name: {key: slices[name][key] for key in SLICED} for name in names}
+
+
+def transitions(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str, int]]:
+    """How many problems went from one error type to another; both arguments: problem id -> error type.
+
+    Raises ValueError when the two are not about the same problems.
+    """
+    if before.keys() != after.keys():
+        raise ValueError(f"{len(before.keys() ^ after.keys())} problems are in one of the two evaluations only")
+    counts = {one: dict.fromkeys(ERROR_TYPES, 0) for one in ERROR_TYPES}
+    for problem, error_type in before.items():
+        counts[error_type][after[problem]] += 1
+    return counts
 
 
 def require_judge(verdicts: Sequence[Verdict], limit: float = 0.01) -> None:
@@ -99,55 +155,24 @@ def require_judge(verdicts: Sequence[Verdict], limit: float = 0.01) -> None:
         )
 
 
-def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a rate of `k` in `n` (Wilson 1927); (0, 1) when n is 0."""
-    if not 0 <= k <= n:
-        raise ValueError(f"{k} of {n} is no rate")
-    if n == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    centre = (k + z * z / 2) / (n + z * z)
-    half = z / (n + z * z) * math.sqrt(k * (n - k) / n + z * z / 4)
-    # The two ends are exact where rounding would leave 1e-17 instead of 0, or 1 - 1e-16 instead of 1.
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
-
-
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Chance that one of `k` samples is correct, unbiased, from `c` correct of `n` (Chen et al. 2021, eq. 1)."""
-    if not (0 <= c <= n and 1 <= k <= n):
-        raise ValueError(f"pass@{k} can't be estimated from {c} correct of {n} samples")
-    return 1 - math.comb(n - c, k) / math.comb(n, k)
-
-
-def mcnemar_exact(a: Sequence[bool], b: Sequence[bool]) -> dict:
-    """Two runs on the same problems: how many only one of them solved, and McNemar's two-sided exact p-value (1947)."""
-    _require_pairs(a, b)
-    only_a = sum(bool(x) and not y for x, y in zip(a, b, strict=True))
-    only_b = sum(bool(y) and not x for x, y in zip(a, b, strict=True))
-    n = only_a + only_b
-    tail = sum(math.comb(n, i) for i in range(min(only_a, only_b) + 1)) / 2**n
-    return {"only_a": only_a, "only_b": only_b, "p_value": min(1.0, 2 * tail)}
-
-
-def paired_bootstrap(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> dict:
-    """mean(b) - mean(a) over the same problems, with a percentile interval from resampling the problems."""
-    _require_pairs(a, b)
-    differences = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
-    random = np.random.default_rng(seed)
-    means = [differences[random.integers(0, len(differences), len(differences))].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return {"difference": float(differences.mean()), "low": float(low), "high": float(high)}
-
-
-def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and sample standard deviation (n - 1) over seeds; None for the second when there is one value only."""
-    return fmean(values), (stdev(values) if len(values) > 1 else None)
-
-
 def _judged(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if record.verdict.error_type != "api_error"]
+
+
+def _by_problem(records: Sequence[Record]) -> list[list[Record]]:
+    """The samples of each problem, in their order."""
+    problems: dict[tuple[str, str], list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.sample):
+        problems.setdefault((record.dataset, record.problem_id), []).append(record)
+    return list(problems.values())
+
+
+def _problem_mean(samples: list[Record], value: Callable[[Record], float]) -> float:
+    return fmean(value(record) for record in samples)
+
+
+def _interval(means: Sequence[float], seed: int) -> tuple[float | None, float | None]:
+    return bootstrap(means, resamples=RESAMPLES, seed=seed) if len(means) else (None, None)
 
 
 def _share(part: float, whole: float) -> float | None:
@@ -155,13 +180,8 @@ def _share(part: float, whole: float) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
+    return fmean(values) if len(values) else None
 
 
 def _quantile(values: Sequence[float], q: float) -> float | None:
     return float(np.quantile(values, q)) if len(values) else None
-
-
-def _require_pairs(a: Sequence, b: Sequence) -> None:
-    if len(a) != len(b) or not len(a):
-        raise ValueError(f"a paired comparison wants the same problems in both runs, not {len(a)} and {len(b)}")

@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.metrics import mcnemar_exact, paired_bootstrap
 from lib.paths import artifacts
 from lib.run import UpstreamError
+from lib.statistics import mcnemar_exact, paired_bootstrap
 
 HOLE = "not run"
 MAIN_LINE = {
@@ -37,6 +37,37 @@ def quality_table(metrics: dict) -> pd.DataFrame:
             "truncation_rate": round(found["truncation_rate"], 3),
         }
     return pd.DataFrame(rows).T
+
+
+def metrics_table(metrics: dict) -> pd.DataFrame:
+    """Every figure of an evaluation: one row per metric, one column per set; rates in percent, with their intervals."""
+    columns = {}
+    for dataset, found in metrics["datasets"].items():
+        names = [name for name in found if not name.endswith("_interval") and name != "by_difficulty"]
+        columns[dataset] = {name: _figure(found, name) for name in names}
+    return pd.DataFrame(columns)
+
+
+def cost_panel(metrics: dict) -> pd.DataFrame:
+    """What the answers of each set cost: one row per set, tokens and CPU seconds of the judge."""
+    rows = {}
+    for dataset, found in metrics["datasets"].items():
+        times = metrics["times"]["datasets"][dataset]
+        rows[dataset] = {
+            "tokens": round(found["avg_gen_tokens"], 1),
+            "tokens per solved": _rounded(found["cost_per_solved_tokens"], 0),
+            "judge s": round(times["avg_judge_time"], 4),
+            "judge s p50": round(times["judge_time_p50"], 4),
+            "judge s p95": round(times["judge_time_p95"], 4),
+            "judge s per solved": _rounded(times["cost_per_solved_judge_s"], 3),
+        }
+    return pd.DataFrame(rows).T
+
+
+def time_panel(metrics: dict) -> pd.DataFrame:
+    """Where the time of an evaluation went and how busy the judge was; the wall clock sees what overlaps once."""
+    times = {name: value for name, value in metrics["times"].items() if name != "datasets"}
+    return pd.DataFrame({"value": {name: "–" if v is None else round(v, 3) for name, v in times.items()}})
 
 
 def error_shares(metrics: dict) -> pd.DataFrame:
@@ -152,6 +183,17 @@ def _shares(found: dict) -> dict[str, float]:
     judged = 1 - found["api_error_rate"]
     shares = {kind: found.get(f"{kind}_rate", 0.0) * judged for kind in ERROR_TYPES if kind != "api_error"}
     return shares | {"success": found["accepted_at_1"] * judged, "api_error": found["api_error_rate"]}
+
+
+def _figure(found: dict, name: str) -> str:
+    value, ends = found[name], found.get(f"{name}_interval", [None])
+    percent = name.endswith("_rate") or name.startswith(("accepted", "pass_at", "detectable"))
+    if value is None:
+        return "nothing solved" if name.startswith("cost") else "–"
+    if percent:
+        return f"{value:.1%}".replace("%", "") if None in ends else with_interval(found, name)
+    shown = f"{value:.4g}"
+    return shown if None in ends else f"{shown} [{ends[0]:.4g}, {ends[1]:.4g}]"
 
 
 def _rounded(value: float | None, digits: int) -> float | str:

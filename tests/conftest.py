@@ -6,4 +6,10 @@ set here, children start with the default again.
 
 import signal
 
+from hypothesis import settings
+
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No deadline: on a busy machine the time of one example says nothing.
+settings.register_profile("house", deadline=None, max_examples=50)
+settings.load_profile("house")

@@ -178,10 +178,11 @@ DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("d
 RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
 REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
 WORLD = ("00_tiny_world", {"train_steps": 8})
+CHECKPOINTS = {"policy": SFT_RUN, **FEW}
 # What stands in one line needs nothing of one another, and can share the two cores.
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
-    [("30_grpo", DENSE), ("30_grpo", SPARSE)],
+    [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS)],
     [("90_report", REPORT)],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
@@ -214,6 +215,18 @@ class Copy:
         assert done.returncode == 0, done.stdout
 
 
+def save_checkpoints(copy: Copy) -> None:
+    """Checkpoints of the SFT run, of models that are here: the base model, a copy of it cut off, the trained model."""
+    run = copy.artifacts / "tiny" / SFT_RUN
+    folders = [run / "checkpoints" / f"checkpoint-{step}" for step in (20, 40, 50)]
+    base = copy.folder / "data" / "tiny" / "base_model"
+    for source, folder in zip((base, base, run / "model"), folders, strict=True):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(source, folder)
+    weights = folders[1] / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+
+
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory) -> tuple[Copy, Copy]:
     """Two copies, in which everything has been executed: 00_tiny_world, which writes data/, and the other notebooks."""
@@ -224,6 +237,8 @@ def copies(tmp_path_factory) -> tuple[Copy, Copy]:
         rebuilding = pool.submit(world.papermill, WORLD)
         for stage in STAGES:
             list(pool.map(line.papermill, stage))
+            if stage == STAGES[0]:
+                save_checkpoints(line)
         rebuilding.result()
     return world, line
 
@@ -266,7 +281,25 @@ def test_the_tiny_world_is_rebuilt_as_it_is_committed_and_a_base_model_trained(c
 @pytest.mark.parametrize("run", [BASE_RUN, SFT_RUN, *RL_RUNS], ids=short)
 def test_a_policy_is_measured_on_the_first_problems_of_every_set(runs, run):
     n = {name: found["n"] for name, found in read(runs / run, "metrics.json")["datasets"].items()}
-    assert n == dict.fromkeys(("contests_valid", "contests_test", "humaneval", "mbpp"), FEW["problems"])
+    sets = ["contests_valid", "contests_test", "humaneval", "mbpp"]
+    assert n == dict.fromkeys([*sets, "contests_valid_big"] if run == BASE_RUN else sets, FEW["problems"])
+
+
+def test_checkpoints_are_measured_and_the_chosen_one_is_handed_on(runs):
+    folder = runs / name_of("11_checkpoints", CHECKPOINTS)
+    best = read(folder, "best_checkpoint.json")
+    assert [(one["step"], one["refused"] is None) for one in best["checkpoints"]] == [
+        (20, True),
+        (40, False),
+        (50, True),
+    ]
+    assert "checkpoint-40 is damaged" in best["checkpoints"][1]["refused"]
+    summary = read(folder, "eval_step_50/summary.json")
+    assert summary["datasets"].keys() == {"codecontests_valid", "mbpp_reg", "codecontests_valid_big"}
+    assert {path.name for path in folder.glob("eval_step_*")} == {"eval_step_20", "eval_step_50"}
+    assert read(folder, "hand_off.json")["parameters"] > 1e6
+    chosen = runs / SFT_RUN / "checkpoints" / best["best_checkpoint"] / "model.safetensors"
+    assert (folder / "model" / "model.safetensors").read_bytes() == chosen.read_bytes()
 
 
 def test_each_training_moves_the_weights_and_keeps_its_curve(copies, runs):

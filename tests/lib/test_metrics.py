@@ -1,31 +1,21 @@
-from itertools import combinations
-from math import comb
+from itertools import count
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.judge.verdict import ERROR_TYPES, Verdict
-from lib.metrics import (
-    JudgeFailure,
-    Record,
-    by_difficulty,
-    mcnemar_exact,
-    mean_sd,
-    paired_bootstrap,
-    pass_at_k,
-    require_judge,
-    summarize,
-    summarize_times,
-    wilson,
-)
+from lib.metrics import JudgeFailure, Record, by_difficulty, require_judge, summarize, summarize_times, transitions
+from lib.statistics import bootstrap, wilson
+
+IDS = count()
 
 
 def record(error_type: str, passed: int = 0, judge_time: float = 0.5, gen_tokens: int = 10, **more) -> Record:
     verdict = Verdict(error_type == "success", passed / 4, error_type, passed, 4, judge_time)
     text = {"difficulty": "easy", "truncated": False, "format_ok": True} | more
-    return Record("contests_test", "p", verdict=verdict, gen_tokens=gen_tokens, **text)
+    name = f"p{next(IDS)}"
+    return Record("contests_test", verdict=verdict, gen_tokens=gen_tokens, **({"problem_id": name} | text))
 
 
 FIVE = [
@@ -39,9 +29,13 @@ FIVE = [
 
 def test_a_hand_computed_summary():
     summary = summarize(FIVE)
-    low, high = summary.pop("accepted_at_1_interval")
-    assert low < 0.25 < high
-    assert summary.pop("exec_success_rate_interval") == pytest.approx([0.15, 0.85], abs=0.001)
+    intervals = {name: summary.pop(name) for name in list(summary) if name.endswith("_interval")}
+    assert {f"{name}_interval" for name in summary if name.endswith("_rate")} - intervals.keys() == {
+        "api_error_rate_interval"
+    }, "every rate of programs has an interval"
+    assert intervals["exec_success_rate_interval"] == pytest.approx([0.15, 0.85], abs=0.001)
+    assert intervals["timeout_rate_interval"] == list(wilson(1, 4))
+    assert intervals["pass_ratio_mean_interval"] == list(bootstrap([1, 0.5, 0.25, 0], resamples=2000))
     assert summary == pytest.approx(
         {
             "n": 4,
@@ -61,6 +55,7 @@ def test_a_hand_computed_summary():
             "format_rate": 3 / 4,
             "avg_gen_tokens": 35.0,
             "cost_per_solved_tokens": 140.0,
+            "detectable_difference": None,  # four problems show nothing
         }
     )
 
@@ -130,84 +125,44 @@ def test_up_to_one_percent_of_judge_failures_are_borne_and_more_are_not():
         require_judge([accepted] * 98 + [failed] * 2)
 
 
-# Newcombe (1998), Statistics in Medicine 17:857, table I, method 3.
-@pytest.mark.parametrize(
-    ("k", "n", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_gives_the_published_intervals(k, n, low, high):
-    assert wilson(k, n) == pytest.approx((low, high), abs=5e-5)
+def samples(problem_id: str, outcomes: str, tokens: int = 10, **more) -> list[Record]:
+    """One record per letter: A accepted, W wrong, E judge failed."""
+    kinds = {"A": ("success", 4), "W": ("wrong_answer", 0), "E": ("api_error", 0)}
+    return [
+        record(*kinds[letter], gen_tokens=tokens, problem_id=problem_id, sample=n, **more)
+        for n, letter in enumerate(outcomes)
+    ]
 
 
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_holds_the_rate_stays_in_bounds_and_is_symmetric(case):
-    k, n = case
-    low, high = wilson(k, n)
-    assert 0 <= low <= k / n <= high <= 1
-    assert wilson(n - k, n) == pytest.approx((1 - high, 1 - low))
+def test_samples_of_a_problem_are_averaged_before_problems_are():
+    found = summarize([*samples("a", "AAWW"), *samples("b", "WWWW")], ks=(1, 2, 4))
+    assert (found["n"], found["accepted_at_1"]) == (2, 0.25)
+    assert found["accepted_at_1_interval"] == list(bootstrap([0.5, 0], resamples=2000))
+    assert found["pass_at_1"] == pytest.approx(0.25)
+    assert found["pass_at_2"] == pytest.approx((1 - 1 / 6) / 2)
+    assert found["pass_at_4"] == 0.5
+    assert found["pass_at_4_interval"] == [0, 1]
 
 
-def test_wilson_knows_nothing_without_data_and_refuses_what_is_no_rate():
-    assert wilson(0, 0) == (0, 1)
-    with pytest.raises(ValueError, match="5 of 3"):
-        wilson(5, 3)
+def test_a_sample_that_the_judge_failed_on_is_drawn_from_by_no_estimate():
+    found = summarize([*samples("a", "AE"), *samples("b", "WW")], ks=(1, 2))
+    assert (found["n"], found["api_errors"]) == (2, 1)
+    assert found["accepted_at_1"] == found["pass_at_1"] == 0.5
+    assert found["pass_at_2"] == 0, "problem a has one judged sample only"
 
 
-@pytest.mark.parametrize(("n", "c"), [(6, c) for c in range(7)])
-def test_pass_at_k_is_the_share_of_draws_that_hold_a_correct_sample(n, c):
-    for k in range(1, n + 1):
-        draws = list(combinations([True] * c + [False] * (n - c), k))
-        assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, draws)) / len(draws))
+def test_a_program_counts_within_the_budget_when_it_was_complete_before_the_tokens_were_spent():
+    early, late, never = samples("a", "WAW"), samples("b", "WWA"), samples("c", "WWW", tokens=3)
+    found = summarize([*late, *never, *early], budget=20)
+    assert found["accepted_at_budget"] == pytest.approx(1 / 3)
+    assert found["budget_exhausted_rate"] == pytest.approx(2 / 3)
+    assert summarize([*late, *never, *early], budget=30)["accepted_at_budget"] == pytest.approx(2 / 3)
 
 
-def test_pass_at_k_equals_the_product_published_with_it():
-    for n, c, k in [(200, 7, 1), (200, 7, 10), (200, 7, 100), (200, 150, 100)]:
-        product_form = 1.0 if n - c < k else 1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1))
-        assert pass_at_k(n, c, k) == pytest.approx(product_form)
-
-
-@pytest.mark.parametrize(("n", "c", "k"), [(5, 1, 6), (5, 6, 1), (5, 1, 0)])
-def test_pass_at_k_refuses_more_draws_than_samples(n, c, k):
-    with pytest.raises(ValueError, match="can't be estimated"):
-        pass_at_k(n, c, k)
-
-
-def test_mcnemar_counts_only_problems_on_which_the_runs_differ():
-    a = [1, 1, 0, 0, 0, 0, 0, 0]
-    b = [1, 0, 1, 1, 1, 1, 1, 0]
-    expected = 2 * (comb(6, 0) + comb(6, 1)) / 2**6
-    assert mcnemar_exact(a, b) == {"only_a": 1, "only_b": 5, "p_value": pytest.approx(expected)}
-    assert mcnemar_exact(a, a)["p_value"] == 1
-
-
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
-def test_mcnemar_does_not_care_which_run_comes_first(pairs):
-    a, b = zip(*pairs, strict=True)
-    one, other = mcnemar_exact(a, b), mcnemar_exact(b, a)
-    assert one["p_value"] == other["p_value"] <= 1
-    assert (one["only_a"], one["only_b"]) == (other["only_b"], other["only_a"])
-
-
-def test_the_paired_bootstrap_is_near_the_normal_interval_and_repeats_with_its_seed():
-    random = np.random.default_rng(0)
-    a = random.random(400)
-    b = a + random.normal(0.1, 0.2, 400)
-    found = paired_bootstrap(a, b, seed=1)
-    half = 1.96 * (b - a).std() / 20
-    assert found["difference"] == pytest.approx((b - a).mean())
-    assert (found["low"], found["high"]) == pytest.approx(
-        (found["difference"] - half, found["difference"] + half), abs=2e-3
-    )
-    assert found == paired_bootstrap(a, b, seed=1) != paired_bootstrap(a, b, seed=2)
-
-
-@pytest.mark.parametrize("compare", [mcnemar_exact, paired_bootstrap])
-@pytest.mark.parametrize(("a", "b"), [([1, 0], [1]), ([], [])])
-def test_runs_on_different_problems_are_not_compared(compare, a, b):
-    with pytest.raises(ValueError, match="same problems"):
-        compare(a, b)
-
-
-def test_mean_and_spread_over_seeds():
-    assert mean_sd([0.6, 0.7, 0.8]) == pytest.approx((0.7, 0.1))
-    assert mean_sd([0.6]) == (0.6, None)
+def test_transitions_count_where_problems_went():
+    before = {"a": "timeout", "b": "timeout", "c": "success"}
+    found = transitions(before, {"a": "success", "b": "timeout", "c": "wrong_answer"})
+    assert found["timeout"] == dict.fromkeys(ERROR_TYPES, 0) | {"success": 1, "timeout": 1}
+    assert sum(sum(row.values()) for row in found.values()) == 3
+    with pytest.raises(ValueError, match="1 problems are in one"):
+        transitions(before, {"a": "success", "b": "timeout"})

@@ -1,0 +1,185 @@
+"""Engines: ways to have completions written, all behind `batches`, which `lib.evaluate.measure` reads.
+
+| engine               | for                                                                   |
+|---|---|
+| `TransformersEngine` | a model in this process; the CPU's default                            |
+| `ServerEngine`       | any OpenAI-compatible server over HTTP, such as `vllm serve <folder>` |
+
+The prompt is made once, here, with the tokenizer's own chat template, and reaches every engine as token ids; the end
+tokens are the same everywhere. So greedy completions agree token for token. Exceptions: two engines add in different
+orders, and where two tokens are equally likely to the last bits they may choose differently; sampled completions repeat
+with their seed inside one engine only; a server that returns no token ids gets its text tokenized again, so that only
+text and length are to be trusted. The server engine has been run against the tests' stand-in, not yet against vLLM.
+"""
+
+import asyncio
+import hashlib
+import queue
+import random
+import threading
+import time
+from collections.abc import Container, Iterator, Sequence
+
+import httpx
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lib.generate import Completion, generate_batches
+from lib.protocols import Protocol
+
+Batch = list[tuple[int, Completion]]
+
+
+class ServerError(RuntimeError):
+    """The server could not be reached, refused a request, or kept failing; the message says which and what it said."""
+
+
+class TransformersEngine:
+    """A model in this process, through `lib.generate`."""
+
+    name = "transformers"
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 128):
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+
+    @property
+    def identity(self) -> str:
+        """A hash of what a completion depends on: the weights, the tokenizer's template, the batch size."""
+        content = hashlib.sha256(f"{self.batch_size} {self.tokenizer.chat_template}".encode())
+        for name, tensor in self.model.state_dict().items():
+            content.update(name.encode())
+            content.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
+        return content.hexdigest()
+
+    def batches(
+        self, conversations: list[list[dict]], protocol: Protocol, *, seed: int = 0, skip: Container[int] = ()
+    ) -> Iterator[Batch]:
+        """(row, completion) in batches as they end; row = conversation * samples + sample; those in `skip` may miss."""
+        return generate_batches(
+            self.model,
+            self.tokenizer,
+            conversations,
+            max_new_tokens=protocol.max_new_tokens,
+            temperature=protocol.temperature,
+            samples=protocol.samples,
+            batch_size=self.batch_size,
+            seed=seed,
+            skip=skip,
+        )
+
+
+class ServerEngine:
+    """An OpenAI-compatible server: at most `concurrency` requests at once, each sample a request with its own seed.
+
+    `url`: up to and without `/v1`. `model`: as the server calls it. `end`: `lib.generate.end_tokens` of the model.
+    A connection that fails and the status 408, 429 and 5xx are tried `attempts` times, after waits that double from
+    `backoff` seconds and vary, so that many clients don't come back at once; anything else raises ServerError at once.
+    """
+
+    name = "server"
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        tokenizer: PreTrainedTokenizerBase,
+        end: Sequence[int],
+        *,
+        concurrency: int = 32,
+        attempts: int = 5,
+        backoff: float = 0.5,
+        timeout: float = 600.0,
+    ):
+        self.url, self.model, self.tokenizer, self.end = url, model, tokenizer, list(end)
+        self.concurrency, self.attempts, self.backoff, self.timeout = concurrency, attempts, backoff, timeout
+
+    @property
+    def identity(self) -> str:
+        """The model's name: the weights can't be seen from here."""
+        return self.model
+
+    def batches(
+        self, conversations: list[list[dict]], protocol: Protocol, *, seed: int = 0, skip: Container[int] = ()
+    ) -> Iterator[Batch]:
+        """(row, completion) as they come, without those in `skip`; row = conversation * samples + sample."""
+        prompts = [
+            self.tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False)
+            for one in conversations
+        ]
+        rows = [row for row in range(len(prompts) * protocol.samples) if row not in skip]
+        requests = {row: self._request(prompts[row // protocol.samples], protocol, seed, row) for row in rows}
+        arrived: queue.Queue = queue.Queue()
+        stop = threading.Event()
+        # A thread with a loop of its own: a notebook's kernel has one already, and the caller is no coroutine.
+        thread = threading.Thread(target=lambda: asyncio.run(self._send(requests, arrived, stop)), daemon=True)
+        thread.start()
+        try:
+            missing = len(rows)
+            while missing:
+                batch = [arrived.get()]
+                while not arrived.empty():
+                    batch.append(arrived.get())
+                for item in batch:
+                    if isinstance(item, BaseException):
+                        raise item
+                missing -= len(batch)
+                yield batch
+        finally:
+            stop.set()
+            thread.join()
+
+    def _request(self, prompt: list[int], protocol: Protocol, seed: int, row: int) -> dict:
+        return {
+            "model": self.model,
+            "prompt": prompt,
+            "max_tokens": protocol.max_new_tokens,
+            "temperature": protocol.temperature,
+            "top_p": protocol.top_p,
+            "seed": (seed * 1_000_003 + row) % 2**31,
+            "stop_token_ids": self.end,
+            "return_token_ids": True,
+        }
+
+    async def _send(self, requests: dict[int, dict], arrived: queue.Queue, stop: threading.Event) -> None:
+        places = asyncio.Semaphore(self.concurrency)
+        limits = httpx.Limits(max_connections=self.concurrency)
+
+        async def one(row: int, request: dict) -> None:
+            async with places:
+                if not stop.is_set():
+                    arrived.put((row, await self._complete(client, request)))
+
+        try:
+            async with (
+                httpx.AsyncClient(base_url=self.url, timeout=self.timeout, limits=limits) as client,
+                asyncio.TaskGroup() as tasks,
+            ):
+                for row, request in requests.items():
+                    tasks.create_task(one(row, request))
+        except BaseExceptionGroup as group:
+            arrived.put(group.exceptions[0])
+
+    async def _complete(self, client: httpx.AsyncClient, request: dict) -> Completion:
+        began = time.perf_counter()
+        for attempt in range(self.attempts):
+            if attempt:
+                await asyncio.sleep(self.backoff * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+            try:
+                answer = await client.post("/v1/completions", json=request)
+            except httpx.TransportError as error:
+                reason = str(error) or type(error).__name__
+                continue
+            if answer.status_code == 200:
+                return self._read(answer.json()["choices"][0], time.perf_counter() - began)
+            reason = f"status {answer.status_code}: {answer.text[:200]}"
+            if answer.status_code < 500 and answer.status_code not in (408, 429):
+                raise ServerError(f"the server at {self.url} refused a request for {self.model}: {reason}")
+        raise ServerError(f"the server at {self.url} failed {self.attempts} times, at last: {reason}. Is it running?")
+
+    def _read(self, choice: dict, seconds: float) -> Completion:
+        truncated, ids, text = choice["finish_reason"] == "length", choice.get("token_ids"), choice["text"]
+        if ids is None:  # plain OpenAI: the ids are those that the text would have
+            ids = self.tokenizer(text, add_special_tokens=False)["input_ids"] + ([] if truncated else self.end[:1])
+        else:
+            text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return Completion(text, tuple(ids), truncated, seconds)

@@ -37,8 +37,11 @@ def train_sft(
     max_length: int = 512,
     seed: int = 0,
     log_every: int = 10,
+    save_every: int = 0,
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
+
+    Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
 
     Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word).
     """
@@ -59,7 +62,9 @@ def train_sft(
         gradient_checkpointing=False,
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
-        save_strategy="no",
+        save_strategy="steps" if save_every else "no",
+        save_steps=save_every or steps,
+        save_only_model=True,
         report_to="none",
         seed=seed,
         bf16=False,

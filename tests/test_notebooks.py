@@ -215,16 +215,13 @@ class Copy:
         assert done.returncode == 0, done.stdout
 
 
-def save_checkpoints(copy: Copy) -> None:
-    """Checkpoints of the SFT run, of models that are here: the base model, a copy of it cut off, the trained model."""
-    run = copy.artifacts / "tiny" / SFT_RUN
-    folders = [run / "checkpoints" / f"checkpoint-{step}" for step in (20, 40, 50)]
-    base = copy.folder / "data" / "tiny" / "base_model"
-    for source, folder in zip((base, base, run / "model"), folders, strict=True):
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(source, folder)
-    weights = folders[1] / "model.safetensors"
+def add_checkpoints(copy: Copy) -> None:
+    """Beside the checkpoint that the SFT run saved at step 20: a copy of it that was cut off, and the base model."""
+    checkpoints = copy.artifacts / "tiny" / SFT_RUN / "checkpoints"
+    shutil.copytree(checkpoints / "checkpoint-20", checkpoints / "checkpoint-40")
+    weights = checkpoints / "checkpoint-40" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100_000])
+    shutil.copytree(copy.folder / "data" / "tiny" / "base_model", checkpoints / "checkpoint-50")
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +235,7 @@ def copies(tmp_path_factory) -> tuple[Copy, Copy]:
         for stage in STAGES:
             list(pool.map(line.papermill, stage))
             if stage == STAGES[0]:
-                save_checkpoints(line)
+                add_checkpoints(line)
         rebuilding.result()
     return world, line
 

@@ -5,7 +5,9 @@ import torch
 from tiny_policy import make_model, make_tokenizer
 
 from lib.generate import generate
+from lib.handoff import require_complete
 from lib.judge import Judge, Verdict
+from lib.models import load_policy
 from lib.problems import Problem, Test
 from lib.prompts import answer
 from lib.sft import train_sft, verified_pairs
@@ -148,3 +150,14 @@ def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():
 def test_a_training_shorter_than_a_stretch_of_the_log_still_has_a_curve(tokenizer, tmp_path):
     curve = train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=2, batch_size=2)
     assert list(curve.step) == [2]
+
+
+def test_checkpoints_are_complete_model_folders_without_the_optimizer(tokenizer, tmp_path):
+    train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=5, batch_size=2, save_every=2)
+    saved = sorted(tmp_path.glob("checkpoint-*"))
+    assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
+    for path in saved:
+        require_complete(path)
+        assert not list(path.glob("optimizer*"))
+    first, last = (load_policy(path, device="cpu").state_dict() for path in (saved[0], saved[-1]))
+    assert not all(torch.equal(tensor, last[name]) for name, tensor in first.items())

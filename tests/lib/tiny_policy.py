@@ -6,6 +6,7 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from lib.prompts import answer
+from lib.tiny.base_model import KEEP_AS_SAVED
 
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -27,7 +28,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     )
     bpe.train_from_iterator(LINES, trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", padding_side="left"
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        padding_side="left",
+        auto_map=KEEP_AS_SAVED,
     )
     tokenizer.chat_template = TEMPLATE
     return tokenizer

@@ -4,7 +4,7 @@ import pytest
 
 from lib.judge import ERROR_TYPES, Judge
 from lib.problems import Problem, Test
-from lib.tiny.audit import TRIVIAL, solutions_judged, trivial_programs
+from lib.tiny.worth import TRIVIAL, solutions_judged, trivial_programs
 
 SUM = "n = int(input())\nprint(sum(map(int, input().split())))"
 LENGTH = "print(int(input()))"

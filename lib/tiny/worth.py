@@ -1,4 +1,4 @@
-"""Audit of the tiny world by the judge: what its solutions, its mistakes and trivial programs are worth."""
+"""What the solutions, the mistakes and trivial programs of the tiny world are worth, as the judge finds."""
 
 from collections import Counter
 from dataclasses import replace

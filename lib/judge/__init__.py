@@ -14,8 +14,10 @@ Two sides, joined by one socket a worker:
   `carry` (which failures of the quick pass count);
 - `frames` is the language between them.
 
-Not stopped yet: in a function problem the test runs in the program's process. Leaving early pays nothing, but a program
-that walks the frames around it, or returns objects that are equal to everything, can pass without an answer.
+Function problems: the tests (taken apart into cases outside, by `cases`) run in a process of their own (`tester`),
+which calls the program in another (`callee`) over a wire of plain data (`plain`). No object, frame or exit of a
+program reaches a verdict. Objects that only the program's process can hold, such as instances of its classes, are
+handled by reference; a verdict counts the tests that did (`by_reference`): there the program's code compares them.
 """
 
 from lib.judge.judge import Judge

@@ -14,6 +14,7 @@ from lib.judge.verdict import Verdict
 from lib.judge.worker import PreparedProblem, Worker, WorkerFault, check_problem
 from lib.problems import Problem
 
+ATTEMPTS = 4  # with a submission, when the judge fails
 CACHED_VERDICTS = 2_000
 PREPARED_PROBLEMS = 64
 _FAULTS = (WorkerFault, OSError, MemoryError, RuntimeError, LookupError, TypeError, ValueError)
@@ -27,15 +28,23 @@ class Judge:
     """Judges programs in `workers` isolated processes, at most that many at once.
 
     `isolation`: "namespaces", or "none" where a machine can't have them. `stop_at_timeout`: a submission ends at its
-    first timeout. Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
+    first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
+    Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, workers: int = 2, isolation: str = "namespaces", stop_at_timeout: bool = True):
+    def __init__(
+        self,
+        workers: int = 2,
+        isolation: str = "namespaces",
+        stop_at_timeout: bool = True,
+        stop_at_first_failure: bool = False,
+    ):
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in _ISOLATION:
             raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
-        self._isolation, self._stop_at_timeout, self._workers = isolation, stop_at_timeout, workers
+        self._isolation, self._workers = isolation, workers
+        self._stops = frozenset(["timeout"] * stop_at_timeout + ["failure"] * stop_at_first_failure)
         self._lock = threading.Lock()
         self._prepared: OrderedDict[int, PreparedProblem] = OrderedDict()
         self._verdicts: OrderedDict[tuple[bytes, bytes], Verdict] = OrderedDict()
@@ -85,9 +94,10 @@ class Judge:
     def judge_many(self, pairs: Iterable[tuple[str, Problem]], progress: bool = False) -> list[Verdict]:
         """Judges (program, problem) pairs; the verdicts come in the order of the pairs.
 
-        Equal pairs are judged once. A failure of the judge is tried once more on another worker and then becomes an
-        `api_error`. `progress` shows a counter on a terminal. Raises TypeError for a program that is no string,
-        ValueError for a problem without tests or with limits that make no sense, RuntimeError after `close`.
+        Equal pairs are judged once. A submission that the judge failed with is tried again on other workers, ATTEMPTS
+        times in all, and then becomes an `api_error`. `progress` shows a counter on a terminal. Raises TypeError for a
+        program that is no string, ValueError for a problem without tests or with limits that make no sense,
+        RuntimeError after `close`.
         """
         if self._closed:
             raise RuntimeError("this judge is closed")
@@ -141,9 +151,9 @@ class Judge:
                 self._verdicts.move_to_end(key)
                 found[key] = self._verdicts[key]
             else:
-                found[key] = refusal(source, problem)
+                found[key] = refusal(source, self._prepare(problem))
                 if found[key] is None:
-                    yield Job(key, program, problem)
+                    yield Job(key, program, problem, self._stops)
 
     def _start(self, job: Job, running: dict, selector, retries: deque, found: dict) -> None:
         worker = None
@@ -157,7 +167,7 @@ class Judge:
                 self._counts["respawns"] += 1
                 worker = Worker(self._isolation)
                 worker.hello()
-            worker.submit(encoded(job.program), self._prepare(job.problem), self._stop_at_timeout)
+            job.start(worker, encoded(job.program), self._prepare(job.problem))
         except _FAULTS as error:
             self._failed(job, worker, error, retries, found)
         except BaseException:
@@ -180,7 +190,7 @@ class Judge:
                     raise WorkerFault("a worker did not answer")
                 if not job.advance(worker, self._prepare(job.problem)):
                     continue
-                found[job.key] = self._remember(job.key, job.verdict())
+                found[job.key] = self._remember(job.key, job.verdict(self._prepare(job.problem)))
             except _FAULTS as error:
                 selector.unregister(worker.socket)
                 del running[worker]
@@ -201,9 +211,10 @@ class Judge:
     def _failed(self, job: Job, worker: Worker | None, error: Exception, retries: deque, found: dict) -> None:
         if worker is not None:
             worker.kill()  # its state is unknown; another one is started when work is waiting
-        if job.first_attempt:
+        job.attempts += 1
+        if job.attempts < ATTEMPTS:
             self._counts["retries"] += 1
-            retries.append(Job(job.key, job.program, job.problem, first_attempt=False))
+            retries.append(job)
         else:
             found[job.key] = scoring.failed_judge(job.problem, str(error) or type(error).__name__)
 

@@ -21,6 +21,7 @@ from importlib import import_module
 
 _LENGTH = struct.Struct("<I")
 _LONGEST = 64 << 20  # bytes of a frame
+_LONGEST_TEXT = 1000  # characters of what an exception says
 _SCALARS = {type(None), bool, int, float, str}
 _JSON_INTEGER = 1 << 64  # larger ones go as hexadecimal, which takes linear time and knows no limit of digits
 _encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
@@ -180,10 +181,10 @@ class Wire:
             names = [c.__name__ for c in type(error).__mro__ if getattr(c, "__module__", "") == "builtins"]
             text = type(error).__name__ + (f": {error}" if str(error) else "")
             try:
-                values = self._encode(list(error.args))
+                values = self._encode(list(error.args) if len(text) < _LONGEST_TEXT else [text[:_LONGEST_TEXT]])
             except Exception:
                 values = ["l", []]
-            reply = ["raise", names, values, text[:1000], shown(error)]
+            reply = ["raise", names, values, text[:_LONGEST_TEXT], shown(error)]
         self._send(reply)
 
     def _exception(self, names: list, values, text: str, traceback: str) -> Exception:

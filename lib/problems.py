@@ -33,7 +33,8 @@ class Test:
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Times in seconds of CPU, memory in MiB. `solutions`: correct by the set's word, not verified."""
+    """One problem. Times in seconds of CPU, memory in MiB. `solutions`: correct by the set's word, not verified.
+    `checker`: how outputs of stdio problems are compared, one of `lib.judge.compare.CHECKERS`."""
 
     id: str
     dataset: str
@@ -48,6 +49,7 @@ class Problem:
     tags: tuple[str, ...] = ()
     solutions: tuple[str, ...] = ()
     incorrect_solutions: tuple[str, ...] = ()
+    checker: str = "tokens"
 
 
 PYTHON3 = 3  # CodeContests' number of the language: 1 Python 2, 2 C++, 3 Python 3, 4 Java

@@ -12,6 +12,9 @@ PROGRAM_ENDED = 3  # exit status of the tests' process, as in `tester`
 QUICK_SHARE, QUICK_MOST = 0.25, 0.25  # CPU budget of a quick pass: of the time limit, at most so many seconds
 
 
+_FAILURES = set(ERROR_TYPES) - {"success"}
+
+
 class Job:
     """`key` names the pair of program and problem; `attempts`: how often the judge has failed with it.
 
@@ -137,8 +140,11 @@ class Job:
         places = [(test, case) for test, count in enumerate(prepared.cases) for case in range(count)]
         missing = next((n for n, (test, case) in enumerate(places) if case not in self._results.get(test, ())), None)
         results = [(test, self._results[test][case], self._stderr[test, case]) for test, case in places[:missing]]
-        ends = {"timeout", "syntax_error"} if "failure" not in self.stops else set(ERROR_TYPES) - {"success"}
-        if missing is not None and ends.isdisjoint(result.error_type for _, result, _ in results):
+        ends = {"syntax_error"} | ({"timeout"} & self.stops) | (_FAILURES if "failure" in self.stops else set())
+        end = next((n for n, (_, result, _) in enumerate(results) if result.error_type in ends), None)
+        if end is not None:
+            results = results[: end + 1]
+        elif missing is not None:
             raise ValueError("a worker left out a test")
         return scoring.verdict(results, self.problem, self.program, len(places), len(self._by_reference))
 

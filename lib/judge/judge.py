@@ -7,6 +7,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from lib.judge import scoring
 from lib.judge.job import Job, encoded, refusal
@@ -29,6 +30,7 @@ class Judge:
 
     `isolation`: "namespaces", or "none" where a machine can't have them. `stop_at_timeout`: a submission ends at its
     first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
+    `cache`: a folder where verdicts are kept for later runs and other processes.
     Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
     """
 
@@ -38,12 +40,18 @@ class Judge:
         isolation: str = "namespaces",
         stop_at_timeout: bool = True,
         stop_at_first_failure: bool = False,
+        cache: str | Path | None = None,
     ):
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in _ISOLATION:
             raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
         self._isolation, self._workers = isolation, workers
+        self._disk, self._salt = None, b""
+        if cache is not None:
+            from lib.judge.cache import VerdictCache, judge_version  # here: without a cache nothing beyond Python
+
+            self._disk, self._salt = VerdictCache(cache), judge_version()
         self._stops = frozenset(["timeout"] * stop_at_timeout + ["failure"] * stop_at_first_failure)
         self._lock = threading.Lock()
         self._prepared: OrderedDict[int, PreparedProblem] = OrderedDict()
@@ -73,6 +81,8 @@ class Judge:
         for worker in self._idle:
             worker.kill()
         self._idle.clear()
+        if self._disk:
+            self._disk.close()
         for prepared in self._prepared.values():
             prepared.close()
         self._prepared.clear()
@@ -141,7 +151,8 @@ class Judge:
         """What has to be judged, taken as workers become free, so that only the problems in use are prepared."""
         for program, problem in pairs:
             source = encoded(program)
-            key = (hashlib.sha256(source).digest(), self._prepare(problem).digest)
+            prepared = self._prepare(problem)
+            key = (hashlib.sha256(source).digest(), prepared.digest)
             keys.append(key)
             self._counts["programs"] += 1
             if key in found:
@@ -151,9 +162,21 @@ class Judge:
                 self._verdicts.move_to_end(key)
                 found[key] = self._verdicts[key]
             else:
-                found[key] = refusal(source, self._prepare(problem))
+                found[key] = refusal(source, prepared)
+                if (
+                    found[key] is None
+                    and self._disk
+                    and (known := self._disk.get(self._name(key), sum(prepared.cases)))
+                ):
+                    self._counts["cache_hits"] += 1
+                    found[key] = known
                 if found[key] is None:
                     yield Job(key, program, problem, self._stops)
+
+    def _name(self, key: tuple[bytes, bytes]) -> bytes:
+        """What a submission is called on disk, where other judges with other rules write too."""
+        rules = repr((sorted(self._stops), self._isolation)).encode()
+        return hashlib.sha256(b"".join((*key, self._salt, rules))).digest()
 
     def _start(self, job: Job, running: dict, selector, retries: deque, found: dict) -> None:
         worker = None
@@ -202,6 +225,8 @@ class Judge:
 
     def _remember(self, key: tuple[bytes, bytes], verdict: Verdict) -> Verdict:
         self._verdicts[key] = verdict
+        if self._disk:
+            self._disk.put(self._name(key), verdict)
         if len(self._verdicts) > CACHED_VERDICTS:
             self._verdicts.popitem(last=False)
         self._counts["tests"] += len(verdict.tests)

@@ -4,7 +4,7 @@ import re
 import signal
 import sysconfig
 
-from lib.judge.compare import same_tokens
+from lib.judge.compare import CHECKERS
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem
 
@@ -98,7 +98,7 @@ def alone_result(header: dict, output: bytes, expected: bytes, problem: Problem,
     if header["exit"] != 0:
         explained = header["exit"] == 1 and _EXCEPTION.match(last_line)
         return result("runtime_error", last_line if explained else _ending(header["exit"]))
-    return result("success" if same_tokens(output, expected) else "wrong_answer")
+    return result("success" if CHECKERS[problem.checker](output, expected) else "wrong_answer")
 
 
 def verdict(

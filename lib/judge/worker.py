@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lib.judge import frames
 from lib.judge.cases import plan
+from lib.judge.compare import CHECKERS
 from lib.problems import Problem
 
 OUTPUT_LIMIT = 16 << 20  # bytes a test
@@ -32,6 +33,10 @@ def check_problem(problem: Problem) -> None:
         raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
     if problem.kind not in ("stdio", "function"):
         raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
+    if problem.checker not in CHECKERS:
+        raise ValueError(
+            f"problem {problem.id} wants the checker {problem.checker!r}; there are: {', '.join(CHECKERS)}"
+        )
     if not (0 < problem.time_limit < 3600 and 0 < problem.memory_limit < 1 << 20):
         raise ValueError(
             f"problem {problem.id} has a time limit of {problem.time_limit} s and a memory limit of "
@@ -57,7 +62,9 @@ class PreparedProblem:
             inputs, self.cases = [text for text, _ in plans], [count for _, count in plans]
         self.sizes = [len(text) for text in inputs]
         self.expected = [_encoded(test.output) for test in problem.tests]
-        digest = hashlib.sha256(repr((problem.kind, problem.time_limit, problem.memory_limit)).encode())
+        digest = hashlib.sha256(
+            repr((problem.kind, problem.time_limit, problem.memory_limit, problem.checker)).encode()
+        )
         for text in (*inputs, *self.expected):
             digest.update(len(text).to_bytes(8, "little") + text)
         digest.update(repr([test.visibility for test in problem.tests]).encode())  # decides what feedback may tell

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
@@ -111,6 +112,7 @@ def test_many_problems_are_more_than_are_kept_ready(judge):
         (stdio(), "has no tests"),
         (Problem("p", "d", "s", "interactive", "?", ANSWER.tests), "of kind 'interactive'"),
         (stdio(("", ""), time_limit=0), "time limit of 0 s"),
+        (replace(ANSWER, checker="fuzzy"), "wants the checker 'fuzzy'"),
         (stdio(("", ""), memory_limit=-1), "memory limit of -1 MiB"),
     ],
 )
@@ -219,6 +221,19 @@ def test_a_judge_that_fails_again_and_again_says_api_error():
         assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]
         assert verdicts[0].feedback.startswith("The judge failed: ")
         assert judge.stats()["retries"] == ATTEMPTS - 1
+
+
+@pytest.mark.parametrize("carried", ["", "import os\n"], ids=["settled at once", "confirmed alone"])
+def test_it_can_stop_at_the_first_failure(carried):
+    wrong = stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(60)))
+    with Judge(workers=1, stop_at_first_failure=True) as judge:
+        verdict = judge.judge(f"{carried}n = int(input())\nprint(2 * n if n % 5 != 3 else 7)", wrong)
+        assert [r.error_type for r in verdict.tests] == [*["success"] * 3, "wrong_answer"]
+        assert (verdict.passed, verdict.total, verdict.error_type) == (3, 60, "wrong_answer")
+        verdict = judge.judge(f"{carried}def f(x): return 3 * x", SQUARE)
+        assert [r.error_type for r in verdict.tests] == ["success", "wrong_answer"]
+        assert judge.judge(DOUBLED, wrong).accepted
+        assert judge.judge(f"{carried}def f(x): return x * x", SQUARE).accepted
 
 
 def test_an_api_error_is_not_remembered():

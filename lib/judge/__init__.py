@@ -8,7 +8,7 @@
 Two sides, joined by one socket a worker:
 - outside, in the calling process: `judge` (hands out work, retries, caches), `job` (one submission), `worker` (starts a
   worker and talks with it), `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here),
-  `verdict` (the vocabulary);
+  `verdict` (the vocabulary), `cache` (verdicts on disk), `selftest` (is this machine's judge fit to pay rewards?);
 - inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces,
   root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program),
   `carry` (which failures of the quick pass count);
@@ -21,7 +21,16 @@ handled by reference; a verdict counts the tests that did (`by_reference`): ther
 """
 
 from lib.judge.judge import Judge
+from lib.judge.selftest import SelfTestError, require_self_test
 from lib.judge.verdict import ERROR_TYPES, TestResult, Verdict
 from lib.judge.worker import IsolationError
 
-__all__ = ["ERROR_TYPES", "IsolationError", "Judge", "TestResult", "Verdict"]
+__all__ = [
+    "ERROR_TYPES",
+    "IsolationError",
+    "Judge",
+    "SelfTestError",
+    "TestResult",
+    "Verdict",
+    "require_self_test",
+]

@@ -18,11 +18,12 @@ _FAILURES = set(ERROR_TYPES) - {"success"}
 class Job:
     """`key` names the pair of program and problem; `attempts`: how often the judge has failed with it.
 
-    `stops`: at which endings the submission ends, of "timeout" and "failure".
+    `stops`: at which endings the submission ends, of "timeout" and "failure"; `strict`: no quick pass.
     """
 
-    def __init__(self, key: tuple[bytes, bytes], program: str, problem: Problem, stops: frozenset[str]):
-        self.key, self.program, self.problem, self.stops, self.attempts = key, program, problem, stops, 0
+    def __init__(self, key: tuple[bytes, bytes], program: str, problem: Problem, stops: frozenset[str], strict: bool):
+        self.key, self.program, self.problem, self.attempts = key, program, problem, 0
+        self.stops, self.strict = stops, strict
         self.began = 0.0
         self.restart()
 
@@ -39,12 +40,13 @@ class Job:
     def start(self, worker: Worker, source: bytes, prepared: PreparedProblem) -> None:
         """Hands the submission to a worker. Raises WorkerFault."""
         self.restart()
-        quick = min(QUICK_SHARE * self.problem.time_limit, QUICK_MOST)
+        quick = 0.0 if self.strict else min(QUICK_SHARE * self.problem.time_limit, QUICK_MOST)
         order = {"quick": quick, "stop_at_timeout": "timeout" in self.stops, "stop_at_failure": "failure" in self.stops}
         if self.problem.kind == "function":
-            tests = range(len(prepared.sizes))
-            alone = len(tests) == 1
-            order |= {"run": [[test, 0] for test in tests], "cpu": self.problem.time_limit if alone else quick}
+            tests = [[test, 0] for test in range(len(prepared.sizes))]
+            alone = self.strict or len(tests) == 1
+            self._alone = tests[1:] if alone else []
+            order |= {"run": tests[:1] if alone else tests, "cpu": self.problem.time_limit if alone else quick}
         worker.submit(source, prepared, order)
 
     def advance(self, worker: Worker, prepared: PreparedProblem) -> bool:

@@ -30,6 +30,7 @@ class Judge:
 
     `isolation`: "namespaces", or "none" where a machine can't have them. `stop_at_timeout`: a submission ends at its
     first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
+    `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
     `cache`: a folder where verdicts are kept for later runs and other processes.
     Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
     """
@@ -40,13 +41,14 @@ class Judge:
         isolation: str = "namespaces",
         stop_at_timeout: bool = True,
         stop_at_first_failure: bool = False,
+        strict: bool = False,
         cache: str | Path | None = None,
     ):
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in _ISOLATION:
             raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
-        self._isolation, self._workers = isolation, workers
+        self._isolation, self._workers, self._strict = isolation, workers, strict
         self._disk, self._salt = None, b""
         if cache is not None:
             from lib.judge.cache import VerdictCache, judge_version  # here: without a cache nothing beyond Python
@@ -171,11 +173,11 @@ class Judge:
                     self._counts["cache_hits"] += 1
                     found[key] = known
                 if found[key] is None:
-                    yield Job(key, program, problem, self._stops)
+                    yield Job(key, program, problem, self._stops, self._strict)
 
     def _name(self, key: tuple[bytes, bytes]) -> bytes:
         """What a submission is called on disk, where other judges with other rules write too."""
-        rules = repr((sorted(self._stops), self._isolation)).encode()
+        rules = repr((sorted(self._stops), self._isolation, self._strict)).encode()
         return hashlib.sha256(b"".join((*key, self._salt, rules))).digest()
 
     def _start(self, job: Job, running: dict, selector, retries: deque, found: dict) -> None:

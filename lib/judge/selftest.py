@@ -50,7 +50,8 @@ GALLERY = (
     Exhibit(
         "read the expected value from the callers' frames",
         "function",
-        "import sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n        for value in [*frame.f_locals.values()]:\n"
+        "import sys\ndef f(x):\n    frame = sys._getframe()\n    while frame:\n"
+        "        for value in [*frame.f_locals.values()]:\n"
         "            if 'assert' in str(value):\n                return int(str(value).split('==')[1])\n"
         "        frame = frame.f_back",
         _FAILURES,

@@ -1,9 +1,12 @@
 """Error types and limits, as the judge's caller sees them."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
+
+from lib.judge import Judge
 
 
 def test_a_right_program_is_accepted(judge):
@@ -143,3 +146,24 @@ def test_a_test_that_is_no_python_is_the_judges_failure_not_the_programs(judge):
     verdict = judge.judge("def f(x): return x", function("assert f(1) =="))
     assert verdict.error_type == "api_error"
     assert "SyntaxError" in verdict.feedback
+
+
+def test_strict_verdicts_are_the_same(judge):
+    """Without the quick pass: only times may differ."""
+    programs = [
+        DOUBLED,
+        "print(7)",
+        "n = int(input())\nprint(2 * n if n != 3 else 1 // 0)",
+        "print(2 *",
+        "while 1: pass",
+    ]
+    functions = ["def f(x): return x * x", "def f(x): return 3 * x", "import os\ndef f(x): os._exit(x)", "1 / 0"]
+    pairs = [(source, DOUBLE) for source in programs] + [(source, SQUARE) for source in functions]
+    with Judge(workers=2, strict=True) as strict:
+        for ours, theirs in zip(strict.judge_many(pairs), judge.judge_many(pairs), strict=True):
+            assert timeless(ours) == timeless(theirs)
+
+
+def timeless(verdict):
+    tests = tuple(replace(test, judge_time=0.0) for test in verdict.tests)
+    return replace(verdict, judge_time=0.0, tests=tests)

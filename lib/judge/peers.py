@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,12 +28,13 @@ def in_process(program: str, problem: Problem) -> int:
     for test in problem.tests:
         stdin = io.TextIOWrapper(io.BytesIO(test.input.encode()))
         with redirect_stdout(io.StringIO()) as stdout, patch("sys.stdin", stdin), suppress(Exception, SystemExit):
-            exec(code, {"__name__": "__main__", "input": lambda *_: _line(stdin)})  # a kernel has an `input` of its own
+            exec(code, {"__name__": "__main__", "input": partial(_line, stdin)})
         passed += same_tokens(stdout.getvalue().encode(), test.output.encode())
     return passed
 
 
-def _line(stdin: io.TextIOWrapper) -> str:
+def _line(stdin: io.TextIOWrapper, *_) -> str:
+    """Stands for `input`, which means something else in a notebook."""
     if not (line := stdin.readline()):
         raise EOFError
     return line.rstrip("\n")
@@ -63,7 +65,7 @@ def peers_here() -> dict[str, Callable[[str, Problem], int]]:
     return found | ({"bubblewrap per test": bubblewrap_per_test} if shutil.which("bwrap") else {})
 
 
-def tests_per_second(way: Callable[[str, Problem], int], pairs: Iterable[tuple[str, Problem]]) -> float:
+def throughput(way: Callable[[str, Problem], int], pairs: Iterable[tuple[str, Problem]]) -> float:
     """Tests per wall second of a way, on one core. Raises ValueError if it does not pass every test."""
     pairs, start = list(pairs), time.perf_counter()
     passed = sum(way(program, problem) for program, problem in pairs)

@@ -9,7 +9,7 @@ import sys
 import time
 
 from lib.judge import Judge
-from lib.judge.peers import peers_here, tests_per_second
+from lib.judge.peers import peers_here, throughput
 from lib.problems import Problem, Test
 
 TESTS, REPEATS = 20, 3
@@ -46,7 +46,7 @@ def main(workers: int = 2, programs: int = 40) -> None:
     problems = [problem(number) for number in range(8)]
     load = [(program(number), problems[number % 8]) for number in range(programs)]
     few = load[: max(1, programs // 8)]  # of the slow ways
-    found = {name: tests_per_second(way, few) for name, way in peers_here().items()}
+    found = {name: throughput(way, few) for name, way in peers_here().items()}
     for name, options in (("judge, strict", {"strict": True}), ("judge", {})):
         found[f"{name}, 1 worker"] = judged_per_second(load, workers=1, **options)
         found[f"{name}, {workers} workers"] = judged_per_second(load, workers=workers, **options)

@@ -1,5 +1,6 @@
 """`Judge`: hands programs to a few workers. One thread, no busy waiting; what the judge itself got wrong is retried."""
 
+import asyncio
 import hashlib
 import selectors
 import sys
@@ -59,7 +60,8 @@ class Judge:
         self._prepared: OrderedDict[int, PreparedProblem] = OrderedDict()
         self._verdicts: OrderedDict[tuple[bytes, bytes], Verdict] = OrderedDict()
         self._counts = {"programs": 0, "tests": 0, "cache_hits": 0, "retries": 0, "respawns": 0}
-        self._judge_seconds = self._wall_seconds = 0.0
+        self._judge_seconds = self._wall_seconds = self._busy_seconds = 0.0
+        self._waiting = 0
         self._closed = False
         self._idle: list[Worker] = []
         try:
@@ -96,8 +98,19 @@ class Judge:
 
     def stats(self) -> dict[str, int | float]:
         """Counts since the start: `programs` asked for, `tests` run, `cache_hits`, `retries`, `respawns` of workers;
-        CPU seconds spent in programs (`judge_seconds`), wall seconds spent in `judge_many` (`wall_seconds`)."""
-        return {**self._counts, "judge_seconds": self._judge_seconds, "wall_seconds": self._wall_seconds}
+        `queue_length`: programs waiting now. Seconds: of CPU spent in programs (`judge_seconds`), of wall time spent in
+        `judge_many` (`wall_seconds`), of all workers at work (`busy_seconds`). Of these: `tests_per_s`, and
+        `utilisation`, the share of its wall time that a worker was at work, in [0, 1]."""
+        wall, busy = self._wall_seconds, self._busy_seconds
+        return {
+            **self._counts,
+            "queue_length": self._waiting,
+            "judge_seconds": self._judge_seconds,
+            "wall_seconds": wall,
+            "busy_seconds": busy,
+            "tests_per_s": self._counts["tests"] / wall if wall else 0.0,
+            "utilisation": min(1.0, busy / (wall * self._workers)) if wall else 0.0,
+        }
 
     def judge(self, program: str, problem: Problem) -> Verdict:
         """Judges one program. Raises as `judge_many`."""
@@ -124,6 +137,11 @@ class Judge:
             finally:
                 self._wall_seconds += time.monotonic() - start
 
+    async def judge_async(self, pairs: Iterable[tuple[str, Problem]]) -> list[Verdict]:
+        """As `judge_many`, for callers with an event loop: it goes on while a thread waits for the workers. Calls that
+        overlap are served one after the other."""
+        return await asyncio.to_thread(self.judge_many, pairs)
+
     def _judge_many(self, pairs: list[tuple[str, Problem]], progress: bool) -> list[Verdict]:
         keys: list[tuple[bytes, bytes]] = []
         found: dict[tuple[bytes, bytes], Verdict | None] = {}
@@ -139,10 +157,12 @@ class Judge:
                         self._step(running, selector, retries, found)
                     elif not retries:
                         break
+                    self._waiting = len(pairs) - len(keys) + len(retries)
                     if progress:
                         done = len(keys) - len(running)
                         print(f"\rjudged {done} of {len(pairs)}", end="", file=sys.stderr, flush=True)
             finally:
+                self._waiting = 0
                 for worker in running:  # interrupted: what runs now is of no use
                     worker.kill()
         if progress:
@@ -201,6 +221,7 @@ class Judge:
             raise
         else:
             running[worker] = job
+            job.began = time.monotonic()
             selector.register(worker.socket, selectors.EVENT_READ, worker)
 
     def _step(self, running: dict, selector, retries: deque, found: dict) -> None:
@@ -217,13 +238,15 @@ class Judge:
                     continue
                 found[job.key] = self._remember(job.key, job.verdict(self._prepare(job.problem)))
             except _FAULTS as error:
-                selector.unregister(worker.socket)
-                del running[worker]
+                self._take_off(worker, running, selector)
                 self._failed(job, worker, error, retries, found)
             else:
-                selector.unregister(worker.socket)
-                del running[worker]
+                self._take_off(worker, running, selector)
                 self._idle.append(worker)
+
+    def _take_off(self, worker: Worker, running: dict, selector) -> None:
+        selector.unregister(worker.socket)
+        self._busy_seconds += time.monotonic() - running.pop(worker).began
 
     def _remember(self, key: tuple[bytes, bytes], verdict: Verdict) -> Verdict:
         self._verdicts[key] = verdict

@@ -1,5 +1,6 @@
 """The judge as its callers use it: order, duplicates, faults, the end."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -97,8 +98,43 @@ def test_stats_count(judge):
     assert after["judge_seconds"] > before["judge_seconds"]
     assert after["wall_seconds"] > before["wall_seconds"]
     assert set(after) == {
-        *("programs", "tests", "cache_hits", "retries", "respawns", "judge_seconds", "wall_seconds"),
+        *("programs", "tests", "cache_hits", "retries", "respawns", "judge_seconds", "wall_seconds", "busy_seconds"),
+        *("queue_length", "tests_per_s", "utilisation"),
     }
+    assert 0 < after["utilisation"] <= 1
+    assert after["tests_per_s"] > 0
+    assert after["queue_length"] == 0
+
+
+def test_the_queue_can_be_watched():
+    with Judge(workers=1) as judge:
+        pairs = [(f"import time\ntime.sleep(0.2)\nprint(42)  # {n}", ANSWER) for n in range(5)]
+        thread = threading.Thread(target=judge.judge_many, args=(pairs,))
+        thread.start()
+        seen = set()
+        while thread.is_alive():
+            seen.add(judge.stats()["queue_length"])
+            time.sleep(0.02)
+        assert {3, 2, 1} <= seen
+        assert max(seen) <= 5
+
+
+def test_an_event_loop_goes_on_while_programs_are_judged(judge):
+    async def ticks() -> int:
+        count = 0
+        task = asyncio.create_task(judge.judge_async([("import time\ntime.sleep(0.5)\nprint(42)", ANSWER)]))
+        while not task.done():
+            await asyncio.sleep(0.01)
+            count += 1
+        [verdict] = await task
+        assert verdict.accepted
+        return count
+
+    async def both() -> list[list[Verdict]]:
+        return await asyncio.gather(*(judge.judge_async([(f"print({n})", ANSWER)]) for n in (41, 42)))
+
+    assert asyncio.run(ticks()) >= 3
+    assert [[v.accepted for v in verdicts] for verdicts in asyncio.run(both())] == [[False], [True]]
 
 
 def test_many_problems_are_more_than_are_kept_ready(judge):

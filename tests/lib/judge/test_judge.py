@@ -227,7 +227,8 @@ def test_workers_are_slim():
 def test_killed_workers_make_no_wrong_verdict():
     others = descendants(os.getpid())
     with Judge(workers=2) as judge:
-        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(100)]
+        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(60)]
+        pairs += [(f"def f(x): return x * x  # {n}", SQUARE) for n in range(60)]
         done = threading.Event()
 
         def kill_now_and_then() -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 
 from lib.judge import Judge
-from lib.judge.peers import peers_here, throughput
+from lib.peers import peers_here, throughput
 from lib.problems import Problem, Test
 
 TESTS, REPEATS = 20, 3

@@ -3,9 +3,21 @@
 import os
 from dataclasses import replace
 
-from judged import ANSWER, DOUBLE, DOUBLED, SQUARE
+import pytest
 
-from lib.judge.proof import busy_processes, different, machine, references
+from lib.judge import Judge
+from lib.problems import Problem, Test
+from lib.proof import busy_processes, different, machine, references
+
+DOUBLE = Problem("p", "d", "s", "stdio", "?", (Test("1\n", "2\n"), Test("4\n", "8\n")))
+SQUARE = Problem("f", "d", "s", "function", "?", (Test("assert f(3) == 9"),))
+DOUBLED = "print(2 * int(input()))"
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(workers=1) as made:
+        yield made
 
 
 def test_references_are_counted_by_what_the_set_says_of_them(judge):
@@ -18,7 +30,7 @@ def test_references_are_counted_by_what_the_set_says_of_them(judge):
 
 
 def test_times_make_no_difference_and_everything_else_does(judge):
-    verdict = judge.judge("print(42)", ANSWER)
+    verdict = judge.judge(DOUBLED, DOUBLE)
     slower = replace(verdict, judge_time=9.0, tests=tuple(replace(test, judge_time=9.0) for test in verdict.tests))
     assert not different([verdict], [slower])
     assert different([verdict], [replace(verdict, error_type="timeout")]) == {("success", "timeout"): 1}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from lib.judge.judge import Judge
+from lib.judge import Judge
 from lib.judge.verdict import Verdict
 from lib.problems import Problem
 

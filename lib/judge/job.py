@@ -72,6 +72,7 @@ class Job:
                 header, payload, prepared.expected[header["test"]], self.problem, OUTPUT_LIMIT
             )
             self._settle(header["test"], 0, result, header["stderr"])
+            self._ended = not header["compiled"] or (bool(header["killed"]) and "timeout" in self.stops)
             if "failure" in self.stops:
                 worker.answer({"stop": result.error_type != "success"})
         return bool(header.get("done"))
@@ -146,7 +147,7 @@ class Job:
         end = next((n for n, (_, result, _) in enumerate(results) if result.error_type in ends), None)
         if end is not None:
             results = results[: end + 1]
-        elif missing is not None:
+        elif missing is not None and not self._ended:
             raise ValueError("a worker left out a test")
         return scoring.verdict(results, self.problem, self.program, len(places), len(self._by_reference))
 

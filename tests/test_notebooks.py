@@ -177,13 +177,14 @@ BASE_RUN, SFT_RUN = name_of("03_baseline", FEW), name_of("10_sft", SFT)
 DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("dense", "sparse"))
 RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
 REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
+JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
 # What stands in one line needs nothing of one another, and can share the two cores.
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS)],
-    [("90_report", REPORT)],
+    [("90_report", REPORT), JUDGE],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 

@@ -8,18 +8,29 @@
 Two sides, joined by one socket a worker:
 - outside, in the calling process: `judge` (hands out work, retries, caches), `job` (one submission), `worker` (starts a
   worker and talks with it), `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here),
-  `verdict` (the vocabulary);
+  `verdict` (the vocabulary), `cache` (verdicts on disk), `selftest` (is this machine's judge fit to pay rewards?);
 - inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces,
   root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program),
   `carry` (which failures of the quick pass count);
 - `frames` is the language between them.
 
-Not stopped yet: in a function problem the test runs in the program's process. Leaving early pays nothing, but a program
-that walks the frames around it, or returns objects that are equal to everything, can pass without an answer.
+Function problems: the tests (taken apart into cases outside, by `cases`) run in a process of their own (`tester`),
+which calls the program in another (`callee`) over a wire of plain data (`plain`). No object, frame or exit of a
+program reaches a verdict. Objects that only the program's process can hold, such as instances of its classes, are
+handled by reference; a verdict counts the tests that did (`by_reference`): there the program's code compares them.
 """
 
 from lib.judge.judge import Judge
+from lib.judge.selftest import SelfTestError, require_self_test
 from lib.judge.verdict import ERROR_TYPES, TestResult, Verdict
 from lib.judge.worker import IsolationError
 
-__all__ = ["ERROR_TYPES", "IsolationError", "Judge", "TestResult", "Verdict"]
+__all__ = [
+    "ERROR_TYPES",
+    "IsolationError",
+    "Judge",
+    "SelfTestError",
+    "TestResult",
+    "Verdict",
+    "require_self_test",
+]

@@ -7,6 +7,7 @@ This module is used on both sides, so it imports only what is loaded anyway.
 
 import array
 import json
+import os
 import struct
 
 _LENGTHS = struct.Struct("<II")
@@ -19,16 +20,21 @@ class FrameError(Exception):
     """The other side ended or sent something that is not a frame."""
 
 
-def send(sock, header: dict, payload: bytes = b"", descriptors: tuple[int, ...] = ()) -> None:
-    """Sends one frame, blocking. Raises OSError when the other side is gone."""
+def send(sock, header: dict, payload: bytes = b"", descriptors: tuple[int, ...] = (), payload_file=None) -> None:
+    """Sends one frame, blocking. `payload_file`: a file's descriptor and size, whose content goes out without passing
+    through this process's memory. Raises OSError when the other side is gone."""
     text = json.dumps(header).encode()
-    data = _LENGTHS.pack(len(text), len(payload)) + text
+    size = payload_file[1] if payload_file else len(payload)
+    data = _LENGTHS.pack(len(text), size) + text
     if descriptors:
         sent = sock.sendmsg([data], [(_SOL_SOCKET, _SCM_RIGHTS, array.array("i", descriptors))])
         data = data[sent:]
     sock.sendall(data)
     if payload:
         sock.sendall(payload)
+    sent = 0
+    while payload_file and sent < size:
+        sent += os.sendfile(sock.fileno(), payload_file[0], sent, size - sent)
 
 
 def receive(sock) -> tuple[dict, bytes]:

@@ -1,5 +1,6 @@
 """`Judge`: hands programs to a few workers. One thread, no busy waiting; what the judge itself got wrong is retried."""
 
+import asyncio
 import hashlib
 import selectors
 import sys
@@ -7,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from lib.judge import scoring
 from lib.judge.job import Job, encoded, refusal
@@ -14,6 +16,7 @@ from lib.judge.verdict import Verdict
 from lib.judge.worker import PreparedProblem, Worker, WorkerFault, check_problem
 from lib.problems import Problem
 
+ATTEMPTS = 4  # with a submission, when the judge fails
 CACHED_VERDICTS = 2_000
 PREPARED_PROBLEMS = 64
 _FAULTS = (WorkerFault, OSError, MemoryError, RuntimeError, LookupError, TypeError, ValueError)
@@ -27,20 +30,38 @@ class Judge:
     """Judges programs in `workers` isolated processes, at most that many at once.
 
     `isolation`: "namespaces", or "none" where a machine can't have them. `stop_at_timeout`: a submission ends at its
-    first timeout. Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
+    first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
+    `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
+    `cache`: a folder where verdicts are kept for later runs and other processes.
+    Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, workers: int = 2, isolation: str = "namespaces", stop_at_timeout: bool = True):
+    def __init__(
+        self,
+        workers: int = 2,
+        isolation: str = "namespaces",
+        stop_at_timeout: bool = True,
+        stop_at_first_failure: bool = False,
+        strict: bool = False,
+        cache: str | Path | None = None,
+    ):
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in _ISOLATION:
             raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
-        self._isolation, self._stop_at_timeout, self._workers = isolation, stop_at_timeout, workers
+        self._isolation, self._workers, self._strict = isolation, workers, strict
+        self._disk, self._salt = None, b""
+        if cache is not None:
+            from lib.judge.cache import VerdictCache, judge_version  # here: without a cache nothing beyond Python
+
+            self._disk, self._salt = VerdictCache(cache), judge_version()
+        self._stops = frozenset(["timeout"] * stop_at_timeout + ["failure"] * stop_at_first_failure)
         self._lock = threading.Lock()
         self._prepared: OrderedDict[int, PreparedProblem] = OrderedDict()
         self._verdicts: OrderedDict[tuple[bytes, bytes], Verdict] = OrderedDict()
         self._counts = {"programs": 0, "tests": 0, "cache_hits": 0, "retries": 0, "respawns": 0}
-        self._judge_seconds = self._wall_seconds = 0.0
+        self._judge_seconds = self._wall_seconds = self._busy_seconds = 0.0
+        self._waiting = 0
         self._closed = False
         self._idle: list[Worker] = []
         try:
@@ -64,6 +85,8 @@ class Judge:
         for worker in self._idle:
             worker.kill()
         self._idle.clear()
+        if self._disk:
+            self._disk.close()
         for prepared in self._prepared.values():
             prepared.close()
         self._prepared.clear()
@@ -75,8 +98,19 @@ class Judge:
 
     def stats(self) -> dict[str, int | float]:
         """Counts since the start: `programs` asked for, `tests` run, `cache_hits`, `retries`, `respawns` of workers;
-        CPU seconds spent in programs (`judge_seconds`), wall seconds spent in `judge_many` (`wall_seconds`)."""
-        return {**self._counts, "judge_seconds": self._judge_seconds, "wall_seconds": self._wall_seconds}
+        `queue_length`: programs waiting now. Seconds: of CPU spent in programs (`judge_seconds`), of wall time spent in
+        `judge_many` (`wall_seconds`), of all workers at work (`busy_seconds`). Of these: `tests_per_s`, and
+        `utilisation`, the share of its wall time that a worker was at work, in [0, 1]."""
+        wall, busy = self._wall_seconds, self._busy_seconds
+        return {
+            **self._counts,
+            "queue_length": self._waiting,
+            "judge_seconds": self._judge_seconds,
+            "wall_seconds": wall,
+            "busy_seconds": busy,
+            "tests_per_s": self._counts["tests"] / wall if wall else 0.0,
+            "utilisation": min(1.0, busy / (wall * self._workers)) if wall else 0.0,
+        }
 
     def judge(self, program: str, problem: Problem) -> Verdict:
         """Judges one program. Raises as `judge_many`."""
@@ -85,9 +119,10 @@ class Judge:
     def judge_many(self, pairs: Iterable[tuple[str, Problem]], progress: bool = False) -> list[Verdict]:
         """Judges (program, problem) pairs; the verdicts come in the order of the pairs.
 
-        Equal pairs are judged once. A failure of the judge is tried once more on another worker and then becomes an
-        `api_error`. `progress` shows a counter on a terminal. Raises TypeError for a program that is no string,
-        ValueError for a problem without tests or with limits that make no sense, RuntimeError after `close`.
+        Equal pairs are judged once. A submission that the judge failed with is tried again on other workers, ATTEMPTS
+        times in all, and then becomes an `api_error`. `progress` shows a counter on a terminal. Raises TypeError for a
+        program that is no string, ValueError for a problem without tests or with limits that make no sense,
+        RuntimeError after `close`.
         """
         if self._closed:
             raise RuntimeError("this judge is closed")
@@ -101,6 +136,11 @@ class Judge:
                 return self._judge_many(pairs, progress and sys.stderr.isatty())
             finally:
                 self._wall_seconds += time.monotonic() - start
+
+    async def judge_async(self, pairs: Iterable[tuple[str, Problem]]) -> list[Verdict]:
+        """As `judge_many`, for callers with an event loop: it goes on while a thread waits for the workers. Calls that
+        overlap are served one after the other."""
+        return await asyncio.to_thread(self.judge_many, pairs)
 
     def _judge_many(self, pairs: list[tuple[str, Problem]], progress: bool) -> list[Verdict]:
         keys: list[tuple[bytes, bytes]] = []
@@ -117,10 +157,12 @@ class Judge:
                         self._step(running, selector, retries, found)
                     elif not retries:
                         break
+                    self._waiting = len(pairs) - len(keys) + len(retries)
                     if progress:
                         done = len(keys) - len(running)
                         print(f"\rjudged {done} of {len(pairs)}", end="", file=sys.stderr, flush=True)
             finally:
+                self._waiting = 0
                 for worker in running:  # interrupted: what runs now is of no use
                     worker.kill()
         if progress:
@@ -131,7 +173,8 @@ class Judge:
         """What has to be judged, taken as workers become free, so that only the problems in use are prepared."""
         for program, problem in pairs:
             source = encoded(program)
-            key = (hashlib.sha256(source).digest(), self._prepare(problem).digest)
+            prepared = self._prepare(problem)
+            key = (hashlib.sha256(source).digest(), prepared.digest)
             keys.append(key)
             self._counts["programs"] += 1
             if key in found:
@@ -141,9 +184,21 @@ class Judge:
                 self._verdicts.move_to_end(key)
                 found[key] = self._verdicts[key]
             else:
-                found[key] = refusal(source, problem)
+                found[key] = refusal(source, prepared)
+                if (
+                    found[key] is None
+                    and self._disk
+                    and (known := self._disk.get(self._name(key), sum(prepared.cases)))
+                ):
+                    self._counts["cache_hits"] += 1
+                    found[key] = known
                 if found[key] is None:
-                    yield Job(key, program, problem)
+                    yield Job(key, program, problem, self._stops, self._strict)
+
+    def _name(self, key: tuple[bytes, bytes]) -> bytes:
+        """What a submission is called on disk, where other judges with other rules write too."""
+        rules = repr((sorted(self._stops), self._isolation, self._strict)).encode()
+        return hashlib.sha256(b"".join((*key, self._salt, rules))).digest()
 
     def _start(self, job: Job, running: dict, selector, retries: deque, found: dict) -> None:
         worker = None
@@ -157,7 +212,7 @@ class Judge:
                 self._counts["respawns"] += 1
                 worker = Worker(self._isolation)
                 worker.hello()
-            worker.submit(encoded(job.program), self._prepare(job.problem), self._stop_at_timeout)
+            job.start(worker, encoded(job.program), self._prepare(job.problem))
         except _FAULTS as error:
             self._failed(job, worker, error, retries, found)
         except BaseException:
@@ -166,6 +221,7 @@ class Judge:
             raise
         else:
             running[worker] = job
+            job.began = time.monotonic()
             selector.register(worker.socket, selectors.EVENT_READ, worker)
 
     def _step(self, running: dict, selector, retries: deque, found: dict) -> None:
@@ -180,18 +236,22 @@ class Judge:
                     raise WorkerFault("a worker did not answer")
                 if not job.advance(worker, self._prepare(job.problem)):
                     continue
-                found[job.key] = self._remember(job.key, job.verdict())
+                found[job.key] = self._remember(job.key, job.verdict(self._prepare(job.problem)))
             except _FAULTS as error:
-                selector.unregister(worker.socket)
-                del running[worker]
+                self._take_off(worker, running, selector)
                 self._failed(job, worker, error, retries, found)
             else:
-                selector.unregister(worker.socket)
-                del running[worker]
+                self._take_off(worker, running, selector)
                 self._idle.append(worker)
+
+    def _take_off(self, worker: Worker, running: dict, selector) -> None:
+        selector.unregister(worker.socket)
+        self._busy_seconds += time.monotonic() - running.pop(worker).began
 
     def _remember(self, key: tuple[bytes, bytes], verdict: Verdict) -> Verdict:
         self._verdicts[key] = verdict
+        if self._disk:
+            self._disk.put(self._name(key), verdict)
         if len(self._verdicts) > CACHED_VERDICTS:
             self._verdicts.popitem(last=False)
         self._counts["tests"] += len(verdict.tests)
@@ -201,9 +261,10 @@ class Judge:
     def _failed(self, job: Job, worker: Worker | None, error: Exception, retries: deque, found: dict) -> None:
         if worker is not None:
             worker.kill()  # its state is unknown; another one is started when work is waiting
-        if job.first_attempt:
+        job.attempts += 1
+        if job.attempts < ATTEMPTS:
             self._counts["retries"] += 1
-            retries.append(Job(job.key, job.program, job.problem, first_attempt=False))
+            retries.append(job)
         else:
             found[job.key] = scoring.failed_judge(job.problem, str(error) or type(error).__name__)
 

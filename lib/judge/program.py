@@ -15,10 +15,12 @@ import site
 import sys
 import types
 
+import callee
 import carry
 import isolation
+import plain
 
-REPORT, START = 3, 4  # descriptors beside the standard streams: what became of the tests, how the child started
+REPORT, START, CALLS = 3, 4, 5  # descriptors beside the standard ones: how tests ended, how the child started, calls
 STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for deep recursion through C code
 ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
 OPEN_FILES = 256
@@ -172,23 +174,21 @@ def _flush(status: int) -> int:
     return status
 
 
-def run_function_test(program, test, token: bytes) -> None:
-    """Runs `program`, then `test` in the same module; reports `token` only if the test ran to its end. Never returns.
-
-    The token lives in this frame alone. That defeats every way of leaving early; a program that walks the frames of its
-    callers could still find it.
-    """
-    module = _new_module("solution")
-    error = _guarded(program, module.__dict__)
-    if error is None:
-        error = _guarded(test, module.__dict__)
-        if error is None:
-            report(token)
-            leave(0)
-        if isinstance(error, AssertionError):
-            report(b"A")
+def run_functions(code, calls: int) -> None:
+    """Does what the tests at the other end of the socket `calls` ask of the program. Never returns."""
+    error: BaseException | None = None
+    try:
+        callee.serve(code, lambda: _new_module("solution").__dict__, _exec, calls)
+    except plain.Gone:  # the tests are through
+        pass
+    except callee.Ended as ended:
+        error = ended.args[0]
+        _print_ending(error)
+    except BaseException as other:
+        error = other
+        _print_ending(error)
     _flush(0)
-    leave(_exit_status(error) or 1)
+    leave(_exit_status(error))
 
 
 def _new_module(name: str) -> types.ModuleType:
@@ -216,14 +216,18 @@ def _guarded(code, namespace: dict) -> BaseException | None:
     """Runs `code`; what it raised has been printed as Python would."""
     try:
         _exec(code, namespace)
-    except SystemExit as leaving:
-        if not isinstance(leaving.code, int | None):
-            _print(str(leaving.code))
-        return leaving
     except BaseException as error:
-        _print_error(error)
+        _print_ending(error)
         return error
     return None
+
+
+def _print_ending(error: BaseException) -> None:
+    """Prints what Python prints when this ends a program."""
+    if not isinstance(error, SystemExit):
+        _print_error(error)
+    elif not isinstance(error.code, int | None):
+        _print(str(error.code))
 
 
 def _exit_status(error: BaseException | None) -> int:

@@ -4,7 +4,7 @@ import re
 import signal
 import sysconfig
 
-from lib.judge.compare import same_tokens
+from lib.judge.compare import CHECKERS
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem
 
@@ -21,7 +21,59 @@ def quick_result(report: dict, output: bytes, expected: bytes, problem: Problem,
     result = alone_result(report, output, expected, problem, len(output) + 1)
     if result.error_type == "success":
         return result
-    return result if final and not result.detail.startswith(("memory limit", "RecursionError")) else None
+    return result if final and settles(result) else None
+
+
+def settles(failure: TestResult) -> bool:
+    """Whether a failure is none of those that depend on what ran before in the same process."""
+    return not failure.detail.startswith(("memory limit", "RecursionError"))
+
+
+def case_results(records: list, cases: range, ran: dict, problem: Problem, cpu: float) -> dict[int, tuple]:
+    """The (result, traceback) of each of these cases of a function test, up to the one at which the program ended.
+
+    `records`: of this test, as `tester` writes them; `ran`: the report on both processes; `cpu`: seconds a case.
+    """
+    found, outside = {}, None
+    for record in records:
+        if isinstance(record[1], int):
+            _, case, ending, detail, value, traceback = record
+            error_type = {"passed": "success", "failed": "wrong_answer", "raised": "runtime_error"}[ending]
+            detail = "memory limit" if detail.startswith("MemoryError") else detail
+            result = TestResult(error_type, cpu, detail[:DETAIL_LENGTH], value[:SHOWN_LENGTH])
+            if case < 0:
+                outside = result, traceback
+            else:
+                found[case] = result, traceback
+    complete = bool(records) and records[-1][1] == "end"
+    if ran["memory"] > problem.memory_limit << 20 or not complete:
+        ending = _program_ended(ran, problem, cpu), ran["stderr"]
+        if not records or ran["memory"] > problem.memory_limit << 20:
+            return dict.fromkeys(cases, ending)
+        found[min((case for case in cases if case not in found), default=cases[-1])] = ending
+        return found
+    if outside is not None and len(found) == len(cases):
+        found[cases[-1]] = outside
+    return {case: found.get(case) or outside or (TestResult("success", cpu), "") for case in cases}
+
+
+def _program_ended(ran: dict, problem: Problem, cpu: float) -> TestResult:
+    """How a program did that ended, or was ended, before its tests did."""
+    explained = _last_line(ran["stderr"]) if ran["exit"] == 1 else ""
+    explained = explained if _EXCEPTION.match(explained) else ""
+    compiled = ran["how"].startswith("compiled")
+    if ran["memory"] > problem.memory_limit << 20 or explained.startswith("MemoryError"):
+        error_type, detail = "runtime_error" if compiled else "syntax_error", "memory limit"
+    elif ran["killed"]:
+        detail = "time limit" if ran["killed"] == "cpu" else "wall-clock limit (asleep or waiting)"
+        error_type, detail = "timeout", detail + ("" if compiled else " while compiling")
+    elif not compiled:
+        detail = _last_line(ran["stderr"]) or f"the compiler ended: {_ending(ran['exit'] or 0)}"
+        error_type = "syntax_error"
+    else:
+        how = "it cut the connection" if ran["exit"] is None else _ending(ran["exit"])
+        error_type, detail = "runtime_error", explained or f"left before the test ended: {how}"
+    return TestResult(error_type, cpu, detail[:DETAIL_LENGTH])
 
 
 def alone_result(header: dict, output: bytes, expected: bytes, problem: Problem, output_limit: int) -> TestResult:
@@ -43,28 +95,20 @@ def alone_result(header: dict, output: bytes, expected: bytes, problem: Problem,
         return result("runtime_error", "memory limit")
     if header["size"] >= output_limit:
         return result("runtime_error", "output limit")
-    if problem.kind == "function":
-        if header["finished"]:
-            return result("success")
-        if header["assertion"]:
-            return result("wrong_answer", last_line)
-        if header["exit"] == 1 and _EXCEPTION.match(last_line):
-            return result("runtime_error", last_line)
-        return result("runtime_error", f"left before the test ended: {_ending(header['exit'])}")
     if header["exit"] != 0:
         explained = header["exit"] == 1 and _EXCEPTION.match(last_line)
         return result("runtime_error", last_line if explained else _ending(header["exit"]))
-    return result("success" if same_tokens(output, expected) else "wrong_answer")
+    return result("success" if CHECKERS[problem.checker](output, expected) else "wrong_answer")
 
 
-def verdict(results: list[TestResult], problem: Problem, program: str, stderr: str) -> Verdict:
-    """The verdict over the results of the problem's first tests, in order; tests without one count as not passed.
-
-    `stderr`: of the first test that did not pass.
-    """
-    total = len(problem.tests)
-    passed = sum(result.error_type == "success" for result in results)
-    failures = [result.error_type for result in results if result.error_type != "success"]
+def verdict(
+    results: list[tuple[int, TestResult, str]], problem: Problem, program: str, total: int, by_reference: int = 0
+) -> Verdict:
+    """The verdict over results, each (number of its test, result, what it wrote to stderr), in order; of `total` tests
+    or cases those without one count as not passed."""
+    made = [result for _, result, _ in results]
+    passed = sum(result.error_type == "success" for result in made)
+    failures = [result.error_type for result in made if result.error_type != "success"]
     broken = [error_type for error_type in failures if error_type != "wrong_answer"]
     return Verdict(
         accepted=passed == total,
@@ -72,9 +116,10 @@ def verdict(results: list[TestResult], problem: Problem, program: str, stderr: s
         error_type=(broken or failures or ["success"])[0],
         passed=passed,
         total=total,
-        judge_time=sum(result.judge_time for result in results),
-        tests=tuple(results),
-        feedback="" if passed == total else _feedback(results, problem, program, stderr),
+        judge_time=sum(result.judge_time for result in made),
+        tests=tuple(made),
+        feedback="" if passed == total else _feedback(results, problem, program),
+        by_reference=by_reference,
     )
 
 
@@ -84,9 +129,9 @@ def failed_judge(problem: Problem, reason: str) -> Verdict:
     return Verdict(False, 0.0, "api_error", 0, total, 0.0, feedback=f"The judge failed: {reason}")
 
 
-def _feedback(results: list[TestResult], problem: Problem, program: str, stderr: str) -> str:
+def _feedback(results: list[tuple[int, TestResult, str]], problem: Problem, program: str) -> str:
     """What a person or a model may be told: a failing public test in full; of a hidden one, only how it ended."""
-    number, result = next((n, r) for n, r in enumerate(results) if r.error_type != "success")
+    number, result, stderr = next(found for found in results if found[1].error_type != "success")
     test = problem.tests[number]
     traceback = with_source_lines(stderr, program)
     if result.error_type == "syntax_error":
@@ -96,15 +141,16 @@ def _feedback(results: list[TestResult], problem: Problem, program: str, stderr:
         kind = result.detail.split(":")[0]
         return f"A hidden test ended in: {ending}" + (f" ({kind})" if kind and ending != "wrong answer" else "")
     explained = bool(result.detail) and _last_line(stderr) == result.detail
-    parts = [
-        f"Test {number + 1} ended in: {ending}" + (f" ({result.detail})" if result.detail and not explained else "")
-    ]
+    shown = f" ({result.detail})" if result.detail and not explained and result.detail != "AssertionError" else ""
+    parts = [f"Test {number + 1} ended in: {ending}{shown}"]
     if problem.kind == "function":
         parts.append(f"Test:\n{test.input[:SHOWN_LENGTH]}")
+        if result.got:
+            parts.append(f"The last call returned: {result.got}")
     else:
         parts += [f"Input:\n{test.input[:SHOWN_LENGTH]}", f"Expected output:\n{test.output[:SHOWN_LENGTH]}"]
         parts.append(f"Output:\n{result.got}")
-    if explained:
+    if explained and result.error_type != "wrong_answer":
         parts.append(traceback[-FEEDBACK_LENGTH // 2 :])
     return "\n".join(part.rstrip("\n") for part in parts)[:FEEDBACK_LENGTH]
 

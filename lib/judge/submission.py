@@ -8,6 +8,7 @@ again in a child of its own, so that what a test left behind can never cost an h
 can leave nothing behind (see `carry`).
 """
 
+import _socket
 import contextlib
 import os
 import re
@@ -20,6 +21,7 @@ from signal import SIGKILL
 import frames
 import isolation
 import program
+import tester
 
 QUICK_BATCH = 48  # tests, so that their files stay far below the limit of open files
 QUICK_OUTPUT = 1 << 20  # bytes a test; a longer output waits for the test's own child
@@ -45,20 +47,24 @@ class Submission:
 
     def judge(self) -> None:
         """Runs all tests, sends a frame for each and a last one."""
-        count = len(self.request["inputs"])
+        if self.request["kind"] == "function":
+            return self._judge_functions()
+        count, ends_here = len(self.request["inputs"]), False
         for start in range(0, count, QUICK_BATCH):
             tests = list(range(start, min(start + QUICK_BATCH, count)))
             if self.request["quick"] and len(tests) > 1:
-                tests = self._quick_pass(tests)
+                tests, ends_here = self._quick_pass(tests)
             for test in tests:
-                ended_early = self._run_alone(test)
-                if ended_early:
-                    frames.send(self.connection, {"done": True})
-                    return
+                if self._run_alone(test) or (self.request["stop_at_failure"] and self._answer()["stop"]):
+                    ends_here = True
+                    break
+            if ends_here:
+                break
         frames.send(self.connection, {"done": True})
 
-    def _quick_pass(self, tests: list[int]) -> list[int]:
-        """Runs the tests in one child and sends their outputs. Returns the tests that still have to be run alone."""
+    def _quick_pass(self, tests: list[int]) -> tuple[list[int], bool]:
+        """Runs the tests in one child and sends their outputs. Returns the tests that still have to be run alone, and
+        whether the submission ends after them."""
         files = [(self._stdin(test), os.memfd_create("stdout")) for test in tests]
         self._reset(self.stderr, self.report, self.start)
         child = os.fork()
@@ -85,8 +91,11 @@ class Submission:
         share = _cpu(usage) / max(1, len(reports))
         header = {"tests": [tests[0], tests[-1] + 1], "ended": ended, "final": final, "cpu": share}
         frames.send(self.connection, header, b"".join(outputs))
-        answer, _ = frames.receive(self.connection)
-        return answer["again"]
+        answer = self._answer()
+        return answer["again"], answer["stop"]
+
+    def _answer(self) -> dict:
+        return frames.receive(self.connection)[0]
 
     def _quick_child(self, files: list[tuple[int, int]]) -> None:
         descriptors = (*files[0], self.stderr, self.report, self.start)
@@ -111,17 +120,14 @@ class Submission:
         """Runs one test in a child of its own. Returns whether the submission ends here."""
         if self.compiles_quickly and self.code is None:
             self.code = program.compile_source(self.source, "program.py")
-        function = self.request["kind"] == "function"
-        token = os.urandom(16).hex().encode() if function else b""
-        stdin = os.memfd_create("stdin") if function else self._stdin(test)
+        stdin = self._stdin(test)
         self._reset(self.stdout, self.stderr, self.report, self.start)
         child = os.fork()
         if child == 0:
-            self._guard(self._child, test, stdin, token)
+            self._guard(self._child, stdin)
         killed, status, usage = self._wait(child, self.time_limit, self.request["asleep"], self.request["wall"])
         os.close(stdin)
         compiled = self._started(status).startswith(b"compiled")
-        reported = os.pread(self.report, 64, 0)
         size = os.fstat(self.stdout).st_size
         cpu = _cpu(usage)
         if cpu > self.time_limit:
@@ -134,30 +140,88 @@ class Submission:
             "cpu": cpu,
             "memory": _memory(usage),
             "size": size,
-            "finished": bool(token) and reported == token,
-            "assertion": reported == b"A",
             "stderr": self._tail(0, os.fstat(self.stderr).st_size),
         }
-        payload = b"" if function or killed else os.pread(self.stdout, size, 0)
+        payload = b"" if killed else os.pread(self.stdout, size, 0)
         frames.send(self.connection, header, payload)
         return not compiled or (bool(killed) and self.request["stop_at_timeout"])
 
-    def _child(self, test: int, stdin: int, token: bytes) -> None:
-        test_source = os.pread(self.inputs, *self._place(test)) if token else b""
+    def _child(self, stdin: int) -> None:
         descriptors = (stdin, self.stdout, self.stderr, self.report, self.start)
         program.enter(descriptors, [], self.request["output"], self.time_limit)
-        test_code = program.compile_source(test_source, "tests.py")  # before the program can touch anything
-        code = program.start(self.source, self.code)
-        if token:
-            program.run_function_test(code, test_code, token)
-        program.leave(program.run(code, self.opens_files))
+        program.leave(program.run(program.start(self.source, self.code), self.opens_files))
 
-    def _wait(self, child: int, cpu_limit: float, asleep_limit: float, wall_limit: float):
+    def _judge_functions(self) -> None:
+        """Runs tests of a function problem as the judge outside orders, group by group."""
+        order = self.request
+        while order["run"]:
+            self._run_functions(order["run"], order["cpu"])
+            order = self._answer()
+        frames.send(self.connection, {"done": True})
+
+    def _run_functions(self, tests: list[list[int]], cpu_limit: float) -> None:
+        """Runs tests, each [number, first case], in one process that calls the program in another one; sends the
+        records of the first as they are. This process never reads them, nor the tests: a later child is its copy."""
+        program_end, tests_end = _socket.socketpair()
+        self._reset(self.stdout, self.stderr, self.report, self.start)
+        child = os.fork()
+        if child == 0:
+            self._guard(self._program_child, program_end.fileno(), cpu_limit)
+        tester_child = os.fork()
+        if tester_child == 0:
+            program_end.close()
+            self._guard(self._tests_child, tests_end.fileno(), tests)
+        program_end.close()
+        tests_end.close()
+        limits = (cpu_limit, self.request["asleep"], self.request["wall"])
+        killed, tester_status, _ = self._wait(tester_child, *limits, child)
+        exit_status = self._end(child, 0.5 if tester_status else 0.0)
+        _, status, usage = os.wait4(child, 0)
+        size = os.fstat(self.report).st_size
+        header = {
+            "ran": tests,
+            "how": self._started(status).decode(),
+            "killed": killed,
+            "exit": exit_status,
+            "tests_exit": os.waitstatus_to_exitcode(tester_status),
+            "cpu": _cpu(usage),
+            "memory": _memory(usage),
+            "stderr": self._tail(0, os.fstat(self.stderr).st_size),
+        }
+        frames.send(self.connection, header, payload_file=(self.report, size))
+
+    def _program_child(self, calls: int, cpu_limit: float) -> None:
+        calls = os.dup2(calls, program.CALLS)
+        stdin = os.memfd_create("stdin")
+        descriptors = (stdin, self.stdout, self.stderr, os.memfd_create("nothing"), self.start)
+        program.enter(descriptors, [calls], self.request["output"], cpu_limit)
+        program.run_functions(program.start(self.source, self.code), calls)
+
+    def _tests_child(self, calls: int, tests: list[list[int]]) -> None:
+        isolation.deny_system_calls()
+        places = [[test, skipped, *self._place(test)] for test, skipped in tests]
+        program.leave(tester.run(calls, self.report, self.inputs, places))
+
+    def _end(self, child: int, grace: float) -> int | None:
+        """Ends a program whose tests are through. Returns its exit status if it had ended by itself, within `grace`."""
+        poll = select.poll()
+        descriptor = os.pidfd_open(child)
+        poll.register(descriptor, select.POLLIN)
+        ended = poll.poll(grace * 1000)
+        os.close(descriptor)
+        if not ended:
+            os.kill(child, SIGKILL)
+            return None
+        found = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+    def _wait(self, child: int, cpu_limit: float, asleep_limit: float, wall_limit: float, program_child: int = 0):
         """Waits for a child, asleep. Returns ("" | "cpu" | "wall", wait status, resource usage). Times in seconds.
 
         A child that gets no CPU on a busy machine still moves on a little each second; one that sleeps does not.
+        `program_child`: what the child, which runs tests, calls. The limits hold for each of the two.
         """
-        clock = (~child) << 3 | 2  # the CPU clock of that process, see clock_getcpuclockid(3)
+        watched = [process for process in (child, program_child) if process]
         start = last_time = time.monotonic()
         used = last_used = asleep = 0.0
         killed = ""
@@ -166,18 +230,20 @@ class Submission:
         poll.register(descriptor, select.POLLIN)
         while not poll.poll(max(1.0, min(cpu_limit - used, wall_limit, 1.0) * 1000)):
             try:
-                used, now = time.clock_gettime(clock), time.monotonic()
+                times, now = [_cpu_time(process) for process in watched], time.monotonic()
             except OSError:  # it ended just now
                 continue
+            used, total = max(times), sum(times)
             if now - last_time >= 1.0:
-                asleep += (now - last_time) * (used - last_used < 0.01 * (now - last_time))
-                last_time, last_used = now, used
+                asleep += (now - last_time) * (total - last_used < 0.01 * (now - last_time))
+                last_time, last_used = now, total
             if used >= cpu_limit:
                 killed = "cpu"
             elif asleep >= asleep_limit or now - start >= wall_limit:
                 killed = "wall"
             if killed:
-                os.kill(child, SIGKILL)
+                for process in watched:
+                    os.kill(process, SIGKILL)
                 break
         os.close(descriptor)
         _, status, usage = os.wait4(child, 0)
@@ -225,6 +291,10 @@ class Submission:
         """The end of what was written to stderr between two offsets."""
         begin = max(begin, end - STDERR_TAIL, 0)
         return os.pread(self.stderr, min(max(0, end - begin), STDERR_TAIL), begin).decode("utf-8", "replace")
+
+
+def _cpu_time(process: int) -> float:
+    return time.clock_gettime((~process) << 3 | 2)  # its CPU clock, see clock_getcpuclockid(3)
 
 
 def _cpu(usage) -> float:

@@ -25,7 +25,9 @@ class Verdict:
     (`syntax_error`, `timeout`, `runtime_error`), else `wrong_answer`. `api_error` means that the judge failed: such a
     verdict says nothing about the program and is never a score. `pass_ratio` = passed / total, in [0, 1]; tests that
     were not run because an earlier one stopped the submission count as not passed. `judge_time` in CPU seconds, all
-    tests.
+    tests. Of a function problem, `total` and `tests` count cases: asserts, each judged by itself. `by_reference`: tests
+    that handled objects which only the program's process can hold (of its own classes, say), so that two of them were
+    compared by its code.
     """
 
     accepted: bool
@@ -36,3 +38,4 @@ class Verdict:
     judge_time: float
     tests: tuple[TestResult, ...] = ()
     feedback: str = ""
+    by_reference: int = 0

@@ -9,13 +9,11 @@ import time
 from pathlib import Path
 
 from lib.judge import frames
+from lib.judge.cases import plan
+from lib.judge.compare import CHECKERS
 from lib.problems import Problem
 
 OUTPUT_LIMIT = 16 << 20  # bytes a test
-QUICK_SHARE, QUICK_MOST = (
-    0.25,
-    0.25,
-)  # CPU budget of a quick pass: this share of the time limit, at most so many seconds
 START_SECONDS = 60
 PATIENCE = 30  # seconds of silence beyond every limit, then the worker has failed
 _ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -35,6 +33,10 @@ def check_problem(problem: Problem) -> None:
         raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
     if problem.kind not in ("stdio", "function"):
         raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
+    if problem.checker not in CHECKERS:
+        raise ValueError(
+            f"problem {problem.id} wants the checker {problem.checker!r}; there are: {', '.join(CHECKERS)}"
+        )
     if not (0 < problem.time_limit < 3600 and 0 < problem.memory_limit < 1 << 20):
         raise ValueError(
             f"problem {problem.id} has a time limit of {problem.time_limit} s and a memory limit of "
@@ -50,12 +52,19 @@ class PreparedProblem:
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        inputs = [_encoded(test.input) for test in problem.tests]
-        if problem.kind == "stdio":  # correct programs fail on a last line without its end
+        if problem.kind == "stdio":
+            inputs = [_encoded(test.input) for test in problem.tests]
+            # Correct programs fail on a last line without its end.
             inputs = [text + b"\n" if text and not text.endswith(b"\n") else text for text in inputs]
+            self.cases = [1] * len(inputs)
+        else:
+            plans = [plan(test.input, problem) for test in problem.tests]
+            inputs, self.cases = [text for text, _ in plans], [count for _, count in plans]
         self.sizes = [len(text) for text in inputs]
         self.expected = [_encoded(test.output) for test in problem.tests]
-        digest = hashlib.sha256(repr((problem.kind, problem.time_limit, problem.memory_limit)).encode())
+        digest = hashlib.sha256(
+            repr((problem.kind, problem.time_limit, problem.memory_limit, problem.checker)).encode()
+        )
         for text in (*inputs, *self.expected):
             digest.update(len(text).to_bytes(8, "little") + text)
         digest.update(repr([test.visibility for test in problem.tests]).encode())  # decides what feedback may tell
@@ -107,20 +116,18 @@ class Worker:
             )
         self.socket.settimeout(PATIENCE)
 
-    def submit(self, program: bytes, prepared: PreparedProblem, stop_at_timeout: bool) -> None:
-        """Hands over a submission. Raises WorkerFault."""
+    def submit(self, program: bytes, prepared: PreparedProblem, order: dict) -> None:
+        """Hands over a submission, with what its job orders beyond the limits of the problem. Raises WorkerFault."""
         problem = prepared.problem
-        quick = min(QUICK_SHARE * problem.time_limit, QUICK_MOST) if problem.kind == "stdio" else 0
         request = {
             "kind": problem.kind,
             "inputs": prepared.sizes,
             "time_limit": problem.time_limit,
             "memory": problem.memory_limit << 20,
             "output": OUTPUT_LIMIT,
-            "quick": quick,
             "asleep": 5 * problem.time_limit + 1,
             "wall": _wall_limit(problem),
-            "stop_at_timeout": stop_at_timeout,
+            **order,
         }
         source = _file_of(program)
         try:
@@ -142,10 +149,10 @@ class Worker:
         self._expect(problem)
         return header, payload
 
-    def ask_again(self, tests: list[int]) -> None:
-        """Answers the quick pass: these tests are not proved. Raises WorkerFault."""
+    def answer(self, header: dict) -> None:
+        """Answers a frame. Raises WorkerFault."""
         try:
-            frames.send(self.socket, {"again": tests})
+            frames.send(self.socket, header)
         except OSError as error:
             raise WorkerFault(f"a worker is gone ({error})") from None
 

@@ -23,7 +23,11 @@ def main() -> None:
     given = int(sys.argv[1])
     connection = _socket.socket(fileno=fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 10))
     os.close(given)
-    for descriptor in (program.REPORT, program.START):  # stay taken, so that no file of ours gets such a number
+    for descriptor in (
+        program.REPORT,
+        program.START,
+        program.CALLS,
+    ):  # stay taken, so that no file of ours gets such a number
         os.dup2(0, descriptor)
     namespaces = sys.argv[2] == "namespaces"
     judge = os.pidfd_open(os.getppid())
@@ -63,7 +67,7 @@ def _become_bare() -> None:
     """Leaves nothing of the judge lying about for a program to stumble over, and freezes the heap before any fork."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.path[0]  # the folder of this file
-    for name in ("carry", "frames", "isolation", "program", "submission"):
+    for name in ("callee", "carry", "frames", "isolation", "plain", "program", "submission", "tester"):
         del sys.modules[name]
     os.environ.clear()
     program.prepare_interpreter()

@@ -23,7 +23,8 @@ class Test:
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Times in seconds of CPU, memory in MiB. `solutions`: correct by the set's word, not verified."""
+    """One problem. Times in seconds of CPU, memory in MiB. `solutions`: correct by the set's word, not verified.
+    `checker`: how outputs of stdio problems are compared, one of `lib.judge.compare.CHECKERS`."""
 
     id: str
     dataset: str
@@ -38,6 +39,7 @@ class Problem:
     tags: tuple[str, ...] = ()
     solutions: tuple[str, ...] = ()
     incorrect_solutions: tuple[str, ...] = ()
+    checker: str = "tokens"
 
 
 class Problems(list[Problem]):

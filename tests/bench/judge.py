@@ -1,26 +1,27 @@
-"""How fast is the judge? `python tests/bench/judge.py [workers]` prints wall and CPU seconds, and tests per second.
+"""How fast is the judge? `python tests/bench/judge.py [workers] [programs]` prints one table, all of it from one run.
 
-Three batches like those of a GRPO step (64 programs, 12 small tests each, no two programs equal): all right, all wrong,
-and half of each. CPU seconds count everything, the judge's own process and all of its children, start-up left out.
+The load: programs (no two equal) with 20 small stdin tests each, on one core and on `workers`. Ways: the judge with its
+quick pass; the judge strict, a process in a namespace of its own for every test; peers that this machine offers. Then
+batches like those of a GRPO step (64 programs, 12 tests), and asserts of function problems. Start-up is left out.
 """
 
-import resource
 import sys
 import time
 
 from lib.judge import Judge
+from lib.peers import peers_here, throughput
 from lib.problems import Problem, Test
 
-PROGRAMS, TESTS = 64, 12
+TESTS, REPEATS = 20, 3
 
 
-def problem(number: int) -> Problem:
-    lists = [[(number * 7 + test * 5 + i * 3) % 23 - 9 for i in range(test)] for test in range(TESTS)]
-    tests = tuple(Test(f"{len(a)}\n{' '.join(map(str, a))}\n", f"{sum(a) + number}\n", "private") for a in lists)
-    return Problem(f"bench/{number}", "bench", "test", "stdio", "Add up.", tests, time_limit=0.2)
+def problem(number: int, tests: int = TESTS) -> Problem:
+    lists = [[(number * 7 + test * 5 + i * 3) % 23 - 9 for i in range(test)] for test in range(tests)]
+    made = tuple(Test(f"{len(a)}\n{' '.join(map(str, a))}\n", f"{sum(a) + number}\n", "private") for a in lists)
+    return Problem(f"bench/{number}", "bench", "test", "stdio", "Add up.", made, time_limit=0.2)
 
 
-def program(number: int, right: bool) -> str:
+def program(number: int, right: bool = True) -> str:
     mistake = "" if right else " * 2 + 1"
     return (
         f"n = int(input())  # {number}\na = list(map(int, input().split()))\n"
@@ -28,37 +29,41 @@ def program(number: int, right: bool) -> str:
     )
 
 
-def cpu_seconds() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-
-def measure(batch: list[tuple[str, Problem]], workers: int, repeats: int) -> tuple[float, float, int]:
-    """Seconds of wall and CPU, and tests, each for one batch; wall is the best of the repeats."""
-    walls = []
-    start = cpu_seconds()
-    with Judge(workers):
-        pass
-    start_up = cpu_seconds() - start
-    start = cpu_seconds()
-    with Judge(workers) as judge:
-        for repeat in range(repeats):
-            fresh = [(f"{source}# {repeat}\n", what) for source, what in batch]  # nothing comes from the cache
+def judged_per_second(batch: list[tuple[str, Problem]], **options) -> float:
+    """Tests a second, the best of some repeats, in which no pair is equal."""
+    best = 0.0
+    with Judge(**options) as judge:
+        for repeat in range(REPEATS):
+            fresh = [(f"{source}# {repeat}\n", what) for source, what in batch]
             begin = time.perf_counter()
             verdicts = judge.judge_many(fresh)
-            walls.append(time.perf_counter() - begin)
-    return min(walls), (cpu_seconds() - start - start_up) / repeats, sum(verdict.total for verdict in verdicts)
+            best = max(best, sum(verdict.total for verdict in verdicts) / (time.perf_counter() - begin))
+            assert not any(verdict.error_type == "api_error" for verdict in verdicts)
+    return best
 
 
-def main(workers: int = 2, repeats: int = 5) -> None:
+def main(workers: int = 2, programs: int = 40) -> None:
     problems = [problem(number) for number in range(8)]
-    print(f"{PROGRAMS} programs x {TESTS} tests, {workers} workers, best wall of {repeats}")
-    print(f"{'batch':<12}{'wall s':>8}{'CPU s':>8}{'tests/s':>9}")
+    load = [(program(number), problems[number % 8]) for number in range(programs)]
+    few = load[: max(1, programs // 8)]  # of the slow ways
+    found = {name: throughput(way, few) for name, way in peers_here().items()}
+    for name, options in (("judge, strict", {"strict": True}), ("judge", {})):
+        found[f"{name}, 1 worker"] = judged_per_second(load, workers=1, **options)
+        found[f"{name}, {workers} workers"] = judged_per_second(load, workers=workers, **options)
+    base = found["subprocess per test"]
+    print(f"{programs} programs x {TESTS} tests\n{'way':<28}{'tests/s':>9}{'x subprocess':>14}")
+    for name, speed in found.items():
+        print(f"{name:<28}{speed:>9.0f}{speed / base:>14.1f}")
+    small = [problem(number, 12) for number in range(8)]
+    print(f"\n64 programs x 12 tests, {workers} workers\n{'batch':<28}{'tests/s':>9}{'wall s':>9}")
     for name, right in (("right", lambda n: True), ("half wrong", lambda n: n % 2 == 0), ("wrong", lambda n: False)):
-        batch = [(program(n, right(n)), problems[n % 8]) for n in range(PROGRAMS)]
-        wall, cpu, tests = measure(batch, workers, repeats)
-        print(f"{name:<12}{wall:>8.3f}{cpu:>8.3f}{tests / wall:>9.0f}")
+        speed = judged_per_second([(program(n, right(n)), small[n % 8]) for n in range(64)], workers=workers)
+        print(f"{name:<28}{speed:>9.0f}{64 * 12 / speed:>9.3f}")
+    asserts = tuple(Test(f"assert f({n}) == {n * n}") for n in range(3))
+    square = Problem("bench/f", "bench", "test", "function", "", asserts, time_limit=1.0)
+    speed = judged_per_second([(f"def f(x): return x * x  # {n}", square) for n in range(200)], workers=workers)
+    print(f"\nfunction problems of 3 asserts: {speed / 3:.0f} problems/s with {workers} workers")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:3]))

@@ -67,12 +67,218 @@ while frame:
     "standard input written": "import os\nos.pwrite(0, b'1\\n', 0)\nos.ftruncate(0, 1 << 24)\nprint(41)",
 }
 
+ALWAYS = "class A{base}:\n" + "".join(
+    f"  def __{name}__(s, *a): return True\n"
+    for name in ("eq", "ne", "lt", "le", "gt", "ge", "contains", "bool", "instancecheck", "isub")
+)
+LYING = {  # each against the asserts of SQUARE
+    "equal to everything": f"{ALWAYS.format(base='')}def f(x): return A()",
+    "an int that is equal to everything": (
+        f"{ALWAYS.format(base='(int)')}  __hash__ = int.__hash__\ndef f(x): return A(1)"
+    ),
+    "a str that is equal to everything": f"{ALWAYS.format(base='(str)')}  __hash__ = None\ndef f(x): return A('x')",
+    "a class equal to everything": (
+        "class M(type):\n  def __eq__(s, o): return True\n  __hash__ = type.__hash__\n"
+        "class A(metaclass=M): pass\ndef f(x): return A"
+    ),
+    "lying __class__": "class A:\n  __class__ = int\n  def __eq__(s, o): return True\ndef f(x): return A()",
+    "unittest.mock.ANY": "from unittest.mock import ANY\ndef f(x): return ANY",
+    "reflected comparison": (
+        "class A(int):\n  def __eq__(s, o): return NotImplemented\n  def __ne__(s, o): return False\n"
+        "def f(x): return A(7)"
+    ),
+    "hostile repr": "class A:\n  def __repr__(s): import os; os._exit(0)\n  __str__ = __repr__\ndef f(x): return A()",
+    "hostile subclass of list": (
+        "class L(list):\n  def __iter__(s): return iter([9, 4, 0])\n  __len__ = lambda s: 3\ndef f(x): return L()"
+    ),
+    "NaN": "def f(x): return float('nan')",
+    "many answers": "def f(x): return (9, 4, 0)",
+    "awaitable": "async def f(x): return 9",
+    "an endless iterator": "def f(x):\n  while True: yield 9",
+    "a frame walked": """
+import sys
+def f(x):
+    frame = sys._getframe()
+    while frame:
+        for value in list(frame.f_locals.values()) + list(frame.f_globals.values()):
+            if isinstance(value, str) and 'assert' in value: return eval(value.split('==')[-1])
+        frame = frame.f_back
+""",
+    "the heap searched": """
+import gc
+needle = bytes([97, 115, 115, 101, 114, 116, 32, 102, 40])
+def f(x):
+    gc.unfreeze()
+    for o in gc.get_objects():
+        for r in gc.get_referents(o):
+            if type(r) is bytes and r != needle and needle in r: return 9
+            if type(r) is str and needle.decode() in r: return 9
+""",
+    "the memory searched": """
+import ctypes, sys
+needle = bytes([97, 115, 115, 101, 114, 116, 32, 102, 40])
+def f(x):
+    start = id(object()) & ~0xfffff
+    for page in range(start, start + (1 << 20), 4096):
+        if needle in ctypes.string_at(page, 4096): return 9
+""",
+    "builtins patched": (
+        "import builtins\n"
+        "for n in ('abs', 'len', 'bool', 'isinstance', 'repr'): setattr(builtins, n, lambda *_: True)\n"
+        "def f(x): return None"
+    ),
+    "json patched": (
+        "import json\njson.dumps = json.JSONEncoder.encode = lambda *_, **k: '[\"answer\",9,{}]'\n"
+        "json.loads = lambda *_: ['answer', 9, {}]\ndef f(x): return 1"
+    ),
+    "struct patched": "import struct\nstruct.Struct = lambda *_: 1\nstruct.pack = lambda *_: b''\ndef f(x): return 1",
+    "the callee patched": """
+import gc, sys
+def f(x): return 1
+for o in gc.get_objects():
+    if type(o).__name__ == 'Wire': o.answer = lambda *_: 1
+frame = sys._getframe()
+while frame:
+    for name in ('answer', 'serve', 'execute'):
+        if name in frame.f_globals: frame.f_globals[name] = lambda *_: 1
+    frame = frame.f_back
+""",
+    "a forged pass on the wire": """
+import os
+def f(x):
+  m = b'[0, 0, "passed", "", "", ""]\\n[0, "end", 0]\\n'
+  os.write(5, len(m).to_bytes(4, 'little') + m)
+""",
+    "raw noise on the wire": "import os\ndef f(x): os.write(5, os.urandom(4096))",
+    "a huge frame on the wire": (
+        "import os\ndef f(x):\n  os.write(5, b'\\xff\\xff\\xff\\x7f')\n  while True: os.write(5, b'x' * 4096)"
+    ),
+    "answers in advance": (
+        "import os\nm = b'[\"answer\",null,{}]'\n"
+        "for _ in range(20): os.write(5, len(m).to_bytes(4, 'little') + m)\ndef f(x): return 1"
+    ),
+    "a callback into the tests": """
+import os
+def f(x):
+  m = b'["ask","call",[["o",0]],{}]'
+  os.write(5, len(m).to_bytes(4, 'little') + m)
+""",
+    "a hostile constructor on the wire": """
+import os
+def f(x):
+  m = b'["answer",["v","os","_exit",["L",[0]]],{}]'
+  os.write(5, len(m).to_bytes(4, 'little') + m)
+""",
+    "the wire closed": "import os\ndef f(x): os.close(5)",
+    "the records written": """
+import os
+def f(x):
+  for d in range(3, 300):
+    try: os.write(d, b'[0, 0, "passed", "", "", ""]\\n')
+    except OSError: pass
+""",
+    "the tests killed": (
+        "import os\ndef f(x):\n  for p in range(2, 50):\n    if p != os.getpid():\n      try: os.kill(p, 9)\n"
+        "      except OSError: pass"
+    ),
+    "everything killed": "import os\ndef f(x): os.kill(-1, 9)",
+    "the tests stopped": (
+        "import os\ndef f(x):\n  for p in range(2, 50):\n    if p != os.getpid():\n"
+        "      try: os.kill(p, 19)\n      except OSError: pass\n  while True: pass"
+    ),
+    "the assertion raised away": "def f(x): raise StopIteration",
+    "GeneratorExit": "def f(x): raise GeneratorExit",
+    "KeyboardInterrupt": "def f(x): raise KeyboardInterrupt",
+    "an exception that is no error": "class E(Exception):\n  def __str__(s): raise SystemExit(0)\ndef f(x): raise E",
+    "an endless string of an exception": "def f(x): raise ValueError('x' * 10**8)",
+    "a bomb of data": "def f(x): return [[0] * 10**6] * 10**3",
+    "nested too deep": "def f(x):\n  a = []\n  for _ in range(10**5): a = [a]\n  return a",
+    "a list in itself": "def f(x):\n  a = []\n  a.append(a)\n  return a",
+    "colliding keys": "def f(x): return {n * (2**61 - 1) + 1: 0 for n in range(30000)}",
+    "a big integer": "def f(x): return 1 << 10**9",
+    "a slow comparison": "def f(x): return [float('nan')] * 10**7",
+    "state between tests": "n = iter((9, 4, 0))\ndef f(x): return 9 if x == 10 else next(n) + 1",
+    "sys.settrace": "import sys\nsys.settrace(lambda *_: sys.exit(0))\ndef f(x): return 1",
+    "a finalizer of the answer": "import os\nclass A:\n  def __del__(s): os._exit(0)\ndef f(x): return A()",
+    "a name that looks like f": "def \u0192(x): return x * x\ndef F(x): return x * x",
+    "text that is no answer": "def f(x): return str(x * x)",
+}
+SPYING = {  # each against one stdio test that expects 42
+    "environment": "import os\nprint(os.environ.get('ANSWER', dict(os.environ)))",
+    "/proc": "print(open('/proc/1/environ').read())",
+    "files of the project": "print(open('/work/main/README.md').read())",
+    "socket to localhost": "import socket\nsocket.create_connection(('127.0.0.1', 80))",
+    "unix socket": "import socket\nsocket.socket(socket.AF_UNIX).connect('/run/docker.sock')",
+    "a daemon": "import os\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    while True: pass",
+    "a shell": "import subprocess\nprint(subprocess.run(['sh', '-c', 'echo 42'], capture_output=True).stdout)",
+    "posix_spawn": "import os\nos.posix_spawn('/bin/sh', ['sh'], {})",
+    "multiprocessing": "import multiprocessing\nmultiprocessing.Process(target=print, args=(42,)).start()",
+    "ptrace": "import ctypes\nctypes.CDLL(None).ptrace(16, 1, 0, 0)\nprint(41)",
+    "unshare": "import ctypes\nprint(ctypes.CDLL(None).unshare(0x10000000))",
+    "limits raised": (
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nx = bytearray(1 << 30)\nprint(42)"
+    ),
+    "shared memory": "from multiprocessing.shared_memory import SharedMemory\nSharedMemory('x', True, 9)",
+    "memfd": "import os\nos.memfd_create('x')\nprint(42)",
+    "a file in /tmp": "open('/tmp/x', 'w').write('42')",
+    "a file in the library": "import os\nopen(os.__file__, 'a').write('#')",
+    "stderr as answer": "import sys\nprint(42, file=sys.stderr)",
+    "answer among others": "print(*range(100))",
+    "digits of another script": "print('\u0664\u0662')",
+    "zero-width": "print('4\\u200b2')",
+    "null bytes": "print('42\\0')",
+    "right to left": "print('\\u202e24')",
+    "too big": "print(42 + 10**30)",
+    "nearly": "print(42.0000001)",
+    "hidden in an exception": "raise SystemExit('42')",
+    "exit after a wrong answer": "import os\nprint(41, flush=True)\nos._exit(0)",
+    "a fault after the answer": "import ctypes\nprint(42, flush=True)\nctypes.string_at(0)",
+    "a coding cookie": "# coding: rot13\ncevag(42)",
+    "a pickle on stdout": "import os, pickle\nos.write(1, pickle.dumps(('success', 42)))",
+    "a report on every descriptor": (
+        "import os\nfor d in range(3, 250):\n  try: os.write(d, b'\\0' * 9)\n  except OSError: pass"
+    ),
+}
+
 
 @pytest.mark.parametrize("name", EARLY_EXITS)
 def test_leaving_before_the_checks_is_not_paid(judge, name):
     verdict = judge.judge(EARLY_EXITS[name], function(*(test.input for test in SQUARE.tests), time_limit=0.5))
     assert verdict.passed == 0
     assert verdict.error_type in ("runtime_error", "wrong_answer", "timeout", "syntax_error")
+
+
+@pytest.mark.parametrize("name", LYING)
+def test_no_lie_of_a_function_is_paid_or_disturbs_an_honest_one(judge, name):
+    start = time.monotonic()
+    asserts = [test.input for test in SQUARE.tests]
+    check = "def check(g):\n" + "".join(f"    {line.replace('f(', 'g(')}\n" for line in asserts) + "check(f)"
+    honest = f"def f(x): return x * x  # {name}"
+    one_by_one, together, neighbour = judge.judge_many(
+        [
+            (LYING[name], function(*asserts, time_limit=0.4)),
+            (LYING[name], function(check, time_limit=0.4)),
+            (honest, SQUARE),
+        ]
+    )
+    for verdict in (one_by_one, together):
+        assert not verdict.accepted
+        assert verdict.passed <= (name == "state between tests")
+        assert verdict.error_type in ("wrong_answer", "runtime_error", "timeout")
+    assert neighbour.accepted
+    assert time.monotonic() - start < 60
+
+
+@pytest.mark.parametrize("name", SPYING)
+def test_spying_and_forging_earn_nothing(judge, name):
+    for problem in (ANSWER, stdio(*[("", "42\n")] * 3)):
+        verdict = judge.judge(SPYING[name], problem)
+        assert verdict.passed == 0
+        assert verdict.error_type in ("wrong_answer", "runtime_error", "timeout", "syntax_error")
+
+
+def test_the_corpus_is_large():
+    assert len(EARLY_EXITS) + len(HARMFUL) + len(LYING) + len(SPYING) >= 110
 
 
 @pytest.mark.parametrize("name", HARMFUL)

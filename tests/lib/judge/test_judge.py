@@ -1,5 +1,6 @@
 """The judge as its callers use it: order, duplicates, faults, the end."""
 
+import asyncio
 import contextlib
 import os
 import random
@@ -8,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
 
 from lib.judge import Judge, Verdict
+from lib.judge.judge import ATTEMPTS
 from lib.problems import Problem
 
 
@@ -95,8 +98,43 @@ def test_stats_count(judge):
     assert after["judge_seconds"] > before["judge_seconds"]
     assert after["wall_seconds"] > before["wall_seconds"]
     assert set(after) == {
-        *("programs", "tests", "cache_hits", "retries", "respawns", "judge_seconds", "wall_seconds"),
+        *("programs", "tests", "cache_hits", "retries", "respawns", "judge_seconds", "wall_seconds", "busy_seconds"),
+        *("queue_length", "tests_per_s", "utilisation"),
     }
+    assert 0 < after["utilisation"] <= 1
+    assert after["tests_per_s"] > 0
+    assert after["queue_length"] == 0
+
+
+def test_the_queue_can_be_watched():
+    with Judge(workers=1) as judge:
+        pairs = [(f"import time\ntime.sleep(0.2)\nprint(42)  # {n}", ANSWER) for n in range(5)]
+        thread = threading.Thread(target=judge.judge_many, args=(pairs,))
+        thread.start()
+        seen = set()
+        while thread.is_alive():
+            seen.add(judge.stats()["queue_length"])
+            time.sleep(0.02)
+        assert {3, 2, 1} <= seen
+        assert max(seen) <= 5
+
+
+def test_an_event_loop_goes_on_while_programs_are_judged(judge):
+    async def ticks() -> int:
+        count = 0
+        task = asyncio.create_task(judge.judge_async([("import time\ntime.sleep(0.5)\nprint(42)", ANSWER)]))
+        while not task.done():
+            await asyncio.sleep(0.01)
+            count += 1
+        [verdict] = await task
+        assert verdict.accepted
+        return count
+
+    async def both() -> list[list[Verdict]]:
+        return await asyncio.gather(*(judge.judge_async([(f"print({n})", ANSWER)]) for n in (41, 42)))
+
+    assert asyncio.run(ticks()) >= 3
+    assert [[v.accepted for v in verdicts] for verdicts in asyncio.run(both())] == [[False], [True]]
 
 
 def test_many_problems_are_more_than_are_kept_ready(judge):
@@ -110,6 +148,7 @@ def test_many_problems_are_more_than_are_kept_ready(judge):
         (stdio(), "has no tests"),
         (Problem("p", "d", "s", "interactive", "?", ANSWER.tests), "of kind 'interactive'"),
         (stdio(("", ""), time_limit=0), "time limit of 0 s"),
+        (replace(ANSWER, checker="fuzzy"), "wants the checker 'fuzzy'"),
         (stdio(("", ""), memory_limit=-1), "memory limit of -1 MiB"),
     ],
 )
@@ -188,14 +227,15 @@ def test_workers_are_slim():
 def test_killed_workers_make_no_wrong_verdict():
     others = descendants(os.getpid())
     with Judge(workers=2) as judge:
-        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(100)]
+        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(60)]
+        pairs += [(f"def f(x): return x * x  # {n}", SQUARE) for n in range(60)]
         done = threading.Event()
 
         def kill_now_and_then() -> None:
             chance = random.Random(0)
             while not done.wait(0.1):
                 victims = sorted(descendants(os.getpid()) - others)
-                with contextlib.suppress(ProcessLookupError):
+                with contextlib.suppress(ProcessLookupError, IndexError):
                     os.kill(chance.choice(victims), signal.SIGKILL)
 
         killer = threading.Thread(target=kill_now_and_then)
@@ -210,14 +250,27 @@ def test_killed_workers_make_no_wrong_verdict():
         assert judge.judge("print(42)", ANSWER).accepted, "dead workers are replaced"
 
 
-def test_a_judge_that_fails_twice_says_api_error():
+def test_a_judge_that_fails_again_and_again_says_api_error():
     """A problem that no worker can judge by: its test is no Python."""
     with Judge(workers=2) as judge:
         pairs = [("def f(x): return x", function("assert f(1) ==")), ("def f(x): return x * x", SQUARE)]
         verdicts = judge.judge_many(pairs)
         assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]
         assert verdicts[0].feedback.startswith("The judge failed: ")
-        assert judge.stats()["retries"] == 1
+        assert judge.stats()["retries"] == ATTEMPTS - 1
+
+
+@pytest.mark.parametrize("carried", ["", "import os\n"], ids=["settled at once", "confirmed alone"])
+def test_it_can_stop_at_the_first_failure(carried):
+    wrong = stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(60)))
+    with Judge(workers=1, stop_at_first_failure=True) as judge:
+        verdict = judge.judge(f"{carried}n = int(input())\nprint(2 * n if n % 5 != 3 else 7)", wrong)
+        assert [r.error_type for r in verdict.tests] == [*["success"] * 3, "wrong_answer"]
+        assert (verdict.passed, verdict.total, verdict.error_type) == (3, 60, "wrong_answer")
+        verdict = judge.judge(f"{carried}def f(x): return 3 * x", SQUARE)
+        assert [r.error_type for r in verdict.tests] == ["success", "wrong_answer"]
+        assert judge.judge(DOUBLED, wrong).accepted
+        assert judge.judge(f"{carried}def f(x): return x * x", SQUARE).accepted
 
 
 def test_an_api_error_is_not_remembered():

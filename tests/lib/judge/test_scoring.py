@@ -7,8 +7,8 @@ from lib.judge import ERROR_TYPES, TestResult
 from lib.judge.scoring import failed_judge, verdict, with_source_lines
 
 
-def results(*error_types: str) -> list[TestResult]:
-    return [TestResult(error_type, judge_time=0.5) for error_type in error_types]
+def results(*error_types: str) -> list[tuple[int, TestResult, str]]:
+    return [(test, TestResult(error_type, judge_time=0.5), "") for test, error_type in enumerate(error_types)]
 
 
 @pytest.mark.parametrize(
@@ -22,13 +22,13 @@ def results(*error_types: str) -> list[TestResult]:
     ],
 )
 def test_the_error_type_is_that_of_the_first_test_that_did_not_run_to_its_end(error_types, overall):
-    made = verdict(results(*error_types), DOUBLE, "", "")
+    made = verdict(results(*error_types), DOUBLE, "", 5)
     assert made.error_type == overall
     assert made.error_type in ERROR_TYPES
 
 
 def test_tests_that_were_not_run_count_as_not_passed():
-    made = verdict(results("success", "timeout"), DOUBLE, "", "")
+    made = verdict(results("success", "timeout"), DOUBLE, "", 5)
     assert (made.passed, made.total, made.pass_ratio, made.accepted) == (1, 5, 0.2, False)
     assert made.judge_time == 1.0
 
@@ -53,10 +53,16 @@ def test_feedback_shows_the_traceback_with_the_programs_lines(judge):
     )
 
 
-def test_feedback_of_a_function_problem_names_the_test(judge):
+def test_feedback_of_a_function_problem_names_the_test_and_what_the_call_returned(judge):
     assert judge.judge("def f(x): return 3 * x", SQUARE).feedback == (
-        "Test 2 ended in: wrong answer\nTest:\nassert f(-2) == 4\n"
-        'Traceback (most recent call last):\n  File "tests.py", line 1, in <module>\nAssertionError'
+        "Test 2 ended in: wrong answer\nTest:\nassert f(-2) == 4\nThe last call returned: -6"
+    )
+
+
+def test_feedback_of_a_function_problem_shows_the_programs_traceback(judge):
+    assert judge.judge("def f(x):\n    return x // 0", SQUARE).feedback == (
+        "Test 1 ended in: runtime error\nTest:\nassert f(3) == 9\nTraceback (most recent call last):\n"
+        '  File "program.py", line 2, in f\n    return x // 0\nZeroDivisionError: integer division or modulo by zero'
     )
 
 

@@ -23,7 +23,7 @@ from lib.paths import root
 from lib.report import MAIN_LINE, Stage, main_table
 
 ROOT = root()
-EXPECTED = {"00_tiny_world-s0", *MAIN_LINE.values(), "90_report-s0"}  # of the preset tiny
+EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml")}  # of the preset tiny
 SIZES = {"contests_valid": 117, "contests_test": 165, "humaneval": 164, "mbpp": 200}
 ALSO = {"contests_valid_big": 500}  # where a run measures on it: the baseline
 # What may be null: a cost when nothing was solved, a difference that n problems never show, what a protocol has not.
@@ -95,7 +95,8 @@ def test_the_main_line_is_committed(committed):
 
 def test_a_run_has_its_notebook_records_and_figures(run):
     names = {path.name for path in run.iterdir()}
-    assert {notebook_of(run).name, "run_info.json", "metrics.json", "summary.json", "figures"} <= names
+    assert {notebook_of(run).name, "run_info.json", "metrics.json", "summary.json"} <= names
+    assert ("figures" in names) == ("run.save_figure" in notebook_of(run).read_text())
     assert list((run / "figures").glob("*.png"))
     assert not names & {"model", "checkpoints", ".local.json"}, "weights and private state stay out of git"
 

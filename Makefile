@@ -25,8 +25,8 @@ matrix: $(READY) ## every run of a preset that is not up to date: PRESET=tiny PA
 lab: $(READY) ## JupyterLab on this folder
 	@$(BIN)/jupyter lab
 
-test: $(READY) ## the tests
-	@$(BIN)/python -m pytest
+test: $(READY) ## the tests, two modules at a time
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## ruff on code and notebooks, changing nothing
 	@$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from lib import resume
+from lib.evaluate import manifest
 from lib.generate import generate
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
@@ -147,16 +149,36 @@ class _StepTimes(TrainerCallback):
                 logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
 
 
-def _in_steps(problems: list[Problem], per_step: int, seed: int) -> list[Problem]:
-    """The problems in random order, those of a step all of one kind: statements of like length need little padding."""
+CURRICULA = ("none", "easy_to_hard")
+_RANKS = {
+    name: rank
+    for scale in (("easy", "medium", "hard", "harder", "hardest"), "ABCDEFGHIJKLMNOPQRSTUV")
+    for rank, name in enumerate(scale)
+}
+
+
+def _in_steps(problems: list[Problem], per_step: int, steps: int, curriculum: str, seed: int) -> list[Problem]:
+    """The problems of `steps` steps, those of a step all of one kind: statements of like length need little padding.
+
+    They are drawn at random; when all have been seen, TRL begins again. A curriculum changes their order only: those
+    with a difficulty take one another's places, the others stay.
+    """
+    if curriculum not in CURRICULA:
+        raise ValueError(f"curriculum must be one of {', '.join(CURRICULA)}, not {curriculum!r}")
     rng = random.Random(seed)
-    steps = []
+    batches = []
     for kind in sorted({problem.kind for problem in problems}):
         own = [problem for problem in problems if problem.kind == kind]
         rng.shuffle(own)
-        steps += [own[i : i + per_step] for i in range(0, len(own) - per_step + 1, per_step)]
-    rng.shuffle(steps)
-    return [problem for step in steps for problem in step]
+        batches += [own[i : i + per_step] for i in range(0, len(own) - per_step + 1, per_step)]
+    rng.shuffle(batches)
+    drawn = [problem for batch in batches[:steps] for problem in batch]
+    if curriculum == "easy_to_hard":
+        places = [place for place, problem in enumerate(drawn) if problem.difficulty in _RANKS]
+        ranked = sorted((drawn[place] for place in places), key=lambda problem: _RANKS[problem.difficulty])
+        for place, problem in zip(places, ranked, strict=True):
+            drawn[place] = problem
+    return drawn
 
 
 def train_grpo(
@@ -176,10 +198,16 @@ def train_grpo(
     temperature: float = 1.0,
     scale_rewards: str = "group",
     instruction: str = "",
+    curriculum: str = "none",
+    save_every: int = 0,
+    scratch: Path | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times."""
-    ordered = _in_steps(problems, prompts_per_step, seed)
+    """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
+
+    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`.
+    """
+    ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     config = GRPOConfig(
         output_dir=str(folder),
@@ -196,7 +224,9 @@ def train_grpo(
         scale_rewards=scale_rewards,
         gradient_checkpointing=False,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="steps" if save_every else "no",
+        save_steps=save_every or steps,
+        save_only_model=scratch is None,
         report_to="none",
         seed=seed,
         bf16=False,
@@ -215,6 +245,6 @@ def train_grpo(
             callbacks=[_StepTimes(rollout, judged)],
         )
         report_quietly(trainer, ("reward", "kl"))
-        trainer.train()
+        resume.train(trainer, scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature))
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

@@ -9,7 +9,7 @@ from tiny_policy import make_model, make_tokenizer
 from trl import GRPOTrainer
 
 from lib.generate import generate
-from lib.grpo import CURVE, JudgedReward, Rollout, train_grpo
+from lib.grpo import CURRICULA, CURVE, JudgedReward, Rollout, _in_steps, train_grpo
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.models import load_policy
@@ -215,6 +215,22 @@ def test_two_problems_with_the_same_statement_are_judged_by_their_own_tests(poli
     curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, tmp_path, steps=2, **SETTINGS)
     assert {problem.id for problems in judged.asked for problem in problems} == {"echo", "twin"}
     assert 0 < curve.success_rate.max() <= 0.5, "half of the programs are for the twin, which nothing solves"
+
+
+def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are():
+    ranked = [replace(PROBLEMS[0], id=f"{name}{n}", difficulty=name) for name in "CAB" for n in range(8)]
+    others = [replace(PROBLEMS[0], id=f"function{n}", kind="function") for n in range(8)]
+    drawn = {name: _in_steps(ranked + others, 4, 6, name, seed=3) for name in CURRICULA}
+    plain, sorted_ = drawn["none"], drawn["easy_to_hard"]
+    assert len(plain) == 24
+    assert {one.id for one in plain} == {one.id for one in sorted_}
+    assert [one.kind for one in plain] == [one.kind for one in sorted_], "functions stay where they were"
+    difficulties = [one.difficulty for one in sorted_ if one.kind == "stdio"]
+    assert difficulties == sorted(difficulties)
+    assert [one.difficulty for one in plain if one.kind == "stdio"] != difficulties
+    assert all(len({one.kind for one in plain[step : step + 4]}) == 1 for step in range(0, 24, 4))
+    with pytest.raises(ValueError, match="curriculum must be one of none, easy_to_hard, not 'hard_first'"):
+        _in_steps(ranked, 4, 6, "hard_first", seed=3)
 
 
 def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, tmp_path):

@@ -8,24 +8,15 @@ from pathlib import Path
 
 import nbformat
 from nbclient.exceptions import CellExecutionError
-from papermill.engines import NBClientEngine, papermill_engines
+from papermill.engines import papermill_engines
 from papermill.log import logger
 
 from .house import ROOT, warn
 from .plan import INJECTED, Plan, Refusal, find_template, make_plan
 
 
-def become_the_default() -> None:
-    """Registers the engine for calls without --engine, and by the name that it has among the entry points."""
-    RunEngine.before = papermill_engines.get_engine(None)
-    for name in (None, "rlvr"):
-        papermill_engines.register(name, RunEngine)
-
-
-class RunEngine(NBClientEngine):
-    """Papermill's view of the engine. `before`: the one that was the default."""
-
-    before = NBClientEngine
+class RunEngine(papermill_engines.get_engine(None)):
+    """Papermill's view of the engine: the one that was the default, but for templates."""
 
     @classmethod
     def execute_notebook(cls, nb, kernel_name, **options):
@@ -38,18 +29,14 @@ class RunEngine(NBClientEngine):
             warn(error)
             started = None
         if started is None:
-            return cls.before.execute_notebook(nb, kernel_name, **options)
+            return super().execute_notebook(nb, kernel_name, **options)
         return _execute(*started, nb, kernel_name, **options)
 
-    @classmethod
-    def nb_kernel_name(cls, nb, name=None):
-        """As before."""
-        return cls.before.nb_kernel_name(nb, name)
 
-    @classmethod
-    def nb_language(cls, nb, language=None):
-        """As before."""
-        return cls.before.nb_language(nb, language)
+def become_the_default() -> None:
+    """Registers the engine for calls without --engine, and by the name that it has among the entry points."""
+    for name in (None, "rlvr"):
+        papermill_engines.register(name, RunEngine)
 
 
 def _start(nb, input_path):

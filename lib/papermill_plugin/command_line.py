@@ -30,10 +30,7 @@ def _open_stdin() -> None:
     try:
         os.fstat(0)
     except OSError:
-        null = os.open(os.devnull, os.O_RDONLY)
-        if null != 0:
-            os.dup2(null, 0)
-            os.close(null)
+        os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free, which is 0
 
 
 def _prepare(cli: ModuleType) -> None:

@@ -49,7 +49,7 @@ def start(notebook: str, values: dict) -> "Run":
             "a cell before start() changed one; set parameters only in the cell tagged `parameters`, or with -p"
         )
     preset = _load_preset(parameters["preset"])
-    environment.keep_quiet(bars="RLVR_RUN_FOLDER" not in os.environ, offline=_is_local(preset.get("base_model")))
+    environment.keep_quiet(offline=_is_local(preset.get("base_model")))
     return Run(notebook, name, parameters, preset)
 
 

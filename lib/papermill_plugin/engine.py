@@ -14,6 +14,9 @@ from papermill.log import logger
 from .house import ROOT, warn
 from .plan import INJECTED, Plan, Refusal, find_template, make_plan
 
+# What libraries read when they are imported. Bars that are drawn all the same (widgets) are left out by `clean`.
+NO_BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
+
 
 class RunEngine(papermill_engines.get_engine(None)):
     """Papermill's view of the engine: the one that was the default, but for templates."""
@@ -126,6 +129,7 @@ def _environment(plan: Plan, target) -> dict[str, str]:
     return {
         "PYTHONHASHSEED": "0",  # the order of sets of strings
         **os.environ,
+        **dict.fromkeys(NO_BARS, "1"),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),  # `lib` is ours there
         "RLVR_RUN_FOLDER": str(target.folder.resolve()),
         "RLVR_RUN_NAME": plan.name,

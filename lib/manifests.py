@@ -56,23 +56,23 @@ def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, 
     drawn = {(name, s): origin for name, split in chosen for s, origin in SETS[name].drawn if split in (s, origin)}
     origins = [(name, origin) for (name, _), origin in drawn.items()]  # the two are frozen together, or not at all
     loaded = {
-        (name, split): load_problems(name, split, sources.get(name), frozen=False)
-        for name, split in dict.fromkeys(chosen + origins)
-        if (name, split) not in drawn
+        key: load_problems(*key, sources.get(key[0]), frozen=False)
+        for key in dict.fromkeys(chosen + origins)
+        if key not in drawn
     }
     others = _others(loaded.keys() | drawn.keys(), sources) if any(role_of(*key) == "train" for key in loaded) else {}
-    gone = _copies({**others, **loaded}) if others or len(loaded) > 1 else {}
+    compared = {**others, **loaded}
+    gone = _copies(compared) if len(compared) > 1 else {}
     built = {}
-    for (name, split), problems in loaded.items():
-        reasons = gone.get((name, split), {})
-        held_out: set[str] = set()
+    for key, problems in loaded.items():
+        reasons = gone.get(key, {})
         for big, origin in drawn.items():
-            if (name, split) == (big[0], origin):
+            if key == (big[0], origin):
                 held_out = draw([problem for problem in problems if problem.id not in reasons], VALID_BIG)
                 own = Problems(problem for problem in problems if problem.id in held_out)
-                built[manifest.file_name(*big)] = _manifest(big, own, {}, {**others, **loaded})
-        reasons = {**dict.fromkeys(held_out, HELD_OUT), **reasons}
-        built[manifest.file_name(name, split)] = _manifest((name, split), problems, reasons, {**others, **loaded})
+                built[manifest.file_name(*big)] = _manifest(big, own, {}, compared)
+                reasons = {**dict.fromkeys(held_out, HELD_OUT), **reasons}
+        built[manifest.file_name(*key)] = _manifest(key, problems, reasons, compared)
     return built
 
 

@@ -2,7 +2,7 @@
 
 A `Task` is a composition: one to three operations and an ending. `statement` words it, `draft` writes a program for it
 with chosen qualities. A program without flaws is correct by construction; one with flaws is what the mistakes of
-`operations.py` give (some pass all the same: the judge decides, not the label).
+`operations.toml` give (some pass all the same: the judge decides, not the label).
 """
 
 import random

@@ -3,22 +3,23 @@
 `start` runs it in a Python without packages and with a fixed hash seed, beside the modules of the inside (see the
 package). It takes the place of `worker`: starts a zygote, hands it the submission, answers where a worker waits for an
 answer, and writes the frames that come back to a file, which the server gives to whoever asked. It never knows an
-expected output of a stdio problem, nor decides anything: if its guess of what is wanted next was wrong, it is asked again.
+expected output of a stdio problem, nor decides anything: if it guessed wrong what is wanted next, it is asked again.
 """
 
 import _socket
 import os
 import sys
+import zlib
 
 import frames
 import isolation
 
-SUBMISSION, RESULT = "submission", "result"  # files beside the driver
+GIVEN, RESULT = "given", "result"  # files beside the driver
 MOST_OUTPUT = 64 << 20  # bytes of all tests, then outputs are too long; the server holds them in memory
 
 
 def main(zygote, mode: str) -> None:
-    """Judges what is in SUBMISSION. `zygote`: the code of that module; `mode`: as `Judge` calls isolation."""
+    """Judges what is in GIVEN. `zygote`: the code of that module; `mode`: as `Judge` calls isolation."""
     isolation.hide_memory()  # of this process: tests will be in it
     folder = os.getcwd()
     os.chdir("/")
@@ -36,19 +37,19 @@ def main(zygote, mode: str) -> None:
     ready, _ = frames.receive(ours)
     frames.send(result, {**ready, "python": sys.version})
     if "error" not in ready:
-        _judge(ours, result, *_taken(f"{folder}/{SUBMISSION}"))
+        _judge(ours, result, *_taken(f"{folder}/{GIVEN}"))
     ours.close()  # the zygote ends by that, and everything below it
     os.waitpid(guardian, 0)
     # Made now, when no program is alive that could have it open.
     with open(f"{folder}/{RESULT}", "xb") as file:
-        file.write(result.getvalue())
+        file.write(zlib.compress(result.getvalue(), 1))
 
 
 def _taken(path: str) -> tuple[dict, bytes]:
     """The content of the file, which no program finds there any more."""
     with open(path, "rb") as file:
         os.unlink(path)
-        return frames.receive(frames.Bytes(file.read()))
+        return frames.receive(frames.Bytes(zlib.decompress(file.read())))
 
 
 def _judge(connection, result: frames.Bytes, request: dict, payload: bytes) -> None:

@@ -35,7 +35,8 @@ class Judge:
     `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
     `cache`: a folder where verdicts are kept for later runs and other processes. `backend`: "local", this machine, or
     "sandbox_fusion", servers at the addresses `url`; there `isolation` means the servers', and everything is strict.
-    Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager, or call `close`.
+    Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
+    or call `close`.
     """
 
     def __init__(

@@ -23,6 +23,7 @@ import os
 import threading
 import time
 import warnings
+import zlib
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -32,7 +33,7 @@ from socket import socketpair
 import requests
 
 from lib.judge import frames
-from lib.judge.worker import PATIENCE, IsolationError, PreparedProblem, Worker, WorkerFault, request_for
+from lib.judge.worker import PATIENCE, IsolationError, PreparedProblem, ServerError, Worker, WorkerFault, request_for
 from lib.problems import Problem, Test
 
 CONNECT_SECONDS, START_SECONDS = 5, 60
@@ -61,10 +62,6 @@ for name, code in zip({_INSIDE!r}, codes):
 sys.modules["driver"].main(zygote, MODE)
 """
 _TRIAL = Problem("trial", "", "", "stdio", "", (Test("2\n", "4\n"),))
-
-
-class ServerError(RuntimeError):
-    """No server is there, or none that can judge."""
 
 
 class _ServerFault(WorkerFault):
@@ -149,7 +146,7 @@ class Servers:
         return server
 
     def _check(self, server: _Server, session: requests.Session) -> None:
-        """Sees that a server is there, has it compile the inside, and tries that. Raises WorkerFault, IsolationError."""
+        """Has a server compile the inside, and tries that. Raises WorkerFault, IsolationError."""
         answer = _asked(session, "GET", f"{server.url}/v1/ping", START_SECONDS)
         if answer != "pong":
             raise _ServerFault(f"{server.url} is no SandboxFusion server: its /v1/ping gave {str(answer)[:50]!r}")
@@ -167,28 +164,28 @@ class Servers:
             raise _ServerFault(f"{server.url} can't judge: twice 2 gave {found[0]!r:.500}")
 
     def _submit(self, server: _Server, session, request: dict, program: bytes, inputs: bytes) -> deque:
-        submission, result = frames.Bytes(), frames.Bytes()
+        submission = frames.Bytes()
         frames.send(submission, {**request, "stop_at_failure": False, "source": len(program)}, program + inputs)
-        files = {"inside": server.inside, "submission": submission.getvalue()}
-        tests = len(request["inputs"])
-        seconds = request["wall"] + tests * (
-            2 * request["time_limit"] if request["stop_at_timeout"] else request["asleep"]
-        )
+        files = {"inside": server.inside, "given": zlib.compress(submission.getvalue(), 1)}
         code = _START.replace("MODE", repr(self._isolation))
-        result = frames.Bytes(_run_code(session, server.url, code, files, "result", seconds))
-        started, _ = frames.receive(result)
+        result = _run_code(session, server.url, code, files, "result", _longest(request))
+        found: deque[tuple[dict, bytes]] = deque()
+        try:
+            result = frames.Bytes(zlib.decompressobj().decompress(result, LONGEST_RESPONSE))
+            while not found or not found[-1][0].keys() & {"done", "fault", "error"}:
+                found.append(frames.receive(result))
+        except (zlib.error, frames.FrameError) as error:
+            raise _ServerFault(f"{server.url} gave no frames ({error})") from None
+        started, ended = found.popleft()[0], found[-1][0] if found else {}
         if "error" in started:
             raise IsolationError(
                 f"{server.url} can't isolate programs: {started['error']}. In Docker, `--security-opt "
                 'seccomp=unconfined` allows it; Judge(isolation="none") does without namespaces there (see '
                 "lib/judge/sandbox_fusion.py for what programs can do then)"
             )
+        if "fault" in ended:
+            raise WorkerFault(f"{server.url}: {ended['fault']}")
         server.python = started["python"]
-        found: deque[tuple[dict, bytes]] = deque()
-        while not found or "done" not in found[-1][0]:
-            found.append(frames.receive(result))
-            if "fault" in found[-1][0]:
-                raise WorkerFault(f"{server.url}: {found[-1][0]['fault']}")
         return found
 
 
@@ -236,7 +233,7 @@ class RemoteWorker(Worker):
         found = self.servers.run(session, request, program, inputs)
         while True:
             header, payload = found.popleft()
-            if header.get("ran", []) != request.get("run", []):  # the driver guessed wrong
+            if header.get("ran") != request.get("run"):  # the driver guessed wrong what is wanted next
                 found = self.servers.run(session, request, program, inputs)
                 header, payload = found.popleft()
             frames.send(connection, header, payload)
@@ -244,8 +241,17 @@ class RemoteWorker(Worker):
                 return
             if "ran" in header:
                 request |= frames.receive(connection)[0]
-            elif request["stop_at_failure"] and frames.receive(connection)[0]["stop"]:
+                ends = not request["run"]
+            else:
+                ends = request["stop_at_failure"] and frames.receive(connection)[0]["stop"]
+            if ends:
                 return frames.send(connection, {"done": True})
+
+
+def _longest(request: dict) -> float:
+    """Seconds after which a server gives a run up: more than all limits together, also on a busy machine."""
+    each = 2 * request["time_limit"] if request["stop_at_timeout"] else request["asleep"]
+    return request["wall"] + len(request["inputs"]) * each
 
 
 def _content(descriptor: int) -> bytes:

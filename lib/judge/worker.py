@@ -23,6 +23,10 @@ class IsolationError(RuntimeError):
     """This machine does not give the judge what it needs to isolate programs."""
 
 
+class ServerError(RuntimeError):
+    """No server is there, or none that can judge."""
+
+
 class WorkerFault(Exception):
     """A worker failed; nothing is known about the program."""
 

@@ -39,24 +39,24 @@ from lib.problems import Problem, Test
 CONNECT_SECONDS, START_SECONDS = 5, 60
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds that a server is left alone after it failed; doubled each time
 LONGEST_RESPONSE = 256 << 20  # bytes
-# In the order in which they import each other.
+# What runs there, each after what it imports.
 _INSIDE = ("frames", "isolation", "plain", "callee", "carry", "tester", "program", "submission", "driver", "zygote")
-# The server's Python compiles the inside once, when a judge starts here: that would be half the time of each run.
-_COMPILE = f"""\
-import marshal
-names = {_INSIDE!r}
-code = [compile(open(name).read(), "judge/" + name, "exec", dont_inherit=True) for name in names]
+# The server's Python compiles it once, when a judge starts here: that would be half the time of each run.
+_COMPILE = """\
+import json, marshal
+with open("sources") as file:
+    sources = json.load(file)
 with open("inside", "wb") as file:
-    marshal.dump(code, file)
+    marshal.dump([(name, compile(sources[name], "judge/" + name, "exec", dont_inherit=True)) for name in sources], file)
 """
-_START = f"""\
+_START = """\
 import marshal, os, sys, types
 if sys.flags.hash_randomization:
     python = getattr(sys, "_base_executable", None) or sys.executable
-    os.execve(python, [python, "-s", "-S", __file__], {{"PYTHONHASHSEED": "0"}})
+    os.execve(python, [python, "-s", "-S", __file__], {"PYTHONHASHSEED": "0"})
 with open("inside", "rb") as file:
-    *codes, zygote = marshal.load(file)
-for name, code in zip({_INSIDE!r}, codes):
+    *modules, (_, zygote) = marshal.load(file)
+for name, code in modules:
     sys.modules[name] = types.ModuleType(name)
     exec(code, sys.modules[name].__dict__)
 sys.modules["driver"].main(zygote, MODE)
@@ -150,8 +150,9 @@ class Servers:
         answer = _asked(session, "GET", f"{server.url}/v1/ping", START_SECONDS)
         if answer != "pong":
             raise _ServerFault(f"{server.url} is no SandboxFusion server: its /v1/ping gave {str(answer)[:50]!r}")
-        sources = {name: Path(__file__).with_name(f"{name}.py").read_bytes() for name in _INSIDE}
-        server.inside = _run_code(session, server.url, _COMPILE, sources, "inside", START_SECONDS)
+        sources = {name: Path(__file__).with_name(f"{name}.py").read_text() for name in _INSIDE}
+        files = {"sources": json.dumps(sources).encode()}
+        server.inside = _run_code(session, server.url, _COMPILE, files, "inside", START_SECONDS)
         prepared = PreparedProblem(_TRIAL)
         request = request_for(prepared, {"quick": 0.0, "stop_at_timeout": True})
         prepared.close()

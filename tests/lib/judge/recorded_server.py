@@ -2,9 +2,9 @@
 
     python tests/lib/judge/recorded_server.py http://127.0.0.1:8080 COMMIT
 
-records again, through a server in between, from a real one (COMMIT: of its sources). That is due when `driver.py` or
-what is sent changes: a request that was not recorded gets no answer. The modules of the inside which run here too are
-compared by name alone; `make judge-parity` runs them there.
+records again, through a server in between, from a real one (COMMIT: of its sources). That is due when `driver` or what
+is sent changes: a request that was not recorded gets no answer. The other modules that are sent run here too and are
+tested here; `make judge-parity` runs them there.
 """
 
 import base64
@@ -52,11 +52,12 @@ INSIDE = b"the inside, compiled"  # stands for 70 kB
 def readable(body: dict) -> dict:
     """A request as it is compared and recorded."""
     files = {name: base64.b64decode(content) for name, content in body["files"].items()}
-    shown = {name: hashlib.sha256(content).hexdigest() if name == "driver" else "" for name, content in files.items()}
-    if "given" in files:
+    if "sources" in files:
+        shown = {"driver": hashlib.sha256(json.loads(files["sources"])["driver"].encode()).hexdigest()}
+    else:
         header, payload = frames.receive(frames.Bytes(zlib.decompress(files["given"])))
         program, inputs = payload[: header["source"]], payload[header["source"] :]
-        shown |= {"inside": files["inside"].decode(), "given": [header, program.decode(), inputs.decode()]}
+        shown = {"inside": files["inside"].decode(), "given": [header, program.decode(), inputs.decode()]}
     return {**body, "files": shown}
 
 

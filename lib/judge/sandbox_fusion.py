@@ -10,9 +10,10 @@ speaks to a server; it works for one server after the other, and what one of the
 What the server adds to the walls, and what it lacks:
 - isolation="namespaces" (the default) holds there what it holds here. A container may forbid namespaces: then the start
   says so, and isolation="none" has to be asked for: seccomp filter and limits stay, yet a program can read and write
-  files as the server's user. It can't see its own tests, which are gone from the disk before it starts. It could kill
-  the driver (an `api_error`), and, if it knew of this page, tamper with the files of a submission that starts at the
-  same moment, or with the server itself. Don't train that way on a server with anything else in its container.
+  files as the server's user, and end processes of that user, also the server. It can't see its own tests, which are
+  gone from the disk before it starts, and a driver that was ended gives no verdict (`api_error`); but a program that
+  knows of this page could tamper with the files of a submission that starts at the same moment, or with the server.
+  Don't train on verdicts of such a server, and keep nothing else in its container.
 - The tests of function problems do go to the server: they run there, in a process of their own.
 - Whoever runs the server, or speaks on the line to it, can forge every verdict. There is no encryption but https.
 """

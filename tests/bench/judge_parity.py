@@ -97,7 +97,11 @@ def main(urls: list[str], most: int, isolation: str, workers: int) -> int:
     with remote, Judge(workers=workers, isolation=isolation) as local:
         print(f"here: {local.isolation}\nthere: {remote.isolation}")
         print(f"{'corpus':<34}{'programs':>9}{'agree':>7}{'accepted':>10}{'s here':>9}{'s there':>9}", flush=True)
-        for name, pairs in corpora().items():
+        judged = corpora()
+        if isolation == "none":
+            del judged["cheats"]
+            print("no cheats: without namespaces, a program that kills everything may reach every process of its user")
+        for name, pairs in judged.items():
             pairs, seconds, verdicts = spaced(pairs, most), [], []
             for judge in (local, remote):
                 begin = time.perf_counter()

@@ -7,6 +7,8 @@ the same separation of tests and program, the same frames. Comparison and verdic
 that expected outputs of stdio problems never leave this machine. Instead of a process, a worker here is a thread that
 speaks to a server; it works for one server after the other, and what one of them failed with goes to the next.
 
+One thing is narrower there: all outputs of a submission together end at 64 MiB, since the server holds them in memory.
+
 What the server adds to the walls, and what it lacks:
 - isolation="namespaces" (the default) holds there what it holds here. A container may forbid namespaces: then the start
   says so, and isolation="none" has to be asked for: seccomp filter and limits stay, yet a program can read and write

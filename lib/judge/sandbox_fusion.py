@@ -43,7 +43,10 @@ CONNECT_SECONDS, START_SECONDS = 5, 60
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds that a server is left alone after it failed; doubled each time
 LONGEST_RESPONSE = 256 << 20  # bytes
 # What runs there, each after what it imports.
-_INSIDE = ("frames", "isolation", "plain", "callee", "carry", "tester", "program", "submission", "driver", "zygote")
+_INSIDE = (
+    *("frames.py", "isolation.py", "plain.py", "callee.py", "carry.py"),
+    *("tester.py", "program.py", "submission.py", "driver.py", "zygote.py"),
+)
 # The server's Python compiles it once, when a judge starts here: that would be half the time of each run.
 _COMPILE = """\
 import json, marshal
@@ -153,7 +156,7 @@ class Servers:
         answer = _asked(session, "GET", f"{server.url}/v1/ping", START_SECONDS)
         if answer != "pong":
             raise _ServerFault(f"{server.url} is no SandboxFusion server: its /v1/ping gave {str(answer)[:50]!r}")
-        sources = {name: Path(__file__).with_name(f"{name}.py").read_text() for name in _INSIDE}
+        sources = {Path(file).stem: Path(__file__).with_name(file).read_text() for file in _INSIDE}
         files = {"sources": json.dumps(sources).encode()}
         server.inside = _run_code(session, server.url, _COMPILE, files, "inside", START_SECONDS)
         prepared = PreparedProblem(_TRIAL)

@@ -126,6 +126,16 @@ def test_results_that_are_no_frames_are_faults(result, server):
         assert there.judge(*CASES["accepted"]).accepted
 
 
+def test_the_result_of_a_driver_that_was_killed_is_not_believed(server):
+    """A program that ended it could have written a result of its own."""
+    runs = recording()["runs"]
+    forged = next(answer for request, _, answer in runs if DOUBLED in request["files"].get("given", ()))
+    forged["run_result"]["return_code"] = -9
+    with remote(server, workers=1) as there:
+        server.faults = [(200, forged)] * 4
+        assert there.judge(*CASES["accepted"]).error_type == "api_error"
+
+
 def test_two_servers_share_the_work(server):
     with replay() as other, remote(server, other, workers=2) as there:
         assert all(verdict.error_type != "api_error" for verdict in there.judge_many(CASES.values()))
@@ -205,7 +215,7 @@ def test_verdicts_are_cached_apart_from_those_of_this_machine(server, tmp_path):
         with remote(server, workers=1, cache=tmp_path) as there:
             assert there.judge(*CASES["accepted"]).accepted
             assert there.stats()["cache_hits"] == hits
-    with Judge(workers=1, cache=tmp_path) as here:
+    with Judge(workers=1, strict=True, cache=tmp_path) as here:
         here.judge(DOUBLED, DOUBLE)
         assert here.stats()["cache_hits"] == 0
 

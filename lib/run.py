@@ -108,6 +108,15 @@ class Run:
             return folder
         raise UpstreamError(f"{problem}. Make it with\n{_commands(preset, name)}")
 
+    @property
+    def scratch(self) -> Path:
+        """A folder that outlives this run when it is killed, for what the next attempt with the same code goes on from.
+
+        It goes when the run finishes.
+        """
+        interrupted = paths.artifacts() / "scratch" / "interrupted" / self.params["preset"] / self.name
+        return interrupted / self._inputs.fingerprint[:12]
+
     def model_path(self, policy: str) -> str:
         """Where the weights of a policy are: of the preset's base model for "base", else of the run named `policy`.
 
@@ -163,6 +172,7 @@ class Run:
         self._info["status"] = "finished"
         self._save_info()
         write_stamp(self.folder, self._inputs, self._upstream)
+        shutil.rmtree(self.scratch.parent, ignore_errors=True)
         keys = ("run", "notebook", "preset", "seed", "commit", "dirty", "parameters", "fingerprint")
         return Evidence({**{key: self._info[key] for key in keys}, "summary": summary})
 

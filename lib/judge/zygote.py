@@ -16,6 +16,7 @@ import sys
 import frames
 import isolation
 import program
+import seccomp
 import submission
 
 
@@ -23,15 +24,12 @@ def main() -> None:
     given = int(sys.argv[1])
     connection = _socket.socket(fileno=fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 10))
     os.close(given)
-    for descriptor in (
-        program.REPORT,
-        program.START,
-        program.CALLS,
-    ):  # stay taken, so that no file of ours gets such a number
+    for descriptor in (program.REPORT, program.START, program.CALLS):  # stay taken, so that no file of ours gets these
         os.dup2(0, descriptor)
     namespaces = sys.argv[2] == "namespaces"
     judge = os.pidfd_open(os.getppid())
     try:
+        seccomp.prepare()
         isolation.prepare()
         if namespaces:
             isolation.enter_namespaces()
@@ -67,7 +65,18 @@ def _become_bare() -> None:
     """Leaves nothing of the judge lying about for a program to stumble over, and freezes the heap before any fork."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.path[0]  # the folder of this file
-    for name in ("callee", "carry", "frames", "isolation", "plain", "program", "submission", "tester"):
+    for name in (
+        "callee",
+        "calls",
+        "carry",
+        "frames",
+        "isolation",
+        "plain",
+        "program",
+        "seccomp",
+        "submission",
+        "tester",
+    ):
         del sys.modules[name]
     os.environ.clear()
     program.prepare_interpreter()

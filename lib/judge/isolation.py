@@ -9,7 +9,7 @@ that runs already, so that the new root needs no interpreter in it, only the lib
    has mapped, and three harmless devices. No /proc, no /tmp, no site-packages, nothing of the project or the user.
 3. `drop_privileges`: no capabilities.
 
-The filter of system calls is in `seccomp`.
+Beside them stand `landlock`, and the filter of system calls in `seccomp`.
 """
 
 import ctypes
@@ -26,6 +26,8 @@ _MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 2, 4, 4096,
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SIGKILL = 9
 _NOBODY = 65534
+_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib"))
+DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 
 
 def enter_namespaces() -> None:
@@ -59,10 +61,16 @@ def hide_memory() -> None:
     prctl(_PR_SET_DUMPABLE, 0)
 
 
-def replace_root() -> None:
-    """Leaves the file system for an empty read-only one with what Python needs. Needs `enter_namespaces`."""
-    library = os.path.realpath(sysconfig.get_path("stdlib"))
-    folders = _outermost({library, *_library_folders()})
+def library_folders() -> list[str]:
+    """The standard library, and the folders of the shared libraries that this Python has mapped."""
+    with open("/proc/self/maps") as file:
+        paths = [line.split(maxsplit=5)[5].strip() for line in file if line.count("/")]
+    folders = {os.path.dirname(path) for path in paths if ".so" in os.path.basename(path)}
+    return _outermost({_LIBRARY, *folders})
+
+
+def replace_root(folders: list[str]) -> None:
+    """Leaves the file system for an empty read-only one with these folders. Needs `enter_namespaces`."""
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("judge", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     os.mkdir("/tmp/.old")
@@ -72,10 +80,10 @@ def replace_root() -> None:
         os.makedirs(folder)
         _mount("/.old" + folder, folder, None, _MS_BIND | _MS_REC)
     for packages in ("site-packages", "dist-packages"):
-        if os.path.isdir(f"{library}/{packages}"):
-            _mount("judge", f"{library}/{packages}", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
+        if os.path.isdir(f"{_LIBRARY}/{packages}"):
+            _mount("judge", f"{_LIBRARY}/{packages}", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
     os.mkdir("/dev")
-    for device in ("/dev/null", "/dev/zero", "/dev/urandom"):
+    for device in DEVICES:
         os.close(os.open(device, os.O_CREAT | os.O_WRONLY))
         _mount("/.old" + device, device, None, _MS_BIND)
     call("umount2", b"/.old", _MNT_DETACH)
@@ -85,12 +93,6 @@ def replace_root() -> None:
     attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", 1 | 2, 0, 0, 0))  # read-only, nosuid
     at_fdcwd, at_recursive = -100, 0x8000
     system_call("mount_setattr", at_fdcwd, b"/", at_recursive, attributes, 32)
-
-
-def _library_folders() -> set[str]:
-    with open("/proc/self/maps") as file:
-        paths = [line.split(maxsplit=5)[5].strip() for line in file if line.count("/")]
-    return {os.path.dirname(path) for path in paths if ".so" in os.path.basename(path)}
 
 
 def _outermost(folders: set[str]) -> list[str]:

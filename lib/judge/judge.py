@@ -17,10 +17,7 @@ from lib.judge.verdict import Verdict
 from lib.judge.worker import check_problem
 from lib.problems import Problem
 
-_ISOLATION = {
-    "namespaces": "namespaces (user, mount, pid, network, ipc, uts), read-only root, no capabilities, seccomp, rlimits",
-    "none": "no namespaces: seccomp and rlimits only, this user's files can be read",
-}
+_ISOLATION = ("namespaces", "none")
 
 
 class Judge:
@@ -51,7 +48,7 @@ class Judge:
         if programs_per_second is not None and not programs_per_second > 0:
             raise ValueError(f"programs_per_second must be more than 0, not {programs_per_second}")
         stops = frozenset(["timeout"] * stop_at_timeout + ["failure"] * stop_at_first_failure)
-        self._isolation, self._rules = isolation, {"stops": stops, "strict": strict}
+        self._rules = {"stops": stops, "strict": strict}
         self._memory = Memory(cache, repr((sorted(stops), isolation, strict)))
         self._load, self._pace = Load(), Pace(programs_per_second)
         self._counts = {"programs": 0, "tests": 0, "cache_hits": 0, "retries": 0}
@@ -74,8 +71,8 @@ class Judge:
 
     @property
     def isolation(self) -> str:
-        """What keeps a program apart from the machine."""
-        return _ISOLATION[self._isolation]
+        """What keeps programs apart from this machine, as its workers found it when they started."""
+        return ", ".join(self._pool.layers)
 
     def stats(self) -> dict[str, int | float]:
         """Counts since the start: `programs` taken on, `tests` run, `cache_hits`, `retries`, `respawns` of workers.

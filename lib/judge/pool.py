@@ -6,8 +6,8 @@ ATTEMPTS = 6  # at starting one worker: whatever kills workers may hit one at it
 
 
 class Pool:
-    """`count` workers, started at once. Raises IsolationError if the machine can't isolate. `respawns`: workers started
-    since, in place of others."""
+    """`count` workers, started at once. Raises IsolationError if the machine can't isolate. `layers`: what does;
+    `respawns`: workers started since, in place of others."""
 
     def __init__(self, count: int, isolation: str):
         self.count, self.respawns, self._isolation = count, 0, isolation
@@ -18,6 +18,7 @@ class Pool:
                 self._idle.append(Worker(isolation))
             for worker in self._idle:
                 worker.hello()
+            self.layers = self._idle[0].layers
         except BaseException:
             self.close()
             raise

@@ -6,7 +6,7 @@
 - memory: after 20,000 programs this process's memory is within 10 % of what it was after 2,000; so are its files and
   its processes.
 
-`--scale` makes them all smaller. Exit status: 0, or 1 if a proof fails. Full size takes about half an hour on two cores.
+`--scale` makes them all smaller. Exit status: 0, or 1 if a proof fails. Full size takes half an hour.
 """
 
 import argparse

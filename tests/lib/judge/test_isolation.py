@@ -1,5 +1,6 @@
 """What a program finds around it. Each program prints what it could get hold of."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -18,8 +19,33 @@ def output(judge, program: str) -> str:
 
 
 def test_the_judge_says_what_isolates(judge):
-    assert "namespaces" in judge.isolation
-    assert "seccomp" in judge.isolation
+    told = judge.isolation
+    assert told.startswith("namespaces (user, mount, pid, network, ipc, uts), read-only root, no capabilities, seccomp")
+    abi = landlock_version()
+    assert (f"Landlock ABI {abi}" if abi else "Landlock not offered") in told
+    assert told.endswith("started by root" if os.getuid() == 0 else "started by an ordinary user")
+
+
+def landlock_version() -> int:
+    return max(0, ctypes.CDLL(None).syscall(444, None, 0, 1))
+
+
+def test_landlock_stands_behind_the_namespaces(judge):
+    """A program that makes a file where the root would let it: only the devices can be opened for writing."""
+    if not landlock_version():
+        pytest.skip("this kernel has no Landlock")
+    program = """
+import os
+for path in ('/dev/null', os.__file__, '/dev'):
+    try:
+        os.close(os.open(path, os.O_WRONLY if path != '/dev' else os.O_RDONLY))
+        print('opened')
+    except PermissionError:
+        print('refused')
+    except OSError:
+        print('read-only')
+"""
+    assert output(judge, program) == "opened\nrefused\nopened\n"
 
 
 def test_no_file_of_the_project_or_the_user_can_be_read(judge):
@@ -228,6 +254,13 @@ def test_without_namespaces_only_when_asked_by_name():
         Judge(isolation="nothing")
     with Judge(workers=1, isolation="none") as judge:
         assert "no namespaces" in judge.isolation
+        landlock = bool(landlock_version())
+        assert ("of files only the Python library" in judge.isolation) == landlock
+        assert ("this user's files can be read" in judge.isolation) != landlock
+        reading = judge.judge(f"print(open({__file__!r}).read(9) and 42)", ANSWER)
+        assert reading.accepted != landlock
+        for victim in (os.getpid(), os.getppid(), -1, 0):
+            assert not judge.judge(f"import os\nos.kill({victim}, 9)\nprint(42)", ANSWER).accepted
         assert judge.judge("print(42)", ANSWER).accepted
         assert judge.judge("import os\nos.fork()", ANSWER).tests[0].detail.startswith("PermissionError")
         assert judge.judge("while True: pass", ANSWER).error_type == "timeout"

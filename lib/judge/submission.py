@@ -21,6 +21,7 @@ from signal import SIGKILL
 import frames
 import isolation
 import program
+import seccomp
 import tester
 
 QUICK_BATCH = 48  # tests, so that their files stay far below the limit of open files
@@ -177,6 +178,8 @@ class Submission:
         killed, tester_status, _ = self._wait(tester_child, *limits, child)
         exit_status = self._end(child, 0.5 if tester_status else 0.0)
         _, status, usage = os.wait4(child, 0)
+        if exit_status == -SIGKILL and _cpu(usage) > cpu_limit:  # by the backstop, see `program.enter`
+            killed = killed or "cpu"
         size = os.fstat(self.report).st_size
         header = {
             "ran": tests,
@@ -198,7 +201,7 @@ class Submission:
         program.run_functions(program.start(self.source, self.code), calls)
 
     def _tests_child(self, calls: int, tests: list[list[int]]) -> None:
-        isolation.deny_system_calls()
+        seccomp.deny_system_calls()
         places = [[test, skipped, *self._place(test)] for test, skipped in tests]
         program.leave(tester.run(calls, self.report, self.inputs, places))
 
@@ -320,8 +323,8 @@ def serve(connection, own_namespace: int | None) -> None:
         os.close(source)
         os.close(inputs)
         _, status = os.waitpid(child, 0)
-        if status != 0:
-            frames.send(connection, {"fault": f"the process of the submission ended with status {status}"})
+        if status != 0:  # perhaps in the middle of a frame: only the end of the connection can tell the judge
+            return
 
 
 def _serve_one(connection, own_namespace: int | None, request: dict, source: int, inputs: int) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from judged import ANSWER, DOUBLE, DOUBLED, function
 from recorded_server import CASES, FAULTS, readable, recording, replay, serve
 
 from lib.judge import Judge, ServerError, sandbox_fusion
+from lib.judge.stream import ATTEMPTS
 from lib.judge.worker import IsolationError
 
 ENDINGS = {
@@ -101,7 +103,7 @@ def test_a_fault_of_the_server_is_retried(fault, server):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_stays_is_an_api_error_with_the_reason(fault, server):
     with remote(server, workers=1) as there:
-        server.faults = [recording()["faults"][fault][1:]] * 4
+        server.faults = [recording()["faults"][fault][1:]] * ATTEMPTS
         verdict = there.judge(*CASES["accepted"])
         assert verdict.error_type == "api_error"
         assert server.url in verdict.feedback
@@ -132,8 +134,13 @@ def test_the_result_of_a_driver_that_was_killed_is_not_believed(server):
     forged = next(answer for request, _, answer in runs if DOUBLED in request["files"].get("given", ()))
     forged["run_result"]["return_code"] = -9
     with remote(server, workers=1) as there:
-        server.faults = [(200, forged)] * 4
+        server.faults = [(200, forged)] * ATTEMPTS
         assert there.judge(*CASES["accepted"]).error_type == "api_error"
+
+
+def test_isolation_is_what_the_server_says(server):
+    with remote(server) as there:
+        assert re.fullmatch(r"SandboxFusion with Python 3\.\d+\.\d+, .*seccomp.*rlimits.*", there.isolation)
 
 
 def test_two_servers_share_the_work(server):

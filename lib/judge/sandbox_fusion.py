@@ -11,10 +11,10 @@ One thing is narrower there: all outputs of a submission together end at 64 MiB,
 
 What the server adds to the walls, and what it lacks:
 - isolation="namespaces" (the default) holds there what it holds here. A container may forbid namespaces: then the start
-  says so, and isolation="none" has to be asked for. Seccomp and the limits stay; `Judge.isolation` says whether Landlock
-  does. Without it, too, a program can read and write files as the server's user: its own tests are gone from the disk
-  before it starts, but one that knows of this page could tamper with the files of a submission that starts at the same
-  moment, or with the server. Don't train on verdicts of such a server, and keep nothing else in its container.
+  says so, and isolation="none" has to be asked for. Seccomp and the limits stay; `Judge.isolation` says whether
+  Landlock does. Without it, too, a program can read and write files as the server's user: its own tests are gone from
+  the disk before it starts, but one that knows of this page could tamper with the files of a submission that starts at
+  the same moment, or with the server. Don't train on such verdicts, and keep nothing else in that container.
 - A driver that was ended from outside gives no verdict, whatever it leaves behind.
 - The tests of function problems do go to the server: they run there, in a process of their own.
 - Whoever runs the server, or speaks on the line to it, can forge every verdict. There is no encryption but https.

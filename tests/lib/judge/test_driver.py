@@ -11,7 +11,6 @@ from judged import DOUBLE, function, stdio
 from recorded_server import CASES, serve
 from test_sandbox_fusion import remote, without_times
 
-
 LEFT: list[str] = []  # files after the last run
 
 

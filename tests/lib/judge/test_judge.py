@@ -323,9 +323,9 @@ def test_killed_workers_make_no_wrong_verdict():
         done = threading.Event()
 
         def kill_now_and_then() -> None:
-            chance = random.Random(0)
-            while not done.wait(0.1):
-                kill_one_below(os.getpid(), others, chance)
+            chance, hits = random.Random(0), 0
+            while not done.wait(0.1) and hits < 100:  # where starting a worker takes longer, nothing would be judged
+                hits += kill_one_below(os.getpid(), others, chance)
 
         killer = threading.Thread(target=kill_now_and_then)
         killer.start()

@@ -13,8 +13,9 @@ Two sides, joined by one socket a worker:
   become results and verdicts; expected outputs stay here), `verdict` (the vocabulary), `memory` and `cache` (what is
   known already), `load` (queue and pace), `selftest` (is this machine's judge fit to pay rewards?);
 - inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces and
-  root), `seccomp` and `calls` (what may be asked of the kernel), `submission` (one program's tests, limits), `program`
-  (the forked child that becomes the program), `carry` (which failures of the quick pass count);
+  root), `landlock`, `seccomp` and `calls` (what may be asked of the kernel), `submission` (one program's tests),
+  `watch` (limits), `program` (the forked child that becomes the program), `carry` (which failures of the quick pass
+  count);
 - `frames` is the language between them. With `Judge(backend="sandbox_fusion", url=...)` the inside runs on servers:
   `sandbox_fusion` takes the place of the worker here, `driver` that of the judge there.
 

@@ -20,6 +20,7 @@ What the server adds to the walls, and what it lacks:
 - Whoever runs the server, or speaks on the line to it, can forge every verdict. There is no encryption but https.
 """
 
+import ast
 import base64
 import json
 import os
@@ -42,12 +43,7 @@ from lib.problems import Problem, Test
 CONNECT_SECONDS, START_SECONDS = 5, 60
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds that a server is left alone after it failed; doubled each time
 LONGEST_RESPONSE = 256 << 20  # bytes
-# What runs there, each after what it imports.
-_INSIDE = (
-    *("frames", "calls", "isolation", "seccomp", "landlock", "plain", "callee", "carry", "tester", "program"),
-    *("submission", "driver", "zygote"),
-)
-# The server's Python compiles it once, when a judge starts here: that would be half the time of each run.
+# The server's Python compiles what runs there once, when a judge starts here: it would be half the time of each run.
 _COMPILE = """\
 import json, marshal
 with open("sources") as file:
@@ -163,8 +159,7 @@ class Servers:
         answer = _asked(session, "GET", f"{server.url}/v1/ping", START_SECONDS)
         if answer != "pong":
             raise _ServerFault(f"{server.url} is no SandboxFusion server: its /v1/ping gave {str(answer)[:50]!r}")
-        sources = {name: Path(__file__).with_name(f"{name}.py").read_text() for name in _INSIDE}
-        files = {"sources": json.dumps(sources).encode()}
+        files = {"sources": json.dumps(_inside()).encode()}
         server.inside = _run_code(session, server.url, _COMPILE, files, "inside", START_SECONDS)
         prepared = PreparedProblem(_TRIAL)
         request = request_for(prepared, {"quick": 0.0, "stop_at_timeout": True})
@@ -261,6 +256,25 @@ class RemoteWorker(Worker):
                 ends = request["stop_at_failure"] and frames.receive(connection)[0]["stop"]
             if ends:
                 return frames.send(connection, {"done": True})
+
+
+def _inside() -> dict[str, str]:
+    """The sources of all modules that run there, each after those that it imports; `zygote` is the last."""
+    folder, found = Path(__file__).parent, {}
+
+    def add(name: str) -> None:
+        source = (folder / f"{name}.py").read_text()
+        for node in ast.walk(ast.parse(source)):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for module in imported:
+                if module not in found and (folder / f"{module}.py").exists():
+                    add(module)
+        found[name] = source
+
+    add("driver")
+    add("zygote")
+    return found
 
 
 def _longest(request: dict) -> float:

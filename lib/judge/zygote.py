@@ -78,8 +78,8 @@ def _become_bare() -> None:
     """Leaves nothing of the judge lying about for a program to stumble over, and freezes the heap before any fork."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.path[0]  # the folder of this file
-    ours = ("callee", "calls", "carry", "frames", "isolation", "landlock", "plain", "program", "seccomp", "submission")
-    for name in (*ours, "tester"):
+    ours = ("callee", "calls", "carry", "frames", "isolation", "landlock", "plain", "program", "seccomp")
+    for name in (*ours, "submission", "tester", "watch"):
         del sys.modules[name]
     os.environ.clear()
     program.prepare_interpreter()

@@ -88,10 +88,15 @@ def kills(count: int) -> tuple[bool, str]:
         nonlocal hits
         chance = random.Random(0)
         while not done.wait(INTERVAL):
-            victims = sorted(set(descendants()) - before)
             with contextlib.suppress(ProcessLookupError, IndexError):
-                os.kill(chance.choice(victims), signal.SIGKILL)
-                hits += 1
+                victim = chance.choice(sorted(set(descendants()) - before))
+                descriptor = os.pidfd_open(victim)  # between two looks a number may get another owner
+                try:
+                    if victim in descendants():
+                        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                        hits += 1
+                finally:
+                    os.close(descriptor)
 
     with Judge(workers=2) as judge:
         killer = threading.Thread(target=kill_now_and_then)

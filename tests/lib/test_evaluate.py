@@ -16,6 +16,7 @@ from lib.metrics import JudgeFailure
 from lib.models import load_policy, load_tokenizer
 from lib.paths import root
 from lib.problems import Problem, Test
+from lib.proof import busy_processes
 from lib.protocols import eval_at_budget, eval_at_k
 
 # What the policy has learned by heart to answer, and what the judge must say of it.
@@ -133,6 +134,16 @@ def test_the_same_evaluation_again_gives_the_same_files_and_figures_but_for_the_
     files = without_times(tmp_path / "1")
     assert len(files) == 4
     assert files == without_times(tmp_path / "2")
+
+
+def test_a_busy_machine_changes_nothing_but_the_times(policy, judge, tmp_path):
+    arguments = {"max_new_tokens": 60, "subject": SUBJECT}
+    alone = evaluate(*policy, SETS, judge, tmp_path / "alone", **arguments)
+    with busy_processes(8), Judge(workers=1) as beside:  # a judge of its own, which remembers no verdict
+        busy = evaluate(*policy, SETS, beside, tmp_path / "busy", **arguments)
+    assert alone.pop("times").keys() == busy.pop("times").keys()
+    assert alone == busy
+    assert without_times(tmp_path / "alone") == without_times(tmp_path / "busy")
 
 
 def test_nothing_is_written_when_the_judge_fails_too_often(policy, tmp_path):

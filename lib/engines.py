@@ -26,7 +26,7 @@ import httpx
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lib.generate import Completion, generate_batches
+from lib.generate import Completion, end_tokens, generate_batches
 from lib.protocols import Protocol
 
 Batch = list[tuple[int, Completion]]
@@ -73,8 +73,8 @@ class TransformersEngine:
 class VllmEngine:
     """vLLM in this process, or rather in one that it starts. `end`: `lib.generate.end_tokens` of the model.
 
-    `path`: a model's folder. `dtype`: of the weights; "auto" would turn a float32 model into one of half the bits, so
-    it has no default. `options`: of `vllm.LLM`. `close` ends vLLM's process and gives its memory back.
+    `path`: a model's folder, or its name on the hub. `dtype`: of the weights; "auto" would halve the bits of a float32
+    model, so it has no default. `options`: of `vllm.LLM`. `close` ends vLLM's process and frees its memory.
     """
 
     name = "vllm"
@@ -93,14 +93,14 @@ class VllmEngine:
 
         # "vllm": sampling defaults in the model's own generation config would change what the protocol says.
         self.llm = LLM(model=str(path), dtype=dtype, generation_config="vllm", **options)
-        self.path, self.tokenizer, self.end = Path(path), tokenizer, list(end)
+        self.path, self.tokenizer, self.end = path, tokenizer, list(end)
         self.dtype, self.batch_size = dtype, batch_size
 
     @property
     def identity(self) -> str:
         """A hash of what a completion depends on: the files of weights, their dtype, the tokenizer's template."""
-        content = hashlib.sha256(f"{self.dtype} {self.tokenizer.chat_template}".encode())
-        for file in sorted(self.path.glob("*.safetensors")):
+        content = hashlib.sha256(f"{self.path} {self.dtype} {self.tokenizer.chat_template}".encode())
+        for file in sorted(Path(self.path).glob("*.safetensors")):
             content.update(file.read_bytes())
         return content.hexdigest()
 
@@ -252,6 +252,28 @@ class ServerEngine:
             ids = self.tokenizer(text, add_special_tokens=False)["input_ids"] + ([] if truncated else self.end[:1])
             return Completion(text, tuple(ids), truncated, seconds)
         return _completion(self.tokenizer, ids, truncated, seconds)
+
+
+def open_engine(
+    kind: str, path: str | Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int = 128
+) -> TransformersEngine | VllmEngine | ServerEngine:
+    """The engine that a notebook's parameter names: "transformers", "vllm", or the address of a server of this model.
+
+    `model` and `path`: the same weights, loaded and on disk. The server's first model is taken. Raises ValueError for
+    another name, ServerError where no such server answers.
+    """
+    if kind == "transformers":
+        return TransformersEngine(model, tokenizer, batch_size)
+    end = end_tokens(model.generation_config, tokenizer)
+    if kind == "vllm":
+        return VllmEngine(path, tokenizer, end, dtype=str(model.dtype).removeprefix("torch."))
+    if not kind.startswith(("http://", "https://")):
+        raise ValueError(f"no engine is called {kind!r}: transformers, vllm, or the address of a server (http://...)")
+    try:
+        served = httpx.get(f"{kind}/v1/models").raise_for_status().json()["data"][0]["id"]
+    except (httpx.HTTPError, LookupError, ValueError) as error:
+        raise ServerError(f"the server at {kind} does not say which model it serves: {error}") from error
+    return ServerEngine(kind, served, tokenizer, end)
 
 
 def _prompts(tokenizer: PreTrainedTokenizerBase, conversations: list[list[dict]]) -> list[list[int]]:

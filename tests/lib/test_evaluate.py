@@ -225,7 +225,8 @@ def test_without_a_subject_the_result_is_the_end_of_the_run_that_owns_the_folder
 
 def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, tmp_path):
     engine = TransformersEngine(*policy, batch_size=16)
-    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT)
+    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT, seed=3)
+    assert (at_k["decoding"]["samples"], at_k["decoding"]["seed"]) == (4, 3), "what drew the samples is told"
     mbpp = at_k["datasets"]["mbpp_test"]
     assert mbpp["n"] == 8
     assert mbpp["accepted_at_1"] == pytest.approx(mbpp["pass_at_1"])
@@ -233,7 +234,7 @@ def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, 
     with open(tmp_path / "k" / "verdicts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample"] for row in rows[:5]] == ["0", "1", "2", "3", "0"]
-    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT)
+    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT, seed=3)
     assert budget["datasets"]["mbpp_test"]["accepted_at_budget"] <= mbpp["pass_at_4"]
 
 

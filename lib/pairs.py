@@ -5,15 +5,13 @@ rejected  lowest pass_ratio; ties: syntax errors first, then timeouts, then the 
 
 A problem gives no pair when no sample passed a test, when all are about equally good (pass ratios less than `MARGIN`
 apart), or when the judge reached a verdict on fewer than two samples: an api_error says nothing about a program.
-Failures that a finished run left on train problems (`failures.jsonl`) become further pairs, the flywheel: the chosen
-program of the problem against each of them. No torch, no judge: pure functions over plain data.
+Syntax errors and timeouts of another policy on the same problems become further pairs, the flywheel: the best program
+of the problem against each of them. No torch, no judge: pure functions over plain data.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import fmean, median
 
 from lib.judge.verdict import ERROR_TYPES, Verdict
@@ -22,7 +20,7 @@ from lib.problems import Problem
 MARGIN = 0.3  # least difference of pass ratios within a pair
 TIME_STEP = 0.05  # seconds of CPU; less is noise, and would make a rerun choose differently
 HARD = ("syntax_error", "timeout")  # what becomes a hard negative, and in which order it is rejected
-FAILURES = "failures.jsonl"
+TIES = ("tokens", "time")  # by what the better of two equally good samples is told, in this order
 REASONS = ("no sample passes a test", "all samples pass all tests", "pass ratios too close", "too few verdicts")
 
 
@@ -56,18 +54,15 @@ class Pair:
         return self.chosen.pass_ratio - self.rejected.pass_ratio
 
 
-def build_pairs(groups: Iterable[Sequence[Sample]], timed: bool = True) -> tuple[list[Pair], Counter[str]]:
-    """The pairs of `groups`, each the samples of one problem; and how many problems gave none, by reason.
-
-    `timed`: False leaves the time out of the order of ties.
-    """
+def build_pairs(groups: Iterable[Sequence[Sample]], ties: tuple[str, ...] = TIES) -> tuple[list[Pair], Counter[str]]:
+    """The pairs of `groups`, each the samples of one problem; and how many problems gave none, by reason."""
     pairs, without = [], Counter(dict.fromkeys(REASONS, 0))
     for group in groups:
         judged = [sample for sample in group if sample.error_type != "api_error"]
         if len(judged) < 2:
             without["too few verdicts"] += 1
             continue
-        pair = Pair(min(judged, key=lambda one: _merit(one, timed)), min(judged, key=_demerit))
+        pair = Pair(min(judged, key=lambda one: _merit(one, ties)), min(judged, key=_demerit))
         if pair.chosen.pass_ratio == 0:
             without["no sample passes a test"] += 1
         elif pair.rejected.pass_ratio == 1:
@@ -92,7 +87,7 @@ def hard_negatives(
     for group in groups:
         judged = [sample for sample in group if sample.error_type != "api_error"]
         if judged:
-            best[judged[0].problem_id] = min(judged, key=lambda one: _merit(one, timed=True))
+            best[judged[0].problem_id] = min(judged, key=_merit)
     found, used = [], Counter()
     for failure in failures:
         chosen, key = best.get(failure.problem_id), (failure.problem_id, failure.text)
@@ -123,41 +118,35 @@ def quality_report(groups: Sequence[Sequence[Sample]], pairs: Sequence[Pair], wi
         "pairs": len(pairs),
         "problems_without_a_pair": dict(without),
         "delta": {
-            "mean": fmean(deltas) if deltas else None,
+            "mean": _mean(deltas),
             "median": median(deltas) if deltas else None,
             "full": sum(delta == 1 for delta in deltas),
             "histogram": {f"{n / 10:.1f} to {(n + 1) / 10:.1f}": bins[n] for n in range(3, 10)},
         },
         "error_types": {side: _by_error_type(own) for side, own in sides.items()},
-        "tokens": {side: fmean(one.tokens for one in own) if own else None for side, own in sides.items()},
+        "tokens": {side: _mean([one.tokens for one in own]) for side, own in sides.items()},
         "judge_cpu_s": seconds,
         "judge_cpu_s_per_pair": seconds / len(pairs) if pairs else None,
     }
 
 
-def failure_lines(groups: Iterable[Sequence[Sample]]) -> str:
-    """The file `failures.jsonl`: a line for every syntax error and timeout among the samples of train problems."""
-    failed = (sample for group in groups for sample in group if sample.error_type in HARD)
-    return "".join(json.dumps(asdict(sample), ensure_ascii=False) + "\n" for sample in failed)
+def tie_ablation(groups: Sequence[Sequence[Sample]]) -> dict[str, dict]:
+    """What the order of ties is worth: pairs that differ from those of TIES, and what the chosen cost."""
+    pairs, _ = build_pairs(groups)
+    rows = {}
+    for order in (TIES, ("tokens",), ("time", "tokens")):
+        found, _ = build_pairs(groups, order)
+        rows[", then ".join(order)] = {
+            "pairs that differ": sum(ours != theirs for ours, theirs in zip(pairs, found, strict=True)),
+            "tokens of the chosen": _mean([pair.chosen.tokens for pair in found]),
+            "judge CPU s of the chosen": _mean([pair.chosen.judge_time for pair in found]),
+        }
+    return rows
 
 
-def read_failures(run: Path, train: Iterable[Problem]) -> list[Sample]:
-    """The failures that a finished run left in its folder, on problems of `train`.
-
-    Raises ValueError for one on any other problem: nothing but train problems may be learnt from.
-    """
-    failures = [Sample(**json.loads(line)) for line in (run / FAILURES).read_text().splitlines()]
-    strange = sorted({one.problem_id for one in failures} - {problem.id for problem in train})
-    if strange:
-        raise ValueError(
-            f"{FAILURES} of {run.name} speaks of {len(strange)} problems that are not among the train problems read "
-            f"here, such as {strange[0]}: negatives are made of train problems only"
-        )
-    return failures
-
-
-def _merit(sample: Sample, timed: bool) -> tuple:
-    return -sample.pass_ratio, sample.tokens, round(sample.judge_time / TIME_STEP) if timed else 0
+def _merit(sample: Sample, ties: tuple[str, ...] = TIES) -> tuple:
+    values = {"tokens": sample.tokens, "time": round(sample.judge_time / TIME_STEP)}
+    return -sample.pass_ratio, *(values[name] for name in ties)
 
 
 def _demerit(sample: Sample) -> tuple:
@@ -167,6 +156,10 @@ def _demerit(sample: Sample) -> tuple:
 
 def _apart(better: float, worse: float) -> bool:
     return better - worse >= MARGIN - 1e-9  # 0.8 - 0.5 is less than 0.3 in binary
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _by_error_type(samples: Iterable[Sample]) -> dict[str, int]:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lib.judge import Judge
-from lib.pairs import MARGIN, Sample, build_pairs, failure_lines, hard_negatives, quality_report, read_failures
+from lib.pairs import MARGIN, Sample, build_pairs, hard_negatives, quality_report, tie_ablation
 from lib.problems import Problem, Test
 from lib.prompts import answer, extract
 
@@ -45,7 +45,7 @@ def test_of_equally_good_samples_the_shorter_is_chosen_then_the_faster_then_the_
     slow, fast, as_fast = sample(1, time=0.2), sample(1, time=0.1), sample(1, time=0.11)
     assert the_pair(slow, as_fast, fast, bad).chosen is as_fast, "less than 50 ms of CPU is noise"
     assert the_pair(slow, fast, bad).chosen is fast
-    assert the_pair(slow, fast, bad, timed=False).chosen is slow
+    assert the_pair(slow, fast, bad, ties=("tokens",)).chosen is slow
 
 
 def test_of_equally_bad_samples_syntax_errors_are_rejected_before_timeouts_and_those_before_the_others():
@@ -127,14 +127,19 @@ def test_failures_of_another_run_become_further_pairs_with_the_best_program_of_t
     assert [pair.rejected for pair in hard_negatives(pairs, groups, many, limit=2)] == many[:2]
 
 
-def test_failures_are_written_and_read_back_and_only_train_problems_may_be_in_them(tmp_path):
-    kept = [sample(0, "timeout", text="während"), sample(0.5, "syntax_error", problem="q")]
-    lines = failure_lines([[sample(1), kept[0], sample(0, "runtime_error")], [kept[1], sample(0, "api_error")]])
-    (tmp_path / "failures.jsonl").write_text(lines)
-    train = [Problem(name, "tiny", "train", "stdio", name, (Test("1\n", "1\n"),)) for name in ("p", "q", "r")]
-    assert read_failures(tmp_path, train) == kept
-    with pytest.raises(ValueError, match=r"1 problems that are not among the train problems read here, such as q"):
-        read_failures(tmp_path, train[:1])
+def test_the_ablation_counts_the_pairs_that_another_order_of_ties_would_change():
+    slow, fast = sample(1, tokens=20, time=0.5), sample(1, tokens=20, time=0.1)
+    long_and_fast = sample(1, tokens=30, time=0.01, problem="q")
+    groups = [[slow, fast, sample(0)], [sample(1, time=0.2, problem="q"), long_and_fast, sample(0, problem="q")]]
+    found = tie_ablation(groups)
+    assert {order: row["pairs that differ"] for order, row in found.items()} == {
+        "tokens, then time": 0,
+        "tokens": 1,
+        "time, then tokens": 1,
+    }
+    assert found["tokens, then time"]["tokens of the chosen"] == 20
+    assert found["time, then tokens"]["tokens of the chosen"] == 25
+    assert found["tokens"]["judge CPU s of the chosen"] == pytest.approx(0.35)
 
 
 def test_real_verdicts_make_the_pair_one_expects():

@@ -17,7 +17,12 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
+from lib.generate import generate
+from lib.metrics import require_judge
+from lib.pairs import Pair, Sample
+from lib.problems import Problem
 from lib.progress import report_quietly
+from lib.prompts import extract, messages
 
 # What is kept of TRL's log, and its name in curves.csv. Rewards are beta * log(policy / start) of whole answers (nats);
 # `accuracy`: the share of a step's pairs whose chosen answer has the higher one.
@@ -34,22 +39,57 @@ CURVE = {
 }
 
 
+Row = tuple[list[dict[str, str]], str, str]  # conversation, chosen answer, rejected answer
+
+
+def draw(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    judge,
+    *,
+    samples: int,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    instruction: str = "",
+    seed: int = 0,
+) -> list[list[Sample]]:
+    """`samples` judged answers of the policy to each problem. Raises lib.metrics.JudgeFailure as an evaluation does."""
+    chats = [messages(problem, instruction) for problem in problems]
+    limits = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    written = generate(model, tokenizer, chats, samples=samples, **limits)
+    asked = [(one, problem) for problem, group in zip(problems, written, strict=True) for one in group]
+    verdicts = judge.judge_many([(extract(one.text).program, problem) for one, problem in asked], progress=False)
+    require_judge(verdicts)
+    drawn = [
+        Sample.of(problem, one.text, one.tokens, verdict)
+        for (one, problem), verdict in zip(asked, verdicts, strict=True)
+    ]
+    return [drawn[start : start + samples] for start in range(0, len(drawn), samples)]
+
+
+def rows(pairs: list[Pair], problems: list[Problem], instruction: str = "") -> list[Row]:
+    """The pairs as `train_dpo` reads them; `problems` hold those that they are about."""
+    chats = {problem.id: messages(problem, instruction) for problem in problems}
+    return [(chats[pair.chosen.problem_id], pair.chosen.text, pair.rejected.text) for pair in pairs]
+
+
 def train_dpo(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: list[tuple[list[dict[str, str]], str, str]],
+    pairs: list[Row],
     folder: Path,
     *,
     steps: int,
     batch_size: int = 32,
     learning_rate: float = 1e-4,
     beta: float = 0.1,
-    max_length: int = 1024,
+    max_length: int = 4096,
     seed: int = 0,
     save_every: int = 0,
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> pd.DataFrame:
-    """Trains `model` in place for `steps` batches of (messages, chosen answer, rejected answer); returns the curve.
+    """Trains `model` in place for `steps` batches of pairs; returns the curve, one row per step.
 
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
     A callback, such as `lib.gate.Gate`, may end the training before.
@@ -58,7 +98,7 @@ def train_dpo(
     """
     if not pairs:
         raise ValueError("there are no pairs to train on: draw more samples per problem, or take more problems")
-    rows = [
+    columns = [
         {
             "prompt": conversation,
             "chosen": [{"role": "assistant", "content": chosen}],
@@ -88,22 +128,22 @@ def train_dpo(
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
-    lengths = _lengths(tokenizer, rows)
+    lengths = _lengths(tokenizer, columns)
     long = sum(length > max_length for length in lengths)
     if long:
         raise ValueError(
-            f"{long} of {len(rows)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
+            f"{long} of {len(pairs)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
             "filter them or raise max_length"
         )
     trainer = DPOTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list([rows[n] for n in _in_batches(lengths, batch_size, seed)]),
+        train_dataset=Dataset.from_list([columns[n] for n in _in_batches(lengths, batch_size, seed)]),
         processing_class=tokenizer,
         callbacks=list(callbacks),
     )
-    if len(trainer.train_dataset) != len(rows):
-        raise ValueError(f"TRL dropped {len(rows) - len(trainer.train_dataset)} of {len(rows)} pairs")
+    if len(trainer.train_dataset) != len(pairs):
+        raise ValueError(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} of {len(pairs)} pairs")
     report_quietly(trainer, ("loss", "rewards/margins"))
     trainer.train()
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])

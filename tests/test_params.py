@@ -86,7 +86,7 @@ def test_a_preset_names_problem_sets_that_exist(preset):
 
 @pytest.mark.parametrize("path", [path for path in TINY if path.stem.endswith("-s0")], ids=relative)
 def test_without_parameters_papermill_makes_the_run_of_seed_0(path):
-    """The defaults are the recipe: a file of seed 0 departs from them in what its variant names and in runs it reads."""
+    """The defaults are the recipe: a file of seed 0 departs from them in what its variant names and runs it reads."""
     notebook, *variant, _ = path.stem.split("-")
     defaults = resolve(read_parameters(template(path)), {})
     changed = {

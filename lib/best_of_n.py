@@ -17,9 +17,9 @@ from statistics import fmean
 
 from lib.judge.verdict import Verdict
 from lib.problems import Problem, Test
-from lib.statistics import bootstrap
+from lib.statistics import bootstrap, paired_bootstrap
 
-RULES = ("one sample", "public tests", "majority")
+RULES = ("public tests", "majority")
 ORACLE = "oracle (upper bound)"
 RESAMPLES = 2_000
 
@@ -95,8 +95,6 @@ def choose(rule: str, samples: Sequence[Sample]) -> int:
     """
     if rule not in RULES:
         raise ValueError(f"no rule {rule!r}; there are: {', '.join(RULES)}")
-    if rule == "one sample":
-        return 0
     if rule == "public tests":
         return max(range(len(samples)), key=lambda n: (samples[n].passed, -n))
     outputs = [one.output for one in samples]
@@ -114,7 +112,6 @@ def chances(rule: str, samples: Sequence[Sample], accepted: Sequence[bool]) -> l
     if rule == "majority":
         return _plurality([one.output for one in samples], accepted)
     scores = {
-        "one sample": [0 for _ in samples],
         "public tests": [one.passed for one in samples],
         ORACLE: list(accepted),
     }
@@ -176,7 +173,8 @@ def curve(
     """What every rule is worth for every n of `ns`: rows for a table, and the chances behind them, one per problem.
 
     `problems`: (samples, accepted) of each. A row: `rule`, `n`, `accepted` with its 95 % interval from resampling the
-    problems (`low`, `high`), and what a problem costs: `tokens` generated, `judge_s` CPU seconds spent on looking.
+    problems (`low`, `high`), and what a problem costs: `tokens` generated, `judge_s` CPU seconds of the rule's looking
+    (equal programs counted each; 0 for the oracle, whose price nobody pays). With n = 1 there is nothing to choose.
     """
     rows, by_problem = [], {}
     for rule in (*RULES, ORACLE):
@@ -185,7 +183,6 @@ def curve(
         for n in ns:
             values = by_problem[rule, n] = [one[n - 1] for one in all_chances]
             low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
-            drawn = 1 if rule == "one sample" else n  # the others are never written
             rows.append(
                 {
                     "rule": rule,
@@ -193,10 +190,55 @@ def curve(
                     "accepted": fmean(values),
                     "low": low,
                     "high": high,
-                    "tokens": drawn * fmean(fmean(one.tokens for one in own) for own, _ in problems),
+                    "tokens": n * fmean(fmean(one.tokens for one in own) for own, _ in problems),
                     "judge_s": n * fmean(fmean(getattr(one, looks) for one in own) for own, _ in problems)
                     if looks
                     else 0.0,
                 }
             )
     return rows, by_problem
+
+
+def look(judge, problems: Sequence[Problem], programs: Sequence[Sequence[tuple[str, int]]]) -> list[list[Sample]]:
+    """What the rules may see of the samples of each problem, given as (program, tokens); judges nothing else.
+
+    `judge` offers `judge_many`, as lib.judge.Judge does. Raises ValueError when it failed, as `sample`.
+    """
+    seen = []
+    for view in (public, blind):
+        views = [view(problem) for problem in problems]
+        pairs = [(text, one) for one, own in zip(views, programs, strict=True) if one for text, _ in own]
+        verdicts = iter(judge.judge_many(pairs))
+        seen.append([[next(verdicts) if one else None for _ in own] for one, own in zip(views, programs, strict=True)])
+    return [
+        [sample(tokens, *looks) for (_, tokens), *looks in zip(own, *views, strict=True)]
+        for own, *views in zip(programs, *seen, strict=True)
+    ]
+
+
+def at_the_price_of(
+    tokens: float,
+    accepted: Sequence[bool],
+    rule: str,
+    by_problem: dict[tuple[str, int], list[float]],
+    per_sample: float,
+) -> dict:
+    """`rule` against a policy that spends `tokens` on a problem and was right on `accepted`, the same problems.
+
+    `by_problem` as `curve` gives it; `per_sample`: tokens of one sample. `n`: as many samples as the tokens pay for, at
+    least one. `points`: what the policy is better, in percent of the problems, with a 95 % paired bootstrap interval;
+    `reached with`: the smallest n whose chance is at least the policy's, None when no n here is enough.
+    """
+    ns = sorted(n for one, n in by_problem if one == rule)
+    n = max([n for n in ns if n * per_sample <= tokens], default=ns[0])
+    found = paired_bootstrap(by_problem[rule, n], accepted, resamples=RESAMPLES)
+    enough = (n for n in ns if fmean(by_problem[rule, n]) >= fmean(accepted))
+    return {
+        "n": n,
+        "best of n": fmean(by_problem[rule, n]),
+        "policy": fmean(accepted),
+        "points": 100 * found["difference"],
+        "low": 100 * found["low"],
+        "high": 100 * found["high"],
+        "reached with": next(enough, None),
+    }

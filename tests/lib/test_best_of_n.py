@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from lib.best_of_n import ORACLE, RULES, Sample, blind, chances, choose, curve, public, sample
+from lib.best_of_n import ORACLE, RULES, Sample, at_the_price_of, blind, chances, choose, curve, look, public, sample
 from lib.judge import Judge
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
@@ -123,7 +123,7 @@ def test_without_public_tests_there_is_nothing_to_look_at():
     assert public(hidden) is None
     assert blind(hidden) is None
     samples = [sample(tokens) for tokens in (1, 2, 3)]
-    assert [choose(rule, samples) for rule in RULES] == [0, 0, 0]
+    assert [choose(rule, samples) for rule in RULES] == [0, 0]
     for rule in RULES:
         assert chances(rule, samples, [True, False, False]) == pytest.approx([1 / 3] * 3)
 
@@ -157,8 +157,44 @@ def test_a_curve_has_an_interval_for_every_rule_and_says_what_a_problem_costs():
     assert [(row["rule"], row["n"]) for row in rows] == [(rule, n) for rule in (*RULES, ORACLE) for n in (1, 4)]
     assert all(row["low"] <= row["accepted"] <= row["high"] for row in rows)
     costs = {(row["rule"], row["n"]): (row["tokens"], row["judge_s"]) for row in rows}
-    assert costs["one sample", 4] == (10, 0)
+    assert costs["public tests", 1] == (10, 0.5)
     assert costs["public tests", 4] == (40, 2.0)
     assert costs["majority", 4] == (40, 1.0)
     assert costs[ORACLE, 4] == (40, 0)
     assert len(by_problem["majority", 4]) == 40
+
+
+class Looked:
+    """A judge that keeps what it was asked, and passes every program that says so."""
+
+    def __init__(self):
+        self.asked = []
+
+    def judge_many(self, pairs):
+        self.asked += pairs
+        return [
+            Verdict(text == "right", 0.0, "wrong_answer", 2 * (text == "right"), 2, 0.1, (TestResult("success"),) * 2)
+            for text, _ in pairs
+        ]
+
+
+def test_looking_shows_the_judge_public_tests_alone_and_leaves_out_problems_without():
+    judge, hidden = Looked(), replace(DOUBLE, tests=DOUBLE.tests[2:])
+    programs = [[("right", 4), ("wrong", 5)], [("right", 6), ("wrong", 7)]]
+    first, second = look(judge, [hidden, DOUBLE], programs)
+    assert len(judge.asked) == 4
+    assert POISON not in repr(judge.asked)
+    assert [(one.tokens, one.passed, one.output) for one in first] == [(4, 0, None), (5, 0, None)]
+    assert [(one.tokens, one.passed, one.output) for one in second] == [(6, 2, ("", "")), (7, 0, ("", ""))]
+
+
+def test_a_policy_is_compared_at_the_tokens_that_it_spends_itself():
+    by_problem = {("public tests", n): [0.2 * n, 0.1 * n, 0.0, 0.0] for n in (1, 2, 4)}
+    found = at_the_price_of(25, [True, False, False, False], "public tests", by_problem, per_sample=10)
+    assert found["n"] == 2
+    assert found["best of n"] == pytest.approx(0.15)
+    assert found["points"] == pytest.approx(10)
+    assert found["low"] <= 10 <= found["high"]
+    assert found["reached with"] == 4
+    assert at_the_price_of(5, [True] * 4, "public tests", by_problem, 10)["reached with"] is None
+    assert at_the_price_of(5, [True] * 4, "public tests", by_problem, 10)["n"] == 1

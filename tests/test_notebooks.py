@@ -176,7 +176,7 @@ def short(run: str) -> str:
 BASE_RUN, SFT_RUN = name_of("03_baseline", FEW), name_of("10_sft", SFT)
 DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("dense", "sparse"))
 RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
-REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
+REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS), "arms": " ".join(RL_RUNS)}
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})

@@ -35,12 +35,13 @@ def read_arms(run, names: str) -> dict[str, Arm]:
     return arms
 
 
-def arm_table(arms: dict[str, Arm], dataset: str, threshold: float = 0.5) -> pd.DataFrame:
+def arm_table(arms: dict[str, Arm], dataset: str, per_step: int, threshold: float = 0.5) -> pd.DataFrame:
     """One row per arm and seed: accepted on `dataset` in percent, `area` under the learning curve, steps and rollouts
-    until half of the samples (`threshold`) are accepted; then mean and standard deviation over the seeds."""
+    (`per_step`) until half of the samples (`threshold`) are accepted; then mean and standard deviation over the seeds.
+    """
     rows = {}
     for label, arm in arms.items():
-        made = {seed: _figures(stage, dataset, threshold) for seed, stage in sorted(arm.items()) if stage}
+        made = {seed: _figures(stage, dataset, per_step, threshold) for seed, stage in sorted(arm.items()) if stage}
         for seed in sorted(arm):
             rows[label, f"seed {seed}"] = made.get(seed, {"accepted": HOLE})
         for name, n in (("mean", 0), ("sd over seeds", 1)):
@@ -56,8 +57,7 @@ def _shown(value: float | str) -> float | str:
     return value if isinstance(value, str) else "–" if pd.isna(value) else round(value, 3)
 
 
-def _figures(stage: Stage, dataset: str, threshold: float) -> dict:
-    parameters = stage.info["parameters"]
+def _figures(stage: Stage, dataset: str, per_step: int, threshold: float) -> dict:
     steps = first_reached(stage.curve, threshold)
     rows = stage.verdicts[stage.verdicts.dataset == dataset]
     judged = rows[rows.error_type != "api_error"]
@@ -65,7 +65,7 @@ def _figures(stage: Stage, dataset: str, threshold: float) -> dict:
         "accepted": 100 * float((judged.error_type == "success").mean()),
         "area": area(stage.curve),
         f"steps to {threshold:.0%}": steps,
-        f"rollouts to {threshold:.0%}": steps and steps * parameters["prompts_per_step"] * parameters["samples"],
+        f"rollouts to {threshold:.0%}": steps and steps * per_step,
     }
 
 

@@ -15,9 +15,7 @@ def stage(folder, solved: np.ndarray, shares: list[float]) -> Stage:
     """A run that solved these problems of contests_test, and whose samples were accepted at these rates."""
     kinds = ["success" if one else "wrong_answer" for one in solved]
     curve = pd.DataFrame({"step": range(1, len(shares) + 1), "success_rate": shares})
-    made = Stage(folder.name, write_run(folder, kinds, curve=curve))
-    made.info["parameters"] = {"prompts_per_step": 8, "samples": 8}
-    return made
+    return Stage(folder.name, write_run(folder, kinds, curve=curve))
 
 
 def arms(tmp_path, a: list[float], b: list[float], shared: float = 0.9) -> dict:
@@ -111,7 +109,7 @@ def test_a_threshold_is_reached_by_the_running_mean_or_never():
 def test_the_table_has_a_row_per_seed_and_shows_a_hole_where_a_run_is_missing(tmp_path):
     found = arms(tmp_path, [0.5, 0.6], [0.7, 0.7])
     found["dense"][2] = found["sparse"][2] = None
-    table = arm_table(found, "contests_test")
+    table = arm_table(found, "contests_test", per_step=64)
     assert table.loc[("dense", "seed 2"), "accepted"] == HOLE
     shown = [table.loc[("dense", f"seed {seed}"), "accepted"] for seed in (0, 1)]
     assert table.loc[("dense", "mean"), "accepted"] == pytest.approx(sum(shown) / 2)

@@ -180,7 +180,8 @@ DPO = {"policy": SFT_RUN, "train_problems": 24, "steps": 3, **FEW}
 DPO_RUN = name_of("20_dpo", DPO)
 WHEEL = {"negatives": DPO_RUN, **DPO}
 WHEEL_RUN = name_of("20_dpo", WHEEL)
-REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
+REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS), "arms": " ".join(RL_RUNS)}
+BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
@@ -188,7 +189,7 @@ CHECKPOINTS = {"policy": SFT_RUN, **FEW}
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
-    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL)],
+    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 
@@ -328,6 +329,15 @@ def test_dpo_trains_on_pairs_of_train_problems_behind_a_gate_and_the_flywheel_ad
     assert hard[0] == 0 < hard[1]
     weights = [runs / run / "model" / "model.safetensors" for run in (SFT_RUN, DPO_RUN, WHEEL_RUN)]
     assert len({path.read_bytes() for path in weights}) == 3
+
+
+def test_best_of_n_judges_every_sample_and_is_compared_with_the_trained_policies(runs):
+    folder = runs / name_of("12_best_of_n", BEST_OF_N)
+    found = read(folder, "metrics.json")
+    assert found["temperature"] in (0.8, 1.0)
+    assert len((folder / "verdicts.csv").read_text().splitlines()) - 1 == 3 * 3 * FEW["problems"]  # sets, samples
+    compared = [(one["policy of"], one["set"]) for one in found["prices"]]
+    assert compared == [(run, name) for run in RL_RUNS for name in ("contests_test", "humaneval", "mbpp")]
 
 
 def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are_equal(runs):

@@ -229,7 +229,7 @@ def gated(folder, tokenizer, judge, tmp_path, learning_rate: float):
     model = load_policy(folder, device="cpu")
     probe = Probe(tokenizer, {"watched": WATCHED}, judge, max_new_tokens=60)
     gate = Gate(probe, tmp_path, every=5)
-    settings = {"batch_size": 8, "learning_rate": learning_rate, "callbacks": (gate,)}
+    settings = {"batch_size": 8, "learning_rate": learning_rate, "gate": gate}
     curve = train_dpo(model, tokenizer, PAIRS, tmp_path / "checkpoints", steps=20, **settings)
     return model, gate, curve
 

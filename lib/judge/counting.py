@@ -16,17 +16,18 @@ import ctypes
 import fcntl
 import json
 import os
-import platform
 import struct
 import sys
 
+import calls
 import isolation
+import landlock
 import program
+import seccomp
 import tester
 
 OUTPUT_LIMIT = 16 << 20  # bytes
 _COUNT = struct.Struct("<Q")
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _INHERIT, _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6
 
 
@@ -41,6 +42,7 @@ def main() -> None:
     sources = [_high(source) for source in order["sources"]]
     for descriptor in (program.REPORT, program.START, program.CALLS):  # taken, so that no file of ours gets these
         os.dup2(0, descriptor)
+    seccomp.prepare()
     isolation.prepare()
     if order["namespaces"]:
         isolation.enter_namespaces()
@@ -50,13 +52,18 @@ def main() -> None:
         os._exit(int(status != 0))
     try:
         isolation.die_with_parent()
+        folders = isolation.library_folders()
         if order["namespaces"]:
-            isolation.replace_root()
+            isolation.replace_root(folders)
+        landlock.restrict(folders, isolation.DEVICES, listed=("/",) if order["namespaces"] else ())
         if order["tier"] != "counter":  # there the kernel lets this process look at its children only if they show it
             isolation.hide_memory()
         isolation.drop_privileges()
         os.environ.clear()
-        del sys.path[0]
+        ours = sys.path.pop(0)
+        for name, module in list(sys.modules.items()):
+            if os.path.dirname(getattr(module, "__file__", None) or "") == ours:
+                del sys.modules[name]
         program.prepare_interpreter()
         program.limit(order["memory"])
         texts = [os.pread(source, os.fstat(source).st_size, 0) for source in sources]
@@ -100,7 +107,7 @@ def _count(order: dict, code: tuple, stdin: int, stdout: int, test: list | None)
         try:
             its.close()
             isolation.die_with_parent()
-            isolation.deny_system_calls()
+            seccomp.deny_system_calls()
             program.leave(tester.run(ours.fileno(), stdout, order["inputs"], [test]))
         finally:
             program.leave(1)
@@ -158,13 +165,9 @@ def _open_counter(process: int, kind: int, number: int) -> int:
     flags = _INHERIT | _EXCLUDE_KERNEL | _EXCLUDE_HYPERVISOR
     size, with_times = 64, 1 | 2
     attributes = struct.pack("=IIQQQQQIIQ", kind, size, number, 0, 0, with_times, flags, 0, 0, 0)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.restype = ctypes.c_long
-    arguments = (_PERF_EVENT_OPEN[platform.machine()], ctypes.create_string_buffer(attributes), process, -1, -1, 8)
-    descriptor = libc.syscall(*[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), f"perf_event_open: {os.strerror(ctypes.get_errno())}")
-    return descriptor
+    everywhere, close_on_exec = -1, 8
+    attributes = ctypes.create_string_buffer(attributes, size)
+    return calls.system_call("perf_event_open", attributes, process, everywhere, -1, close_on_exec)
 
 
 main()

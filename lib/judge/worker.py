@@ -23,6 +23,10 @@ class IsolationError(RuntimeError):
     """This machine does not give the judge what it needs to isolate programs."""
 
 
+class ServerError(RuntimeError):
+    """No server is there, or none that can judge."""
+
+
 class WorkerFault(Exception):
     """A worker failed; nothing is known about the program."""
 
@@ -75,14 +79,27 @@ class PreparedProblem:
         os.close(self.inputs)
 
 
+def request_for(prepared: PreparedProblem, order: dict) -> dict:
+    """What a worker is told of a submission: the limits of the problem, and what its job orders."""
+    problem = prepared.problem
+    return {
+        "kind": problem.kind,
+        "inputs": prepared.sizes,
+        "time_limit": problem.time_limit,
+        "memory": problem.memory_limit << 20,
+        "output": OUTPUT_LIMIT,
+        "asleep": 5 * problem.time_limit + 1,
+        "wall": _wall_limit(problem),
+        **order,
+    }
+
+
 class Worker:
-    """A worker process; usable after `hello`. One submission at a time."""
+    """A worker process; usable after `hello`. One submission at a time. `layers`: what isolates its programs."""
 
     def __init__(self, isolation: str):
         ours, theirs = socket.socketpair()
-        python = (
-            getattr(sys, "_base_executable", None) or sys.executable
-        )  # the interpreter behind a virtual environment
+        python = getattr(sys, "_base_executable", None) or sys.executable  # the one behind a virtual environment
         with theirs:
             self.process = subprocess.Popen(
                 [python, "-s", "-S", str(_ZYGOTE), str(theirs.fileno()), isolation],
@@ -96,6 +113,7 @@ class Worker:
             )
         self.socket = ours
         self.deadline = 0.0
+        self.layers: list[str] = []
 
     def hello(self) -> None:
         """Waits until the worker is ready. Raises IsolationError with the reason if it can't be."""
@@ -108,35 +126,24 @@ class Worker:
             self.kill()
             raise IsolationError(
                 f"a judge worker can't isolate programs on this machine: {header['error']}. It needs Linux 5.12 or "
-                "newer and "
-                "user namespaces. Check that /proc/sys/user/max_user_namespaces is not 0; on Ubuntu, "
+                "newer and user namespaces. Check that /proc/sys/user/max_user_namespaces is not 0; on Ubuntu, "
                 "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in Docker, `--security-opt "
-                'seccomp=unconfined`. Judge(isolation="none") runs without namespaces: programs '
-                "can then read this user's files."
+                'seccomp=unconfined`. Judge(isolation="none") runs without namespaces: its `isolation` says what '
+                "then keeps programs from this user's files, if anything."
             )
+        self.layers = [str(layer) for layer in header.get("layers", [])]
         self.socket.settimeout(PATIENCE)
 
     def submit(self, program: bytes, prepared: PreparedProblem, order: dict) -> None:
         """Hands over a submission, with what its job orders beyond the limits of the problem. Raises WorkerFault."""
-        problem = prepared.problem
-        request = {
-            "kind": problem.kind,
-            "inputs": prepared.sizes,
-            "time_limit": problem.time_limit,
-            "memory": problem.memory_limit << 20,
-            "output": OUTPUT_LIMIT,
-            "asleep": 5 * problem.time_limit + 1,
-            "wall": _wall_limit(problem),
-            **order,
-        }
         source = file_of(program)
         try:
-            frames.send(self.socket, request, descriptors=(source, prepared.inputs))
+            frames.send(self.socket, request_for(prepared, order), descriptors=(source, prepared.inputs))
         except OSError as error:
             raise WorkerFault(f"a worker is gone ({error})") from None
         finally:
             os.close(source)
-        self._expect(problem)
+        self._expect(prepared.problem)
 
     def receive(self, problem: Problem) -> tuple[dict, bytes]:
         """The next frame. Raises WorkerFault."""
@@ -158,6 +165,10 @@ class Worker:
 
     def _expect(self, problem: Problem) -> None:
         self.deadline = time.monotonic() + _wall_limit(problem) + PATIENCE
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
 
     def kill(self) -> None:
         """Ends the worker and everything below it."""

@@ -24,10 +24,10 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import httpx
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lib.generate import Completion, end_tokens, generate_batches
+from lib.models import weights_hash
 from lib.protocols import Protocol
 
 Batch = list[tuple[int, Completion]]
@@ -48,11 +48,8 @@ class TransformersEngine:
     @property
     def identity(self) -> str:
         """A hash of what a completion depends on: the weights, the tokenizer's template, the batch size."""
-        content = hashlib.sha256(f"{self.batch_size} {self.tokenizer.chat_template}".encode())
-        for name, tensor in self.model.state_dict().items():
-            content.update(name.encode())
-            content.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
-        return content.hexdigest()
+        settings = f"{self.batch_size} {self.tokenizer.chat_template} {weights_hash(self.model)}"
+        return hashlib.sha256(settings.encode()).hexdigest()
 
     def batches(
         self, conversations: list[list[dict]], protocol: Protocol, *, seed: int = 0, skip: Container[int] = ()

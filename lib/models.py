@@ -1,5 +1,6 @@
 """Models: a policy and its tokenizer, from a folder of this project or from the hub."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def load_policy(
 def count_parameters(model: torch.nn.Module) -> int:
     """Number of weights; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """A hash of all weights and their names."""
+    content = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        content.update(name.encode())
+        content.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
+    return content.hexdigest()
 
 
 def _source(path: str | Path, revision: str | None, needed: tuple[str, ...]) -> dict:

@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
+from lib import training
 from lib.problems import Problem
-from lib.progress import report_quietly
 from lib.prompts import answer, messages
 
 # Which of several accepted solutions of a problem is shown first: the key of (program, CPU seconds).
@@ -22,6 +24,28 @@ PREFER = {
     "fastest": lambda program, seconds: (round(seconds / 0.05), len(program)),
 }
 _READS = re.compile(r"\b(input|stdin|open|fileinput)\b")
+
+
+class _ByLength(LengthGroupedSampler):
+    """Rows of like length in a batch, in an order that depends on seed and epoch alone.
+
+    The Trainer's own draws from the process's random numbers: a training that goes on would see another order.
+    """
+
+    def __init__(self, trainer: SFTTrainer):
+        super().__init__(
+            trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps, trainer.train_dataset
+        )
+        self.seed = trainer.args.seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+
+
+class _Trainer(SFTTrainer):
+    def _get_train_sampler(self, train_dataset=None):
+        return _ByLength(self)
 
 
 def train_sft(
@@ -38,10 +62,12 @@ def train_sft(
     seed: int = 0,
     log_every: int = 10,
     save_every: int = 0,
+    scratch: Path | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
 
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
+    With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
 
     Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word).
     """
@@ -57,28 +83,26 @@ def train_sft(
         lr_scheduler_type="cosine",
         warmup_steps=round(warmup * steps),
         weight_decay=0.01,
-        train_sampling_strategy="group_by_length",
         max_length=max_length,
         gradient_checkpointing=False,
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
         save_strategy="steps" if save_every else "no",
         save_steps=save_every or steps,
-        save_only_model=True,
+        save_only_model=scratch is None,
         report_to="none",
         seed=seed,
         bf16=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
-    trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer = _Trainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
     if len(trainer.train_dataset) != len(rows):
         lost = len(rows) - len(trainer.train_dataset)
         raise ValueError(
             f"{lost} of {len(rows)} pairs are longer than {max_length} tokens: filter them or raise max_length"
         )
-    report_quietly(trainer, ("loss",))
-    trainer.train()
+    training.train(trainer, ("loss",), scratch, rows)
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
 

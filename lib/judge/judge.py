@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from lib.judge import scoring
@@ -32,8 +33,10 @@ class Judge:
     `isolation`: "namespaces", or "none" where a machine can't have them. `stop_at_timeout`: a submission ends at its
     first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
     `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
-    `cache`: a folder where verdicts are kept for later runs and other processes.
-    Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
+    `cache`: a folder where verdicts are kept for later runs and other processes. `backend`: "local", this machine, or
+    "sandbox_fusion", servers at the addresses `url`; there `isolation` means the servers', and everything is strict.
+    Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
+    or call `close`.
     """
 
     def __init__(
@@ -44,12 +47,22 @@ class Judge:
         stop_at_first_failure: bool = False,
         strict: bool = False,
         cache: str | Path | None = None,
+        backend: str = "local",
+        url: str | Iterable[str] | None = None,
     ):
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in _ISOLATION:
             raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
-        self._isolation, self._workers, self._strict = isolation, workers, strict
+        if backend not in ("local", "sandbox_fusion") or (backend == "local" and url is not None):
+            raise ValueError(f"backend must be local, or sandbox_fusion with a url, not {backend!r} with {url!r}")
+        self._isolation, self._workers, self._strict = isolation, workers, strict or backend != "local"
+        self._where, self._hire = "", partial(Worker, isolation)
+        if backend == "sandbox_fusion":
+            from lib.judge.sandbox_fusion import RemoteWorker, Servers  # here: else nobody needs requests
+
+            servers = Servers(url, isolation)
+            self._where, self._hire = str(servers), partial(RemoteWorker, servers)
         self._disk, self._salt = None, b""
         if cache is not None:
             from lib.judge.cache import VerdictCache, judge_version  # here: without a cache nothing beyond Python
@@ -66,7 +79,7 @@ class Judge:
         self._idle: list[Worker] = []
         try:
             for _ in range(workers):
-                self._idle.append(Worker(isolation))
+                self._idle.append(self._hire())
             for worker in self._idle:
                 worker.hello()
         except BaseException:
@@ -94,7 +107,7 @@ class Judge:
     @property
     def isolation(self) -> str:
         """What keeps a program apart from the machine."""
-        return _ISOLATION[self._isolation]
+        return (f"{self._where}, inside it " if self._where else "") + _ISOLATION[self._isolation]
 
     def stats(self) -> dict[str, int | float]:
         """Counts since the start: `programs` asked for, `tests` run, `cache_hits`, `retries`, `respawns` of workers;
@@ -197,7 +210,7 @@ class Judge:
 
     def _name(self, key: tuple[bytes, bytes]) -> bytes:
         """What a submission is called on disk, where other judges with other rules write too."""
-        rules = repr((sorted(self._stops), self._isolation, self._strict)).encode()
+        rules = repr((sorted(self._stops), self._isolation, self._strict, self._where)).encode()
         return hashlib.sha256(b"".join((*key, self._salt, rules))).digest()
 
     def _start(self, job: Job, running: dict, selector, retries: deque, found: dict) -> None:
@@ -205,12 +218,12 @@ class Judge:
         try:
             while self._idle and worker is None:
                 worker = self._idle.pop()
-                if worker.process.poll() is not None:  # it died while nobody was looking
+                if not worker.alive:  # it died while nobody was looking
                     worker.kill()
                     worker = None
             if worker is None:
                 self._counts["respawns"] += 1
-                worker = Worker(self._isolation)
+                worker = self._hire()
                 worker.hello()
             job.start(worker, encoded(job.program), self._prepare(job.problem))
         except _FAULTS as error:

@@ -11,7 +11,7 @@ VLLM_READY := .venv-vllm/.ready
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix lab test test-vllm judge-parity lint format clean
+.PHONY: help demo matrix lab test judge-parity test-vllm lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -30,11 +30,11 @@ lab: $(READY) ## JupyterLab on this folder
 test: $(READY) ## the tests, two modules at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-vllm: $(VLLM_READY) ## the engines and the hand-off against real vLLM on the CPU, in an environment of its own
-	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
-
 judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? URL='http://127.0.0.1:8080'
 	@$(BIN)/python tests/bench/judge_parity.py $(URL)
+
+test-vllm: $(VLLM_READY) ## the engines and the hand-off against real vLLM on the CPU, in an environment of its own
+	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
 
 lint: $(READY) ## ruff on code and notebooks, changing nothing
 	@$(BIN)/ruff check .

@@ -25,6 +25,7 @@ SECOND = {"lib.rewards", "lib.metrics", "lib.statistics"}
 FOURTH = {"lib.parameters", "lib.fingerprint", "lib.environment", "lib.evidence", "lib.run", "lib.matrix"}
 FOURTH |= {"lib.sources", "lib.graph", "lib.report", "lib.papermill_plugin", "lib.ledger"}
 FOURTH |= {"lib.checkpoints", "lib.comparison", "lib.mirror", "lib.ablation", "lib.verl_export"}
+FOURTH |= {"lib.requirements"}
 
 
 def floor(module: str) -> int:

@@ -5,13 +5,17 @@
         verdict = judge.judge(program, problem)
         verdicts = judge.judge_many([(program, problem), ...])  # in order
 
+    for verdict in judge.judge_stream(pairs): ...  # the same for any number of pairs, in bounded memory
+
 Two sides, joined by one socket a worker:
-- outside, in the calling process: `judge` (hands out work, retries, caches), `job` (one submission), `worker` (starts a
-  worker and talks with it), `scoring` and `compare` (outputs become results and verdicts; expected outputs stay here),
-  `verdict` (the vocabulary), `cache` (verdicts on disk), `selftest` (is this machine's judge fit to pay rewards?);
-- inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces,
-  root, seccomp), `submission` (one program's tests, limits), `program` (the forked child that becomes the program),
-  `carry` (which failures of the quick pass count);
+- outside, in the calling process: `judge` (what callers see), `stream` (a call under way: hands out work, tries again),
+  `pool` and `worker` (start workers and talk with them), `job` (one submission), `scoring` and `compare` (outputs
+  become results and verdicts; expected outputs stay here), `verdict` (the vocabulary), `memory` and `cache` (what is
+  known already), `load` (queue and pace), `selftest` (is this machine's judge fit to pay rewards?);
+- inside, in slim processes of the plain Python without any package: `zygote` (start-up), `isolation` (namespaces and
+  root), `landlock`, `seccomp` and `calls` (what may be asked of the kernel), `submission` (one program's tests),
+  `watch` (limits), `program` (the forked child that becomes the program), `carry` (which failures of the quick pass
+  count);
 - `frames` is the language between them. With `Judge(backend="sandbox_fusion", url=...)` the inside runs on servers:
   `sandbox_fusion` takes the place of the worker here, `driver` that of the judge there.
 

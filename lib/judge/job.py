@@ -1,6 +1,7 @@
 """One submission under way: decides what is run next and collects what a worker reports until there is a verdict."""
 
 import json
+from signal import SIGKILL
 
 from lib.judge import scoring
 from lib.judge.verdict import ERROR_TYPES, TestResult, Verdict
@@ -10,20 +11,19 @@ from lib.problems import Problem
 LONGEST_PROGRAM = 4 << 20  # bytes
 PROGRAM_ENDED = 3  # exit status of the tests' process, as in `tester`
 QUICK_SHARE, QUICK_MOST = 0.25, 0.25  # CPU budget of a quick pass: of the time limit, at most so many seconds
-
-
 _FAILURES = set(ERROR_TYPES) - {"success"}
 
 
 class Job:
     """`key` names the pair of program and problem; `attempts`: how often the judge has failed with it.
 
-    `stops`: at which endings the submission ends, of "timeout" and "failure"; `strict`: no quick pass.
+    `stops`: at which endings the submission ends, of "timeout" and "failure"; `strict`: no quick pass; `entered`: when
+    it came into the queue.
     """
 
-    def __init__(self, key: tuple[bytes, bytes], program: str, problem: Problem, stops: frozenset[str], strict: bool):
+    def __init__(self, key: tuple, program: str, problem: Problem, entered: float, stops: frozenset[str], strict: bool):
         self.key, self.program, self.problem, self.attempts = key, program, problem, 0
-        self.stops, self.strict = stops, strict
+        self.stops, self.strict, self.entered = stops, strict, entered
         self.began = 0.0
         self.restart()
 
@@ -31,9 +31,7 @@ class Job:
         """Forgets what a worker said that failed later."""
         self._results: dict[int, dict[int, TestResult]] = {}  # by test and case
         self._stderr: dict[tuple[int, int], str] = {}
-        self._alone: list[
-            list[int]
-        ] = []  # tests of a function problem that have to be run alone, with their first case
+        self._alone: list[list[int]] = []  # tests of a function problem to be run alone, each with its first case
         self._by_reference: set[int] = set()
         self._ended = False
 
@@ -120,9 +118,11 @@ class Job:
                 self._alone.insert(0, [test, rest])
 
     def _confirm(self, header: dict) -> None:
-        """A program that was killed, but not by a limit, may be the victim of somebody else: another run decides."""
-        if header["exit"] == -9 and not header["killed"] and self.attempts == 0:
-            raise WorkerFault("a program was killed from outside")
+        """The sandbox lets no process cause a SIGKILL: one that no limit explains came from outside, or from a machine
+        without memory. Raises WorkerFault for it."""
+        explained = header["killed"] or header["memory"] > self.problem.memory_limit << 20
+        if -SIGKILL in (header["exit"], header.get("tests_exit")) and not explained:
+            raise WorkerFault("a process was killed from outside, or for lack of memory")
 
     def _settle(self, test: int, case: int, result: TestResult, stderr: str) -> None:
         self._results.setdefault(test, {})[case] = result

@@ -17,8 +17,8 @@ import types
 
 import callee
 import carry
-import isolation
 import plain
+import seccomp
 
 REPORT, START, CALLS = 3, 4, 5  # descriptors beside the standard ones: how tests ended, how the child started, calls
 STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for deep recursion through C code
@@ -91,7 +91,7 @@ def enter(descriptors: tuple[int, int, int, int, int], keep: list[int], output: 
     seconds = int(cpu) + 2
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    isolation.deny_system_calls()
+    seccomp.deny_system_calls()
 
 
 def compile_source(source: bytes, name: str):

@@ -11,15 +11,16 @@ One thing is narrower there: all outputs of a submission together end at 64 MiB,
 
 What the server adds to the walls, and what it lacks:
 - isolation="namespaces" (the default) holds there what it holds here. A container may forbid namespaces: then the start
-  says so, and isolation="none" has to be asked for: seccomp filter and limits stay, yet a program can read and write
-  files as the server's user, and end processes of that user, also the server. It can't see its own tests, which are
-  gone from the disk before it starts, and a driver that was ended gives no verdict (`api_error`); but a program that
-  knows of this page could tamper with the files of a submission that starts at the same moment, or with the server.
-  Don't train on verdicts of such a server, and keep nothing else in its container.
+  says so, and isolation="none" has to be asked for. Seccomp and the limits stay; `Judge.isolation` says whether
+  Landlock does. Without it, too, a program can read and write files as the server's user: its own tests are gone from
+  the disk before it starts, but one that knows of this page could tamper with the files of a submission that starts at
+  the same moment, or with the server. Don't train on such verdicts, and keep nothing else in that container.
+- A driver that was ended from outside gives no verdict, whatever it leaves behind.
 - The tests of function problems do go to the server: they run there, in a process of their own.
 - Whoever runs the server, or speaks on the line to it, can forge every verdict. There is no encryption but https.
 """
 
+import ast
 import base64
 import json
 import os
@@ -42,9 +43,7 @@ from lib.problems import Problem, Test
 CONNECT_SECONDS, START_SECONDS = 5, 60
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds that a server is left alone after it failed; doubled each time
 LONGEST_RESPONSE = 256 << 20  # bytes
-# What runs there, each after what it imports.
-_INSIDE = ("frames", "isolation", "plain", "callee", "carry", "tester", "program", "submission", "driver", "zygote")
-# The server's Python compiles it once, when a judge starts here: that would be half the time of each run.
+# The server's Python compiles what runs there once, when a judge starts here: it would be half the time of each run.
 _COMPILE = """\
 import json, marshal
 with open("sources") as file:
@@ -76,6 +75,7 @@ class _Server:
 
     def __init__(self, url: str):
         self.url, self.python = url.rstrip("/"), ""
+        self.layers: list[str] = []
         self.inside: bytes | None = None
         self.pause, self.free_at = 0.0, 0.0  # seconds; a time on the monotonic clock
 
@@ -121,6 +121,12 @@ class Servers:
         pythons = sorted({server.python.split(" ")[0] for server in self._servers if server.python})
         return f"SandboxFusion with Python {', '.join(pythons)}"
 
+    @property
+    def layers(self) -> list[str]:
+        """What keeps programs apart from the servers; where they differ, what each of them says."""
+        said = dict.fromkeys(", ".join(server.layers) for server in self._servers if server.layers)
+        return [str(self), *said]
+
     def run(self, session: requests.Session, request: dict, program: bytes, inputs: bytes) -> deque[tuple[dict, bytes]]:
         """The frames of a submission, from the next server that is free; waits while all of them are left alone.
 
@@ -153,8 +159,7 @@ class Servers:
         answer = _asked(session, "GET", f"{server.url}/v1/ping", START_SECONDS)
         if answer != "pong":
             raise _ServerFault(f"{server.url} is no SandboxFusion server: its /v1/ping gave {str(answer)[:50]!r}")
-        sources = {name: Path(__file__).with_name(f"{name}.py").read_text() for name in _INSIDE}
-        files = {"sources": json.dumps(sources).encode()}
+        files = {"sources": json.dumps(_inside()).encode()}
         server.inside = _run_code(session, server.url, _COMPILE, files, "inside", START_SECONDS)
         prepared = PreparedProblem(_TRIAL)
         request = request_for(prepared, {"quick": 0.0, "stop_at_timeout": True})
@@ -189,7 +194,7 @@ class Servers:
             )
         if "fault" in ended:
             raise WorkerFault(f"{server.url}: {ended['fault']}")
-        server.python = started["python"]
+        server.python, server.layers = started["python"], started["layers"]
         return found
 
 
@@ -201,6 +206,7 @@ class RemoteWorker(Worker):
         self.socket, theirs = socketpair()
         self.socket.settimeout(PATIENCE)
         self.deadline = 0.0
+        self.layers = servers.layers
         threading.Thread(target=self._serve, args=(theirs,), daemon=True, name="sandbox_fusion").start()
 
     def hello(self) -> None:
@@ -250,6 +256,25 @@ class RemoteWorker(Worker):
                 ends = request["stop_at_failure"] and frames.receive(connection)[0]["stop"]
             if ends:
                 return frames.send(connection, {"done": True})
+
+
+def _inside() -> dict[str, str]:
+    """The sources of all modules that run there, each after those that it imports; `zygote` is the last."""
+    folder, found = Path(__file__).parent, {}
+
+    def add(file: str) -> None:
+        source = (folder / file).read_text()
+        for node in ast.walk(ast.parse(source)):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for module in imported:
+                if module not in found and (folder / f"{module}.py").exists():
+                    add(f"{module}.py")
+        found[Path(file).stem] = source
+
+    add("driver.py")
+    add("zygote.py")
+    return found
 
 
 def _longest(request: dict) -> float:

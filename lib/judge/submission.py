@@ -12,16 +12,16 @@ import _socket
 import contextlib
 import os
 import re
-import select
 import struct
 import sys
-import time
 from signal import SIGKILL
 
 import frames
 import isolation
 import program
+import seccomp
 import tester
+import watch
 
 QUICK_BATCH = 48  # tests, so that their files stay far below the limit of open files
 QUICK_OUTPUT = 1 << 20  # bytes a test; a longer output waits for the test's own child
@@ -71,14 +71,14 @@ class Submission:
         if child == 0:
             self._guard(self._quick_child, files)
         budget = self.request["quick"]
-        _, status, usage = self._wait(child, budget, QUICK_WALL * budget, QUICK_WALL * budget)
+        _, status, usage = watch.wait(child, budget, QUICK_WALL * budget, QUICK_WALL * budget)
         how = self._started(status)
         self.compiles_quickly = how.startswith(b"compiled")
         final = how == b"compiled, carries nothing"
         reports = [os.pread(self.report, _REPORT.size, n * _REPORT.size) for n in range(len(tests))]
         reports = [_REPORT.unpack(report) for report in reports if len(report) == _REPORT.size]
         ended, outputs, begin = [], [], 0
-        if _memory(usage) <= self.memory:
+        if watch.memory(usage) <= self.memory:
             for test, (_, stdout), (status, end) in zip(tests, files, reports, strict=False):
                 size = os.fstat(stdout).st_size
                 if size < QUICK_OUTPUT and (status == 0 or final):
@@ -88,7 +88,7 @@ class Submission:
         for pair in files:
             for descriptor in pair:
                 os.close(descriptor)
-        share = _cpu(usage) / max(1, len(reports))
+        share = watch.cpu(usage) / max(1, len(reports))
         header = {"tests": [tests[0], tests[-1] + 1], "ended": ended, "final": final, "cpu": share}
         frames.send(self.connection, header, b"".join(outputs))
         answer = self._answer()
@@ -125,11 +125,11 @@ class Submission:
         child = os.fork()
         if child == 0:
             self._guard(self._child, stdin)
-        killed, status, usage = self._wait(child, self.time_limit, self.request["asleep"], self.request["wall"])
+        killed, status, usage = watch.wait(child, self.time_limit, self.request["asleep"], self.request["wall"])
         os.close(stdin)
         compiled = self._started(status).startswith(b"compiled")
         size = os.fstat(self.stdout).st_size
-        cpu = _cpu(usage)
+        cpu = watch.cpu(usage)
         if cpu > self.time_limit:
             killed = killed or "cpu"
         header = {
@@ -138,7 +138,7 @@ class Submission:
             "killed": killed,
             "exit": os.waitstatus_to_exitcode(status),
             "cpu": cpu,
-            "memory": _memory(usage),
+            "memory": watch.memory(usage),
             "size": size,
             "stderr": self._tail(0, os.fstat(self.stderr).st_size),
         }
@@ -174,9 +174,11 @@ class Submission:
         program_end.close()
         tests_end.close()
         limits = (cpu_limit, self.request["asleep"], self.request["wall"])
-        killed, tester_status, _ = self._wait(tester_child, *limits, child)
-        exit_status = self._end(child, 0.5 if tester_status else 0.0)
+        killed, tester_status, _ = watch.wait(tester_child, *limits, child)
+        exit_status = watch.end(child, 0.5 if tester_status else 0.0)
         _, status, usage = os.wait4(child, 0)
+        if exit_status == -SIGKILL and watch.cpu(usage) > cpu_limit:  # by the backstop, see `program.enter`
+            killed = killed or "cpu"
         size = os.fstat(self.report).st_size
         header = {
             "ran": tests,
@@ -184,8 +186,8 @@ class Submission:
             "killed": killed,
             "exit": exit_status,
             "tests_exit": os.waitstatus_to_exitcode(tester_status),
-            "cpu": _cpu(usage),
-            "memory": _memory(usage),
+            "cpu": watch.cpu(usage),
+            "memory": watch.memory(usage),
             "stderr": self._tail(0, os.fstat(self.stderr).st_size),
         }
         frames.send(self.connection, header, payload_file=(self.report, size))
@@ -198,56 +200,9 @@ class Submission:
         program.run_functions(program.start(self.source, self.code), calls)
 
     def _tests_child(self, calls: int, tests: list[list[int]]) -> None:
-        isolation.deny_system_calls()
+        seccomp.deny_system_calls()
         places = [[test, skipped, *self._place(test)] for test, skipped in tests]
         program.leave(tester.run(calls, self.report, self.inputs, places))
-
-    def _end(self, child: int, grace: float) -> int | None:
-        """Ends a program whose tests are through. Returns its exit status if it had ended by itself, within `grace`."""
-        poll = select.poll()
-        descriptor = os.pidfd_open(child)
-        poll.register(descriptor, select.POLLIN)
-        ended = poll.poll(grace * 1000)
-        os.close(descriptor)
-        if not ended:
-            os.kill(child, SIGKILL)
-            return None
-        found = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
-
-    def _wait(self, child: int, cpu_limit: float, asleep_limit: float, wall_limit: float, program_child: int = 0):
-        """Waits for a child, asleep. Returns ("" | "cpu" | "wall", wait status, resource usage). Times in seconds.
-
-        A child that gets no CPU on a busy machine still moves on a little each second; one that sleeps does not.
-        `program_child`: what the child, which runs tests, calls. The limits hold for each of the two.
-        """
-        watched = [process for process in (child, program_child) if process]
-        start = last_time = time.monotonic()
-        used = last_used = asleep = 0.0
-        killed = ""
-        descriptor = os.pidfd_open(child)
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        while not poll.poll(max(1.0, min(cpu_limit - used, wall_limit, 1.0) * 1000)):
-            try:
-                times, now = [_cpu_time(process) for process in watched], time.monotonic()
-            except OSError:  # it ended just now
-                continue
-            used, total = max(times), sum(times)
-            if now - last_time >= 1.0:
-                asleep += (now - last_time) * (total - last_used < 0.01 * (now - last_time))
-                last_time, last_used = now, total
-            if used >= cpu_limit:
-                killed = "cpu"
-            elif asleep >= asleep_limit or now - start >= wall_limit:
-                killed = "wall"
-            if killed:
-                for process in watched:
-                    os.kill(process, SIGKILL)
-                break
-        os.close(descriptor)
-        _, status, usage = os.wait4(child, 0)
-        return killed, status, usage
 
     def _guard(self, life, *arguments) -> None:
         """The whole life of a forked child: whatever happens, it never returns into the code of process 1."""
@@ -293,18 +248,6 @@ class Submission:
         return os.pread(self.stderr, min(max(0, end - begin), STDERR_TAIL), begin).decode("utf-8", "replace")
 
 
-def _cpu_time(process: int) -> float:
-    return time.clock_gettime((~process) << 3 | 2)  # its CPU clock, see clock_getcpuclockid(3)
-
-
-def _cpu(usage) -> float:
-    return usage.ru_utime + usage.ru_stime
-
-
-def _memory(usage) -> int:
-    return usage.ru_maxrss * 1024
-
-
 def serve(connection, own_namespace: int | None) -> None:
     """The life of a zygote: takes one submission after the other, each in a forked process 1 of a fresh namespace."""
     while True:
@@ -320,8 +263,8 @@ def serve(connection, own_namespace: int | None) -> None:
         os.close(source)
         os.close(inputs)
         _, status = os.waitpid(child, 0)
-        if status != 0:
-            frames.send(connection, {"fault": f"the process of the submission ended with status {status}"})
+        if status != 0:  # perhaps in the middle of a frame: only the end of the connection can tell the judge
+            return
 
 
 def _serve_one(connection, own_namespace: int | None, request: dict, source: int, inputs: int) -> None:

@@ -95,13 +95,11 @@ def request_for(prepared: PreparedProblem, order: dict) -> dict:
 
 
 class Worker:
-    """A worker process; usable after `hello`. One submission at a time."""
+    """A worker process; usable after `hello`. One submission at a time. `layers`: what isolates its programs."""
 
     def __init__(self, isolation: str):
         ours, theirs = socket.socketpair()
-        python = (
-            getattr(sys, "_base_executable", None) or sys.executable
-        )  # the interpreter behind a virtual environment
+        python = getattr(sys, "_base_executable", None) or sys.executable  # the one behind a virtual environment
         with theirs:
             self.process = subprocess.Popen(
                 [python, "-s", "-S", str(_ZYGOTE), str(theirs.fileno()), isolation],
@@ -115,6 +113,7 @@ class Worker:
             )
         self.socket = ours
         self.deadline = 0.0
+        self.layers: list[str] = []
 
     def hello(self) -> None:
         """Waits until the worker is ready. Raises IsolationError with the reason if it can't be."""
@@ -127,12 +126,12 @@ class Worker:
             self.kill()
             raise IsolationError(
                 f"a judge worker can't isolate programs on this machine: {header['error']}. It needs Linux 5.12 or "
-                "newer and "
-                "user namespaces. Check that /proc/sys/user/max_user_namespaces is not 0; on Ubuntu, "
+                "newer and user namespaces. Check that /proc/sys/user/max_user_namespaces is not 0; on Ubuntu, "
                 "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`; in Docker, `--security-opt "
-                'seccomp=unconfined`. Judge(isolation="none") runs without namespaces: programs '
-                "can then read this user's files."
+                'seccomp=unconfined`. Judge(isolation="none") runs without namespaces: its `isolation` says what '
+                "then keeps programs from this user's files, if anything."
             )
+        self.layers = [str(layer) for layer in header.get("layers", [])]
         self.socket.settimeout(PATIENCE)
 
     def submit(self, program: bytes, prepared: PreparedProblem, order: dict) -> None:

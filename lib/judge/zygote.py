@@ -15,7 +15,9 @@ import sys
 
 import frames
 import isolation
+import landlock
 import program
+import seccomp
 import submission
 
 
@@ -23,15 +25,12 @@ def main() -> None:
     given = int(sys.argv[1])
     connection = _socket.socket(fileno=fcntl.fcntl(given, fcntl.F_DUPFD_CLOEXEC, 10))
     os.close(given)
-    for descriptor in (
-        program.REPORT,
-        program.START,
-        program.CALLS,
-    ):  # stay taken, so that no file of ours gets such a number
+    for descriptor in (program.REPORT, program.START, program.CALLS):  # stay taken, so that no file of ours gets these
         os.dup2(0, descriptor)
-    namespaces = sys.argv[2] == "namespaces"
+    namespaces, root = sys.argv[2] == "namespaces", os.getuid() == 0
     judge = os.pidfd_open(os.getppid())
     try:
+        seccomp.prepare()
         isolation.prepare()
         if namespaces:
             isolation.enter_namespaces()
@@ -40,15 +39,13 @@ def main() -> None:
             os.close(judge)
             isolation.die_with_parent()
             own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if namespaces else None
-            if namespaces:
-                isolation.replace_root()
-            isolation.hide_memory()
+            layers = _build_walls(namespaces, root)
             _become_bare()
     except OSError as error:
         frames.send(connection, {"error": str(error)})
         os._exit(1)
     if zygote == 0:
-        frames.send(connection, {"ready": True})
+        frames.send(connection, {"layers": layers})
         submission.serve(connection, own_namespace)
         os._exit(0)
     connection.close()
@@ -63,11 +60,26 @@ def main() -> None:
         os.waitpid(zygote, 0)
 
 
+def _build_walls(namespaces: bool, root: bool) -> list[str]:
+    """Puts this process behind what the machine offers. Returns what that is, for people."""
+    folders = isolation.library_folders()
+    if namespaces:
+        isolation.replace_root(folders)
+    abi = landlock.restrict(folders, isolation.DEVICES, listed=("/",) if namespaces else ())
+    isolation.hide_memory()
+    layers = ["namespaces (user, mount, pid, network, ipc, uts)", "read-only root"] if namespaces else ["no namespaces"]
+    layers += ["no capabilities", "seccomp", f"Landlock ABI {abi}" if abi else "Landlock not offered by this kernel"]
+    if not namespaces:
+        layers.append("of files only the Python library can be read" if abi else "this user's files can be read")
+    return [*layers, "rlimits", "started by root" if root else "started by an ordinary user"]
+
+
 def _become_bare() -> None:
     """Leaves nothing of the judge lying about for a program to stumble over, and freezes the heap before any fork."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.path[0]  # the folder of this file
-    for name in ("callee", "carry", "frames", "isolation", "plain", "program", "submission", "tester"):
+    ours = ("callee", "calls", "carry", "frames", "isolation", "landlock", "plain", "program", "seccomp")
+    for name in (*ours, "submission", "tester", "watch"):
         del sys.modules[name]
     os.environ.clear()
     program.prepare_interpreter()

@@ -15,7 +15,7 @@ import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
 
 from lib.judge import Judge, Verdict
-from lib.judge.judge import ATTEMPTS
+from lib.judge.stream import AHEAD, ATTEMPTS
 from lib.problems import Problem
 
 
@@ -99,7 +99,8 @@ def test_stats_count(judge):
     assert after["wall_seconds"] > before["wall_seconds"]
     assert set(after) == {
         *("programs", "tests", "cache_hits", "retries", "respawns", "judge_seconds", "wall_seconds", "busy_seconds"),
-        *("queue_length", "tests_per_s", "utilisation"),
+        *("queue_length", "queue_length_max", "queue_length_mean", "wait_mean", "wait_p50", "wait_p95"),
+        *("tests_per_s", "utilisation"),
     }
     assert 0 < after["utilisation"] <= 1
     assert after["tests_per_s"] > 0
@@ -117,6 +118,82 @@ def test_the_queue_can_be_watched():
             time.sleep(0.02)
         assert {3, 2, 1} <= seen
         assert max(seen) <= 5
+
+
+def test_programs_that_wait_are_counted_and_timed():
+    with Judge(workers=1) as judge:
+        judge.judge_many([(f"import time\ntime.sleep(0.1)\nprint(42)  # {n}", ANSWER) for n in range(5)])
+        stats = judge.stats()
+        assert stats["queue_length"] == 0
+        assert stats["queue_length_max"] == 5
+        assert 1 < stats["queue_length_mean"] < 3  # 4, 3, 2, 1 and none while one runs
+        assert 0.15 < stats["wait_mean"] < stats["wait_p95"]
+        assert stats["wait_p50"] < stats["wait_p95"] == pytest.approx(0.4, abs=0.3)
+
+
+def test_programs_are_started_at_the_pace_that_is_asked_for():
+    with Judge(workers=2, programs_per_second=20) as judge:
+        start = time.monotonic()
+        assert all(v.accepted for v in judge.judge_many([(f"print(42)  # {n}", ANSWER) for n in range(11)]))
+        assert time.monotonic() - start >= 0.5  # the first one starts at once
+        judge.judge_many([("print(42)  # 3", ANSWER)] * 100)
+        assert time.monotonic() - start < 4, "what the cache knows is not started"
+    with pytest.raises(ValueError, match="programs_per_second must be more than 0, not 0"):
+        Judge(programs_per_second=0)
+
+
+def test_a_stream_takes_pairs_as_it_gets_on(judge):
+    taken = 0
+
+    def pairs():
+        nonlocal taken
+        while True:  # without an end
+            taken += 1
+            yield f"print({taken})", ANSWER
+
+    verdicts = judge.judge_stream(pairs())
+    assert taken == 0
+    assert [next(verdicts).accepted for _ in range(45)] == [n == 42 for n in range(1, 46)]
+    assert taken < 60
+    verdicts.close()
+    assert judge.judge("print(42)", ANSWER).accepted
+
+
+def test_verdicts_behind_a_slow_program_wait_in_a_bounded_line(judge):
+    slow = "import time\ntime.sleep(1)\nprint(42)"
+    pairs = iter([(slow, ANSWER)] + [(" " * n, ANSWER) for n in range(5 * AHEAD)])
+    verdicts = judge.judge_stream(pairs)
+    assert next(verdicts).accepted
+    assert len(list(pairs)) > 3 * AHEAD
+    verdicts.close()
+
+
+def test_a_wrong_pair_ends_a_stream_and_leaves_nothing_running():
+    with Judge(workers=2) as judge:
+        before = descendants(os.getpid())
+        endless = [(f"while True: pass  # {n}", stdio(("", ""), time_limit=20.0)) for n in range(2)]
+        with pytest.raises(TypeError, match="not NoneType"):
+            judge.judge_many(pair for pair in [("print(42)", ANSWER), endless[0], (None, ANSWER), endless[1]])
+        assert gone(descendants(os.getpid()) - before)
+        assert judge.judge("print(42)", ANSWER).accepted
+
+
+def test_who_iterates_over_a_stream_can_not_judge_meanwhile(judge):
+    verdicts = judge.judge_stream([("print(42)", ANSWER), ("print(41)", ANSWER)])
+    assert next(verdicts).accepted
+    with pytest.raises(RuntimeError, match="take all verdicts"):
+        judge.judge("print(42)", ANSWER)
+    assert not next(verdicts).accepted
+    assert next(verdicts, None) is None
+    assert judge.judge("print(42)", ANSWER).accepted
+
+
+def test_a_judge_that_is_closed_ends_its_stream():
+    with Judge(workers=1) as judge:
+        verdicts = judge.judge_stream((f"print(42)  # {n}", ANSWER) for n in range(9))
+        next(verdicts)
+    with pytest.raises(RuntimeError, match="was closed"):
+        next(verdicts)
 
 
 def test_an_event_loop_goes_on_while_programs_are_judged(judge):
@@ -224,6 +301,20 @@ def test_workers_are_slim():
             assert os.getsid(pid) != os.getsid(0)
 
 
+def kill_one_below(pid: int, spared: set[int], chance: random.Random) -> bool:
+    """SIGKILL for one process below `pid`. By descriptor: between two looks a number may get another owner."""
+    with contextlib.suppress(ProcessLookupError, IndexError):
+        victim = chance.choice(sorted(descendants(pid) - spared))
+        descriptor = os.pidfd_open(victim)
+        try:
+            if victim in descendants(pid):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
 def test_killed_workers_make_no_wrong_verdict():
     others = descendants(os.getpid())
     with Judge(workers=2) as judge:
@@ -232,11 +323,9 @@ def test_killed_workers_make_no_wrong_verdict():
         done = threading.Event()
 
         def kill_now_and_then() -> None:
-            chance = random.Random(0)
-            while not done.wait(0.4):  # a program hit twice in a row would rightly count as ended
-                victims = sorted(descendants(os.getpid()) - others)
-                with contextlib.suppress(ProcessLookupError, IndexError):
-                    os.kill(chance.choice(victims), signal.SIGKILL)
+            chance, hits = random.Random(0), 0
+            while not done.wait(0.1) and hits < 100:  # where starting a worker takes longer, nothing would be judged
+                hits += kill_one_below(os.getpid(), others, chance)
 
         killer = threading.Thread(target=kill_now_and_then)
         killer.start()

@@ -1,0 +1,68 @@
+"""The workers of a judge: started when they are needed, handed out, taken back, replaced when they have died."""
+
+from collections.abc import Callable
+
+from lib.judge.worker import IsolationError, Worker
+
+ATTEMPTS = 6  # at starting one worker: whatever kills workers may hit one at its start, too
+
+
+class Pool:
+    """`count` workers that `hire` makes, started at once. Raises IsolationError if the machine can't isolate. `layers`:
+    what does; `respawns`: workers started since, in place of others."""
+
+    def __init__(self, count: int, hire: Callable[[], Worker]):
+        self.count, self.respawns, self._hire = count, 0, hire
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        try:
+            for _ in range(count):
+                self._idle.append(hire())
+            for worker in self._idle:
+                worker.hello()
+            self.layers = self._idle[0].layers
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def free(self) -> bool:
+        """Whether one more worker can be taken."""
+        return len(self._busy) < self.count
+
+    def take(self) -> Worker:
+        """A worker that is alive. Raises IsolationError or OSError if none can be started."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.alive:
+                self._busy.add(worker)
+                return worker
+            worker.kill()  # it died while nobody was looking
+        for attempt in range(ATTEMPTS):
+            self.respawns += 1
+            worker = self._hire()
+            self._busy.add(worker)
+            try:
+                worker.hello()
+                break
+            except BaseException as error:
+                self.drop(worker)
+                if not isinstance(error, IsolationError) or attempt == ATTEMPTS - 1:
+                    raise
+        return worker
+
+    def give_back(self, worker: Worker) -> None:
+        self._busy.discard(worker)
+        self._idle.append(worker)
+
+    def drop(self, worker: Worker) -> None:
+        """Ends a worker whose state is unknown; another one is started when work is waiting."""
+        self._busy.discard(worker)
+        worker.kill()
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for worker in (*self._idle, *self._busy):
+            worker.kill()
+        self._idle.clear()
+        self._busy.clear()

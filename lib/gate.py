@@ -161,6 +161,7 @@ class Gate(TrainerCallback):
 
     `probe(model, step)` gives a Reading. `folder`: where `regressions.json` is written after each of them.
     Afterwards `readings` and `found` (step -> findings) tell what was seen, and `stopped_at` at which step it ended.
+    One copy of the weights is kept in the host's memory, so that it wants a model that is whole in this process.
     """
 
     def __init__(self, probe: Callable[..., Reading], folder: Path, every: int, limits: Thresholds | None = None):
@@ -171,10 +172,16 @@ class Gate(TrainerCallback):
         self.sound_step, self._sound = 0, {}
         self._timeouts: list[float] = []
 
-    def on_train_begin(self, args, state, control, model=None, **_):
-        """The first reading: what all others are held against."""
+    def start(self, model) -> None:
+        """The first reading, what all others are held against. Call it where a training is resumed, with the policy as
+        it was before the first step; else the training does."""
         self.readings = [self.probe(model, 0)]
         self._keep(model, 0)
+
+    def on_train_begin(self, args, state, control, model=None, **_):
+        """The first reading, unless it has been taken."""
+        if not self.readings:
+            self.start(model)
         self._end_if(self.findings_of(self.readings[0]), 0, control)
 
     def on_step_end(self, args, state, control, model=None, **_):

@@ -200,11 +200,13 @@ def train_grpo(
     curriculum: str = "none",
     save_every: int = 0,
     scratch: Path | None = None,
+    gate: TrainerCallback | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
 
-    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`.
+    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` as in
+    `lib.dpo.train_dpo`.
     """
     ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
@@ -241,8 +243,10 @@ def train_grpo(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             rollout_func=rollout,
-            callbacks=[_StepTimes(rollout, judged)],
+            callbacks=[_StepTimes(rollout, judged), *([gate] if gate else [])],
         )
+        if gate:
+            gate.start(model)
         training.train(
             trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
         )

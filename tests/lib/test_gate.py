@@ -159,6 +159,23 @@ def test_a_single_step_full_of_timeouts_is_no_spike(tmp_path):
     assert run.gate.stopped_at is None
 
 
+def test_a_resumed_training_is_held_against_its_real_start(tmp_path):
+    """The model that a resumed training begins with is not the policy it started from."""
+    given = []
+    planted = {0: sound(0), 30: reading(step=30, success=12, wrong_answer=28)}
+    gate = Gate(lambda model, step: given.append((model, step)) or planted[step], tmp_path, 10, LIMITS)
+    first, resumed = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    control, state = SimpleNamespace(should_training_stop=False), SimpleNamespace(global_step=20, max_steps=40)
+    gate.start(first)
+    gate.on_train_begin(None, state, control, model=resumed)
+    state.global_step = 30
+    gate.on_step_end(None, state, control, model=resumed)
+    assert given == [(first, 0), (resumed, 30)]
+    assert control.should_training_stop
+    gate.on_train_end(None, state, control, model=resumed)
+    assert torch.equal(resumed.weight, first.weight)
+
+
 def test_a_judge_that_fails_at_the_start_ends_the_training_at_once(tmp_path):
     run = Run(tmp_path, reading(step=0, success=4, api_error=4))
     assert run.control.should_training_stop
@@ -212,7 +229,7 @@ def gated(folder, tokenizer, judge, tmp_path, learning_rate: float):
     model = load_policy(folder, device="cpu")
     probe = Probe(tokenizer, {"watched": WATCHED}, judge, max_new_tokens=60)
     gate = Gate(probe, tmp_path, every=5)
-    settings = {"batch_size": 8, "learning_rate": learning_rate, "callbacks": (gate,)}
+    settings = {"batch_size": 8, "learning_rate": learning_rate, "gate": gate}
     curve = train_dpo(model, tokenizer, PAIRS, tmp_path / "checkpoints", steps=20, **settings)
     return model, gate, curve
 

@@ -137,7 +137,8 @@ def _config_of(path: Path, monkeypatch, tmp_path):
     monkeypatch.setattr(grpo, "GRPOTrainer", trainer)
     monkeypatch.setattr(dpo, "DPOTrainer", trainer)
     found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
-    settings = {name: found[name] for name in ("steps", "learning_rate", "seed")} | {"scratch": tmp_path}
+    settings = {name: found[name] for name in ("learning_rate", "seed")} | {"scratch": tmp_path}
+    settings["steps"] = found.get("steps", 7)  # 20_dpo counts passes over its pairs instead
     if path.stem.startswith("10_sft"):
         settings |= {name: found[name] for name in ("batch_size", "save_every")} | preset["sft"]
         rows, train = ([([{"role": "user", "content": "add"}], "pass")],), sft.train_sft
@@ -160,11 +161,8 @@ TRAININGS = [path for path in FILES if path.stem.startswith(("10_sft", "20_dpo",
 @pytest.mark.parametrize("path", TRAININGS, ids=relative)
 def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, monkeypatch, tmp_path):
     config, adapters, found, preset = _config_of(path, monkeypatch, tmp_path)
-    assert (config.max_steps, config.learning_rate, config.seed) == (
-        found["steps"],
-        found["learning_rate"],
-        found["seed"],
-    )
+    expected = (found.get("steps", 7), found["learning_rate"], found["seed"])
+    assert (config.max_steps, config.learning_rate, config.seed) == expected
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     if path.stem.startswith("10_sft"):
         assert type(config) is SFTConfig

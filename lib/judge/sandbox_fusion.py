@@ -31,6 +31,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from socket import socketpair
 
@@ -243,19 +244,32 @@ class RemoteWorker(Worker):
         found = self.servers.run(session, request, program, inputs)
         while True:
             header, payload = found.popleft()
-            if header.get("ran") != request.get("run"):  # the driver guessed wrong what is wanted next
-                found = self.servers.run(session, request, program, inputs)
-                header, payload = found.popleft()
             frames.send(connection, header, payload)
             if "done" in header:
                 return
-            if "ran" in header:
-                request |= frames.receive(connection)[0]
-                ends = not request["run"]
-            else:
-                ends = request["stop_at_failure"] and frames.receive(connection)[0]["stop"]
-            if ends:
+            guess = header.get("guess")
+            answer = frames.receive(connection)[0] if guess or request["stop_at_failure"] else {}
+            if guess and answer != guess:
+                if "run" in answer:
+                    tests, again = answer["run"], (request | answer, inputs)
+                else:
+                    later = [] if answer["stop"] else range(header["tests"][1], len(request["inputs"]))
+                    tests = [*answer["again"], *later]
+                    again = _part(request, inputs, tests)
+                found = self.servers.run(session, again[0], program, again[1]) if tests else deque()
+                for header, _ in found:
+                    if "test" in header:
+                        header["test"] = tests[header["test"]]
+            if not found or (not guess and answer.get("stop")):
                 return frames.send(connection, {"done": True})
+
+
+def _part(request: dict, inputs: bytes, tests: list[int]) -> tuple[dict, bytes]:
+    """The request and inputs for some of its tests, each run alone."""
+    ends = [*accumulate(request["inputs"])]
+    sizes = [request["inputs"][test] for test in tests]
+    parts = [inputs[ends[test] - request["inputs"][test] : ends[test]] for test in tests]
+    return {**request, "inputs": sizes, "quick": 0.0}, b"".join(parts)
 
 
 def _inside() -> dict[str, str]:

@@ -145,7 +145,7 @@ def measure(
         raise ValueError("nothing to evaluate: every set is empty")
     what = {
         "protocol": protocol.name,
-        "decoding": protocol.decoding(),
+        "decoding": protocol.decoding() | ({"seed": seed} if protocol.temperature else {}),
         "engine": engine.name,
         **asdict(subject),
         "instruction": instruction,
@@ -296,5 +296,6 @@ def _qa_line(row: _Row, stratum: str, subject: Subject) -> dict:
         "judge_time": row.verdict.judge_time,
         "truncated": row.completion.truncated,
         "format_ok": row.extraction.format_ok,
+        "form": row.extraction.form,
         "extra": {"step": subject.step, "checkpoint": subject.checkpoint, "model": subject.model},
     }

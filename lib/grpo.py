@@ -20,14 +20,13 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from lib import resume
+from lib import training
 from lib.evaluate import manifest
 from lib.generate import generate
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import require_judge
 from lib.problems import Problem
-from lib.progress import report_quietly
 from lib.prompts import extract, messages
 
 MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; more than this and the rewards of the step mean little
@@ -244,7 +243,8 @@ def train_grpo(
             rollout_func=rollout,
             callbacks=[_StepTimes(rollout, judged)],
         )
-        report_quietly(trainer, ("reward", "kl"))
-        resume.train(trainer, scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature))
+        training.train(
+            trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
+        )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

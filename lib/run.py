@@ -11,6 +11,7 @@ papermill (through this project's plug-in) stages the folder `artifacts/<preset>
 `artifacts/scratch/<run>/` and never touches committed evidence. Nothing printed or saved here holds a machine's path.
 """
 
+import io
 import json
 import os
 import shutil
@@ -48,7 +49,7 @@ def start(notebook: str, values: dict) -> "Run":
             "a cell before start() changed one; set parameters only in the cell tagged `parameters`, or with -p"
         )
     preset = _load_preset(parameters["preset"])
-    environment.keep_quiet(bars="RLVR_RUN_FOLDER" not in os.environ, offline=_is_local(preset.get("base_model")))
+    environment.keep_quiet(offline=_is_local(preset.get("base_model")))
     return Run(notebook, name, parameters, preset)
 
 
@@ -156,11 +157,9 @@ class Run:
 
     def save_figure(self, name: str, figure) -> None:
         """Saves a matplotlib figure as `figures/<name>.png`, 100 dpi, without metadata that would differ by version."""
-        target = self._file(f"figures/{name}.png")
-        target.parent.mkdir(exist_ok=True)
-        temporary = target.with_name(f".{target.name}")
-        figure.savefig(temporary, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
-        temporary.replace(target)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
+        paths.write_atomically(self._file(f"figures/{name}.png"), image.getvalue())
 
     def finish(self, summary: dict) -> Evidence:
         """Ends the run: writes summary.json and the stamp that lets the matrix skip it; gives the evidence record.

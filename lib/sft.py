@@ -14,9 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
-from lib import resume
+from lib import training
 from lib.problems import Problem
-from lib.progress import report_quietly
 from lib.prompts import answer, messages
 
 # Which of several accepted solutions of a problem is shown first: the key of (program, CPU seconds).
@@ -68,7 +67,7 @@ def train_sft(
     """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
 
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
-    With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.resume`).
+    With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
 
     Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word).
     """
@@ -103,8 +102,7 @@ def train_sft(
         raise ValueError(
             f"{lost} of {len(rows)} pairs are longer than {max_length} tokens: filter them or raise max_length"
         )
-    report_quietly(trainer, ("loss",))
-    resume.train(trainer, scratch, rows)
+    training.train(trainer, ("loss",), scratch, rows)
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
 

@@ -276,18 +276,18 @@ def _inside() -> dict[str, str]:
     """The sources of all modules that run there, each after those that it imports; `zygote` is the last."""
     folder, found = Path(__file__).parent, {}
 
-    def add(name: str) -> None:
-        source = (folder / f"{name}.py").read_text()
+    def add(file: str) -> None:
+        source = (folder / file).read_text()
         for node in ast.walk(ast.parse(source)):
             imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported += [node.module] if isinstance(node, ast.ImportFrom) else []
             for module in imported:
                 if module not in found and (folder / f"{module}.py").exists():
-                    add(module)
-        found[name] = source
+                    add(f"{module}.py")
+        found[Path(file).stem] = source
 
-    add("driver")
-    add("zygote")
+    add("driver.py")
+    add("zygote.py")
     return found
 
 

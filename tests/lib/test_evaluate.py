@@ -16,6 +16,7 @@ from lib.metrics import JudgeFailure
 from lib.models import load_policy, load_tokenizer
 from lib.paths import root
 from lib.problems import Problem, Test
+from lib.proof import busy_processes
 from lib.protocols import eval_at_budget, eval_at_k
 
 # What the policy has learned by heart to answer, and what the judge must say of it.
@@ -135,6 +136,16 @@ def test_the_same_evaluation_again_gives_the_same_files_and_figures_but_for_the_
     assert files == without_times(tmp_path / "2")
 
 
+def test_a_busy_machine_changes_nothing_but_the_times(policy, judge, tmp_path):
+    arguments = {"max_new_tokens": 60, "subject": SUBJECT}
+    alone = evaluate(*policy, SETS, judge, tmp_path / "alone", **arguments)
+    with busy_processes(8), Judge(workers=1) as beside:  # a judge of its own, which remembers no verdict
+        busy = evaluate(*policy, SETS, beside, tmp_path / "busy", **arguments)
+    assert alone.pop("times").keys() == busy.pop("times").keys()
+    assert alone == busy
+    assert without_times(tmp_path / "alone") == without_times(tmp_path / "busy")
+
+
 def test_nothing_is_written_when_the_judge_fails_too_often(policy, tmp_path):
     class BrokenJudge:
         def judge_many(self, submissions):
@@ -214,7 +225,8 @@ def test_without_a_subject_the_result_is_the_end_of_the_run_that_owns_the_folder
 
 def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, tmp_path):
     engine = TransformersEngine(*policy, batch_size=16)
-    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT)
+    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT, seed=3)
+    assert (at_k["decoding"]["samples"], at_k["decoding"]["seed"]) == (4, 3), "what drew the samples is told"
     mbpp = at_k["datasets"]["mbpp_test"]
     assert mbpp["n"] == 8
     assert mbpp["accepted_at_1"] == pytest.approx(mbpp["pass_at_1"])
@@ -222,7 +234,7 @@ def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, 
     with open(tmp_path / "k" / "verdicts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample"] for row in rows[:5]] == ["0", "1", "2", "3", "0"]
-    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT)
+    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT, seed=3)
     assert budget["datasets"]["mbpp_test"]["accepted_at_budget"] <= mbpp["pass_at_4"]
 
 

@@ -1,7 +1,8 @@
-"""Trainings that go on after they were killed, with the real Trainer, the real TRL and the real judge."""
+"""What all trainings do, with the real Trainer, the real TRL and the real judge: above all go on after a kill."""
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from lib.models import load_policy
 from lib.problems import Problem, Test
 from lib.rewards import dense
 from lib.sft import train_sft
+from lib.training import LINES
 
 PAIRS = [([{"role": "user", "content": f"print {n}"}], f"print({n})") for n in range(12)]
 PROBLEMS = [
@@ -56,7 +58,7 @@ def grpo(start: Path, folder: Path, scratch: Path | None):
 def killed(kind: str, start: Path, folder: Path, scratch: Path) -> None:
     """Trains in a process of its own, and kills it when it has saved its second checkpoint."""
     folders = ", ".join(f"Path({str(path)!r})" for path in (start, folder, scratch))
-    code = f"import test_resume; from pathlib import Path; test_resume.{kind}({folders})"
+    code = f"import test_training; from pathlib import Path; test_training.{kind}({folders})"
     here = str(Path(__file__).parent)
     search = os.pathsep.join([here, str(Path(__file__).parents[2]), *sys.path])
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": search})
@@ -67,6 +69,20 @@ def killed(kind: str, start: Path, folder: Path, scratch: Path) -> None:
         time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     child.wait()
+
+
+@pytest.mark.parametrize(("steps", "lines"), [(3, 3), (25, LINES)])
+def test_a_training_prints_about_ten_lines_with_the_step_and_the_loss(steps, lines, start, tmp_path, capfd):
+    sft(start, tmp_path, None, steps=steps, save_every=0)
+    printed = capfd.readouterr().out.splitlines()
+    assert len(printed) == lines
+    assert all(re.fullmatch(rf"step \d+ of {steps}: loss \d+\.\d{{3}}", line) for line in printed)
+    assert printed[-1].startswith(f"step {steps} of {steps}: ")
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_names_the_step(start, tmp_path):
+    with pytest.raises(FloatingPointError, match=r"(loss|grad_norm) is nan at step [2-6]: lower the learning rate"):
+        sft(start, tmp_path, None, learning_rate=1e30, warmup=0.0)
 
 
 def same(one: dict, other: dict) -> bool:

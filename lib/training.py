@@ -1,13 +1,18 @@
-"""A training that was killed goes on from its last checkpoint: same data order, same seeds, same optimizer.
+"""What all trainings have in common, around the Trainer of transformers and TRL.
 
-Its checkpoints are written to a folder that outlives the run (`Run.scratch`), since a run that is started again begins
-with an empty folder of its own. They go on only where arguments, data and weights are as they were; `Run.scratch` is
-another one when the code was changed.
+1. About ten quiet lines tell the progress: they read as well in an executed notebook as on a terminal. The Trainer's
+   own bars freeze in an executed notebook, and its printed dicts bury the figures.
+2. A loss that is no number ends the training. The Trainer would log an average in its place and go on.
+3. A training that was killed goes on from its last checkpoint: same data order, same seeds, same optimizer. Checkpoints
+   are written to a folder that outlives the run (`Run.scratch`), since a run that is started again begins with an empty
+   folder of its own. They are gone on from only where arguments, data and weights are as they were; `Run.scratch` is
+   another one when the code was changed.
 """
 
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,22 +21,29 @@ from pathlib import Path
 
 from transformers import Trainer, TrainerCallback
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback
 
 from lib.models import weights_hash
 
+LINES = 10
 # What a checkpoint holds beyond the model. It is large: with Adam twice the weights.
 _STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "global_step*", "training_args.bin")
 _NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
 
 
-def train(trainer: Trainer, scratch: Path | None, data: object) -> None:
-    """Trains to the end, and says so when it goes on from a checkpoint.
+def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: object) -> None:
+    """Trains to the end, and says so when it goes on from a checkpoint. `shown`: the logged figures that are printed.
 
     `scratch`: where the checkpoints of an interrupted training are looked for and new ones written; None, or a trainer
     that saves nothing: no going on. `data`: everything else that the training depends on, besides its arguments and
-    the weights; its `repr` is hashed. Afterwards the models of the checkpoints are in the trainer's
-    `output_dir`, without their optimizers. Raises BlockingIOError while another process trains in `scratch`.
+    the weights; its `repr` is hashed. Afterwards the models of the checkpoints are in the trainer's `output_dir`,
+    without their optimizers. Raises FloatingPointError when loss or gradient are no numbers; BlockingIOError while
+    another process trains in `scratch`.
     """
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Lines(shown))
+    trainer.add_callback(_Finite())
+    trainer.args.logging_nan_inf_filter = False
     if scratch is None or trainer.args.save_strategy == "no":
         trainer.train()
         return
@@ -48,6 +60,30 @@ def train(trainer: Trainer, scratch: Path | None, data: object) -> None:
             copy = folder / checkpoint.name
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(*_STATE))
+
+
+class _Lines(TrainerCallback):
+    """Prints the step and some figures, LINES times in a training."""
+
+    def __init__(self, shown: tuple[str, ...]):
+        self.shown, self.latest = shown, 0
+
+    def on_log(self, args, state, control, logs=None, **_):
+        tenth = state.global_step * LINES // state.max_steps
+        if tenth > self.latest and all(key in logs for key in self.shown):
+            self.latest = tenth
+            figures = ", ".join(f"{key} {float(logs[key]):.3f}" for key in self.shown)
+            print(f"step {state.global_step} of {state.max_steps}: {figures}", flush=True)
+
+
+class _Finite(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **_):
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(float(logs.get(name, 0.0))):
+                raise FloatingPointError(
+                    f"{name} is {logs[name]} at step {state.global_step}: lower the learning rate, or look at the data "
+                    "of this step"
+                )
 
 
 class _NewestState(TrainerCallback):

@@ -77,7 +77,7 @@ class _Server:
     def __init__(self, url: str):
         self.url, self.python = url.rstrip("/"), ""
         self.layers: list[str] = []
-        self.inside: bytes | None = None
+        self.inside, self.checked = b"", False
         self.pause, self.free_at = 0.0, 0.0  # seconds; a time on the monotonic clock
 
     def failed(self, asked_at: float) -> None:
@@ -135,12 +135,15 @@ class Servers:
         server = self._next()
         asked_at = time.monotonic()
         try:
-            if server.inside is None:
+            if not server.checked:
                 self._check(server, session)
             found = self._submit(server, session, request, program, inputs)
         except _ServerFault:
             with self._lock:
                 server.failed(asked_at)
+            raise
+        except WorkerFault:
+            server.checked = False  # perhaps it has started again, with another Python
             raise
         server.pause = 0.0
         return found
@@ -168,10 +171,10 @@ class Servers:
         try:
             found = self._submit(server, session, request, b"print(2 * int(input()))", b"2\n")
         except WorkerFault as fault:
-            server.inside = None
             raise _ServerFault(f"{server.url} can't judge: {fault}") from None
         if found[0][1] != b"4\n":
             raise _ServerFault(f"{server.url} can't judge: twice 2 gave {found[0]!r:.500}")
+        server.checked = True
 
     def _submit(self, server: _Server, session, request: dict, program: bytes, inputs: bytes) -> deque:
         submission = frames.Bytes()

@@ -17,11 +17,11 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
+from lib import training
 from lib.generate import generate
 from lib.metrics import require_judge
 from lib.pairs import Pair, Sample
 from lib.problems import Problem
-from lib.progress import report_quietly
 from lib.prompts import extract, messages
 
 # What is kept of TRL's log, and its name in curves.csv. Rewards are beta * log(policy / start) of whole answers (nats);
@@ -87,12 +87,13 @@ def train_dpo(
     max_length: int = 4096,
     seed: int = 0,
     save_every: int = 0,
-    callbacks: tuple[TrainerCallback, ...] = (),
+    scratch: Path | None = None,
+    gate: TrainerCallback | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of pairs; returns the curve, one row per step.
 
-    Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
-    A callback, such as `lib.gate.Gate`, may end the training before.
+    `save_every` and `scratch` as in `lib.sft.train_sft`. `gate`: a `lib.gate.Gate`, which may end the training before;
+    a training that goes on after a kill is held against the model given here, and earlier readings are not repeated.
 
     Raises ValueError without pairs, and when a prompt with one of its answers is longer than `max_length` tokens.
     """
@@ -121,7 +122,7 @@ def train_dpo(
         logging_steps=1,
         save_strategy="steps" if save_every else "no",
         save_steps=save_every or steps,
-        save_only_model=True,
+        save_only_model=scratch is None,
         report_to="none",
         seed=seed,
         bf16=False,
@@ -140,12 +141,13 @@ def train_dpo(
         args=config,
         train_dataset=Dataset.from_list([columns[n] for n in _in_batches(lengths, batch_size, seed)]),
         processing_class=tokenizer,
-        callbacks=list(callbacks),
+        callbacks=[gate] if gate else None,
     )
     if len(trainer.train_dataset) != len(pairs):
         raise ValueError(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} of {len(pairs)} pairs")
-    report_quietly(trainer, ("loss", "rewards/margins"))
-    trainer.train()
+    if gate:
+        gate.start(model)
+    training.train(trainer, ("loss", "rewards/margins"), scratch, columns)
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[list(CURVE)].rename(columns=CURVE)
 

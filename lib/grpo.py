@@ -140,9 +140,12 @@ class _StepTimes(TrainerCallback):
         self.started = time.perf_counter()
         self.rollout.seconds = self.judged.seconds = self.judged.judging = 0.0
 
+    def on_step_end(self, args, state, control, **_):
+        self.step = time.perf_counter() - self.started  # without the gate's reading, which follows
+
     def on_log(self, args, state, control, logs=None, **_):
         if "reward" in logs:
-            step, generate, judge = time.perf_counter() - self.started, self.rollout.seconds, self.judged.seconds
+            step, generate, judge = self.step, self.rollout.seconds, self.judged.seconds
             parts = {"generate": generate, "judge": judge, "judging": self.judged.judging}
             for name, seconds in {**parts, "update": step - generate - judge, "step": step}.items():
                 logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
@@ -200,11 +203,13 @@ def train_grpo(
     curriculum: str = "none",
     save_every: int = 0,
     scratch: Path | None = None,
+    gate: TrainerCallback | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
 
-    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`.
+    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` as in
+    `lib.dpo.train_dpo`.
     """
     ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
@@ -241,8 +246,10 @@ def train_grpo(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             rollout_func=rollout,
-            callbacks=[_StepTimes(rollout, judged)],
+            callbacks=[_StepTimes(rollout, judged), *([gate] if gate else [])],
         )
+        if gate:
+            gate.start(model)
         training.train(
             trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
         )

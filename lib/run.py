@@ -25,6 +25,7 @@ from lib.evidence import Evidence, to_json
 from lib.fingerprint import STAMP, Fingerprints, finish_mark, upstream_names, write_stamp
 from lib.ledger import Ledger
 from lib.parameters import load_params_file, read_parameters, resolve, run_name
+from lib.requirements import require
 
 
 class UpstreamError(RuntimeError):
@@ -35,7 +36,8 @@ def start(notebook: str, values: dict) -> "Run":
     """Opens the run of a notebook: validates its parameters, seeds, makes the folder, prints what it runs on.
 
     `notebook`: the template's name without its suffix. `values`: the notebook's `globals()`, of which the names in its
-    parameters cell are read. Raises ValueError for a value of the wrong type, an unknown preset, or parameters that
+    parameters cell are read. Raises lib.requirements.MissingError, before anything is done, when this machine lacks
+    what the preset needs; ValueError for a value of the wrong type, an unknown preset, or parameters that
     changed after papermill had named the run; FileExistsError where the folder holds files that are no run's.
     """
     template = paths.root() / "notebooks" / f"{notebook}.ipynb"
@@ -64,12 +66,15 @@ class Run:
         self.notebook, self.name, self.params, self.preset = notebook, name, params, preset
         self._began = time.perf_counter()
         fingerprints = Fingerprints(params["preset"])
+        packages = fingerprints.packages(notebook)
+        if environment.USING_TORCH & packages:
+            require(preset)
         self._inputs = fingerprints.inputs(notebook, params)
         # Read now: what counts is the upstream run that this one sees, not one that replaces it meanwhile.
         self._upstream = {run: finish_mark(params["preset"], run) for run in upstream_names(params)}
         self.folder = _clean_folder(notebook, name)
         self.ledger = Ledger(self.folder)
-        environment.seed_everything(params["seed"], preset.get("threads"), fingerprints.packages(notebook))
+        environment.seed_everything(params["seed"], preset.get("threads"), packages)
         self._info = {
             "run": name,
             "notebook": notebook,

@@ -59,9 +59,9 @@ def preference(model, tokenizer) -> list[float]:
 
 def test_the_policy_comes_to_prefer_what_was_chosen_and_the_curve_tells_how(policy, tokenizer, tmp_path):
     before = preference(policy, tokenizer)
-    curve = train_dpo(policy, tokenizer, PAIRS, tmp_path, steps=8, batch_size=4, learning_rate=3e-4)
+    curve = train_dpo(policy, tokenizer, PAIRS, tmp_path, steps=12, batch_size=4, learning_rate=3e-4)
     assert list(curve.columns) == list(CURVE.values())
-    assert list(curve.step) == list(range(1, 9))
+    assert list(curve.step) == list(range(1, 13))
     assert not curve.isna().any().any()
     assert curve.loss[0] == pytest.approx(0.6931, abs=1e-3), "log 2: at first the policy is the reference"
     assert curve.loss.iloc[-1] < 0.6

@@ -13,10 +13,12 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer, teach
 
+from lib.dpo import train_dpo
 from lib.grpo import train_grpo
 from lib.judge import Judge
 from lib.models import load_policy
 from lib.problems import Problem, Test
+from lib.prompts import answer
 from lib.rewards import dense
 from lib.sft import train_sft
 from lib.training import LINES
@@ -55,6 +57,14 @@ def grpo(start: Path, folder: Path, scratch: Path | None):
     return curve[[name for name in curve if not name.endswith("_s")]], model.state_dict()
 
 
+def dpo(start: Path, folder: Path, scratch: Path | None):
+    """The same of DPO."""
+    model = load_policy(start, device="cpu")
+    rows = [(chat, answer(program), answer("print(0)")) for chat, program in PAIRS[1:]]
+    options = {"steps": 6, "batch_size": 4, "save_every": 2}
+    return train_dpo(model, make_tokenizer(), rows, folder, scratch=scratch, **options), model.state_dict()
+
+
 def killed(kind: str, start: Path, folder: Path, scratch: Path) -> None:
     """Trains in a process of its own, and kills it when it has saved its second checkpoint."""
     folders = ", ".join(f"Path({str(path)!r})" for path in (start, folder, scratch))
@@ -89,7 +99,7 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize(("kind", "train"), [("sft", sft), ("grpo", grpo)])
+@pytest.mark.parametrize(("kind", "train"), [("sft", sft), ("dpo", dpo), ("grpo", grpo)])
 def test_after_kill_9_the_same_training_goes_on_bit_for_bit(kind, train, start, tmp_path, capsys):
     whole_curve, whole = train(start, tmp_path / "whole", None)
     killed(kind, start, tmp_path / "run", tmp_path / "scratch")

@@ -238,7 +238,7 @@ def _exit_status(error: BaseException | None) -> int:
 
 def _print_error(error: BaseException) -> None:
     try:
-        traceback = error.__traceback__ and error.__traceback__.tb_next  # without the frame of this module
+        traceback = plain.within_program(error)
         sys.excepthook(type(error), error.with_traceback(traceback), traceback)
     except BaseException:
         pass

@@ -140,9 +140,12 @@ class _StepTimes(TrainerCallback):
         self.started = time.perf_counter()
         self.rollout.seconds = self.judged.seconds = self.judged.judging = 0.0
 
+    def on_step_end(self, args, state, control, **_):
+        self.step = time.perf_counter() - self.started  # without the gate's reading, which follows
+
     def on_log(self, args, state, control, logs=None, **_):
         if "reward" in logs:
-            step, generate, judge = time.perf_counter() - self.started, self.rollout.seconds, self.judged.seconds
+            step, generate, judge = self.step, self.rollout.seconds, self.judged.seconds
             parts = {"generate": generate, "judge": judge, "judging": self.judged.judging}
             for name, seconds in {**parts, "update": step - generate - judge, "step": step}.items():
                 logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)

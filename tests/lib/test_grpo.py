@@ -1,6 +1,7 @@
 """GRPO with the real TRL and the real judge, on a tiny policy that half of the time answers rightly."""
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from tiny_policy import make_model, make_tokenizer
 from trl import GRPOTrainer
 
+from lib.gate import Gate, Probe, Thresholds
 from lib.generate import generate
 from lib.grpo import CURRICULA, CURVE, JudgedReward, Rollout, _in_steps, train_grpo
 from lib.judge import Judge, Verdict
@@ -231,6 +233,35 @@ def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are()
     assert all(len({one.kind for one in plain[step : step + 4]}) == 1 for step in range(0, 24, 4))
     with pytest.raises(ValueError, match="curriculum must be one of none, easy_to_hard, not 'hard_first'"):
         _in_steps(ranked, 4, 6, "hard_first", seed=3)
+
+
+def test_a_finding_of_the_gate_ends_the_training_and_the_sound_weights_come_back(policy, tokenizer, judge, tmp_path):
+    start = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    probe = Probe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60)
+    gate = Gate(probe, tmp_path, every=6, limits=Thresholds(kl=1e-9))
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=6, gate=gate, **SETTINGS)
+    assert 1 < gate.stopped_at < 6, "by the KL that TRL logs, not by the reading at the end"
+    assert len(curve) == gate.stopped_at
+    assert gate.found[gate.stopped_at][0].startswith("kl: ")
+    assert all(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+def test_what_the_gate_takes_is_no_part_of_a_step(policy, tokenizer, judge, tmp_path):
+    taken = []
+
+    class TimedProbe(Probe):
+        def __call__(self, model, step):
+            started = time.perf_counter()
+            time.sleep(1.0)
+            reading = super().__call__(model, step)
+            taken.append(time.perf_counter() - started)
+            return reading
+
+    gate = Gate(TimedProbe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60), tmp_path, every=1)
+    started = time.perf_counter()
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, gate=gate, **SETTINGS)
+    assert len(taken) == 3
+    assert curve.step_s.sum() < time.perf_counter() - started - sum(taken)
 
 
 def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, tmp_path):

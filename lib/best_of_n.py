@@ -216,29 +216,27 @@ def look(judge, problems: Sequence[Problem], programs: Sequence[Sequence[tuple[s
     ]
 
 
-def at_the_price_of(
+def against(
     tokens: float,
     accepted: Sequence[bool],
     rule: str,
     by_problem: dict[tuple[str, int], list[float]],
     per_sample: float,
-) -> dict:
-    """`rule` against a policy that spends `tokens` on a problem and was right on `accepted`, the same problems.
+) -> list[dict]:
+    """`rule` against a policy that spends `tokens` on a problem and was right on `accepted`, the same problems: once
+    with as many samples as these tokens pay for, at least one, and once with all that there are.
 
-    `by_problem` as `curve` gives it; `per_sample`: tokens of one sample. `n`: as many samples as the tokens pay for, at
-    least one. `points`: what the policy is better, in percent of the problems, with a 95 % paired bootstrap interval;
-    `reached with`: the smallest n whose chance is at least the policy's, None when no n here is enough.
+    `by_problem` as `curve` gives it; `per_sample`: tokens of one sample. `points`: what the policy is better, in
+    percent of the problems, with a 95 % paired bootstrap interval. `reached with`: the smallest n that is at least as good as
+    the policy, None when no n here is.
     """
     ns = sorted(n for one, n in by_problem if one == rule)
-    n = max([n for n in ns if n * per_sample <= tokens], default=ns[0])
-    found = paired_bootstrap(by_problem[rule, n], accepted, resamples=RESAMPLES)
-    enough = (n for n in ns if fmean(by_problem[rule, n]) >= fmean(accepted))
-    return {
-        "n": n,
-        "best of n": fmean(by_problem[rule, n]),
-        "policy": fmean(accepted),
-        "points": 100 * found["difference"],
-        "low": 100 * found["low"],
-        "high": 100 * found["high"],
-        "reached with": next(enough, None),
-    }
+    paid = max([n for n in ns if n * per_sample <= tokens], default=ns[0])
+    reached = next((n for n in ns if fmean(by_problem[rule, n]) >= fmean(accepted)), None)
+    rows = []
+    for n in sorted({paid, ns[-1]}):
+        found = paired_bootstrap(by_problem[rule, n], accepted, resamples=RESAMPLES)
+        points = {key: 100 * found[name] for key, name in (("points", "difference"), ("low", "low"), ("high", "high"))}
+        right = {"best of n": fmean(by_problem[rule, n]), "policy": fmean(accepted)}
+        rows.append({"n": n, "times the tokens": n * per_sample / tokens, **right, **points, "reached with": reached})
+    return rows

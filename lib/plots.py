@@ -90,7 +90,9 @@ def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str)
     for marker, (label, (tokens, accepted)) in zip("*XPDs", points.items(), strict=False):
         axes.plot(tokens, accepted, marker, color="black", markersize=9, label=label)
     axes.set(xscale="log", xlabel="tokens generated per problem", ylabel="accepted", title=title)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

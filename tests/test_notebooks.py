@@ -337,8 +337,8 @@ def test_best_of_n_judges_every_sample_and_is_compared_with_the_trained_policies
     found = read(folder, "metrics.json")
     assert found["temperature"] in (0.8, 1.0)
     assert len((folder / "verdicts.csv").read_text().splitlines()) - 1 == 3 * 3 * FEW["problems"]  # sets, samples
-    compared = [(one["policy of"], one["set"]) for one in found["prices"]]
-    assert compared == [(run, name) for run in RL_RUNS for name in ("contests_test", "humaneval", "mbpp")]
+    compared = {(one["greedy"], one["set"]) for one in found["prices"]}
+    assert compared == {(run, name) for run in (SFT_RUN, *RL_RUNS) for name in ("contests_test", "humaneval", "mbpp")}
 
 
 def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are_equal(runs):

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import pytest
 
-from lib.best_of_n import ORACLE, RULES, Sample, at_the_price_of, blind, chances, choose, curve, look, public, sample
+from lib.best_of_n import ORACLE, RULES, Sample, against, blind, chances, choose, curve, look, public, sample
 from lib.judge import Judge
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
@@ -188,13 +188,14 @@ def test_looking_shows_the_judge_public_tests_alone_and_leaves_out_problems_with
     assert [(one.tokens, one.passed, one.output) for one in second] == [(6, 2, ("", "")), (7, 0, ("", ""))]
 
 
-def test_a_policy_is_compared_at_the_tokens_that_it_spends_itself():
+def test_a_policy_is_compared_at_the_tokens_that_it_spends_itself_and_with_all_samples():
     by_problem = {("public tests", n): [0.2 * n, 0.1 * n, 0.0, 0.0] for n in (1, 2, 4)}
-    found = at_the_price_of(25, [True, False, False, False], "public tests", by_problem, per_sample=10)
-    assert found["n"] == 2
-    assert found["best of n"] == pytest.approx(0.15)
-    assert found["points"] == pytest.approx(10)
-    assert found["low"] <= 10 <= found["high"]
-    assert found["reached with"] == 4
-    assert at_the_price_of(5, [True] * 4, "public tests", by_problem, 10)["reached with"] is None
-    assert at_the_price_of(5, [True] * 4, "public tests", by_problem, 10)["n"] == 1
+    paid, most = against(25, [True, False, False, False], "public tests", by_problem, per_sample=10)
+    assert (paid["n"], most["n"]) == (2, 4)
+    assert (paid["times the tokens"], most["times the tokens"]) == (0.8, 1.6)
+    assert (paid["best of n"], most["best of n"]) == (pytest.approx(0.15), pytest.approx(0.3))
+    assert (paid["points"], most["points"]) == (pytest.approx(10), pytest.approx(-5))
+    assert paid["low"] <= 10 <= paid["high"]
+    assert paid["reached with"] == 4
+    [never, _] = against(5, [True] * 4, "public tests", by_problem, 10)
+    assert (never["n"], never["reached with"]) == (1, None), "at least one sample is written"

@@ -25,9 +25,11 @@ STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for
 ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
 OPEN_FILES = 256
 
-# Run once in the zygote: what an interpreter makes at first use (the compiler's types alone take 1 ms), children share.
+# Run once in the zygote: what an interpreter makes at first use (the compiler's types alone take 1 ms), children share;
+# so they do modules that many programs import. Not `random` and `threading`: what these do at each fork costs more.
 _WARM_UP = (
-    b"import math, collections, heapq, bisect, itertools\nclass A:\n    def __init__(self): self.x = 1\n"
+    b"import math, collections, heapq, bisect, itertools, copy, string, typing\nclass A:\n"
+    b"    def __init__(self): self.x = 1\n"
     b"n = int(input())\na = [x for x in map(int, input().split()) if x]\nprint(*sorted(a), f'{n:.2f}', A().x)",
     b"def f(): return [][0]\nf()",
     b"print(",

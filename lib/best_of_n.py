@@ -227,8 +227,8 @@ def against(
     with as many samples as these tokens pay for, at least one, and once with all that there are.
 
     `by_problem` as `curve` gives it; `per_sample`: tokens of one sample. `points`: what the policy is better, in
-    percent of the problems, with a 95 % paired bootstrap interval. `reached with`: the smallest n that is at least as good as
-    the policy, None when no n here is.
+    percent of the problems, with a 95 % paired bootstrap interval. `reached with`: the smallest n that is at least as
+    good as the policy, None when no n here is.
     """
     ns = sorted(n for one, n in by_problem if one == rule)
     paid = max([n for n in ns if n * per_sample <= tokens], default=ns[0])

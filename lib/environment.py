@@ -1,6 +1,6 @@
 """The environment of a run: seeds and threads, libraries that keep quiet, and the record of what it ran on."""
 
-import functools
+import ctypes
 import os
 import platform
 import random
@@ -34,32 +34,33 @@ def seed_everything(seed: int, threads: int | None, packages: set[str]) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that writes every new tensor twice
     if threads:
         torch.set_num_threads(threads)
+    _keep_freed_memory()
 
 
-def keep_quiet(bars: bool, offline: bool) -> None:
-    """Weights & Biases only when asked for, no telemetry; with `offline` no look-ups on the hub, without `bars` none.
+def _keep_freed_memory() -> None:
+    """Has the C library keep what tensors free instead of giving it back to the kernel.
 
-    Each library reads its variable when it is imported, so one that was imported earlier is told directly.
+    By default every large tensor is fresh memory, whose pages the kernel clears one by one: three of four page faults
+    of a training, and 5 to 10 % of its time. It costs a sixth more memory. Without glibc nothing happens.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # of mallopt(3)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)
+
+
+def keep_quiet(offline: bool) -> None:
+    """Weights & Biases only when asked for, no telemetry, and with `offline` no look-ups on the hub.
+
+    The hub's library reads its variable when it is imported, so one that was imported earlier is told directly.
     """
     os.environ.setdefault("WANDB_MODE", "disabled")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
-    imported = sys.modules
-    if offline and os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1" and "huggingface_hub.constants" in imported:
-        imported["huggingface_hub.constants"].HF_HUB_OFFLINE = True
-    if bars:
-        return
-    for variable in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
-        os.environ[variable] = "1"
-    if "tqdm.std" in imported:
-        bar = imported["tqdm.std"].tqdm
-        bar.__init__ = functools.partialmethod(bar.__init__, disable=True)
-    if "huggingface_hub.utils" in imported:
-        imported["huggingface_hub.utils"].disable_progress_bars()
-    if "datasets.utils" in imported:
-        imported["datasets.utils"].disable_progress_bars()
-    if "transformers.utils.logging" in imported:
-        imported["transformers.utils.logging"].disable_progress_bar()
+    hub = sys.modules.get("huggingface_hub.constants")
+    if offline and os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1" and hub:
+        hub.HF_HUB_OFFLINE = True
 
 
 def describe() -> dict:

@@ -24,7 +24,9 @@ from lib.sources import Sources, digest
 
 STAMP = ".local.json"
 PRESENTATION = frozenset({"lib.plots", "lib.report"})
-BOOKKEEPING = frozenset({"lib.evidence", "lib.fingerprint", "lib.ledger", "lib.parameters", "lib.paths", "lib.sources"})
+BOOKKEEPING = frozenset(
+    {"lib.evidence", "lib.fingerprint", "lib.ledger", "lib.parameters", "lib.paths", "lib.requirements", "lib.sources"}
+)
 DOOR = "lib.run"  # bookkeeping as well, but seeding (lib.environment) lies behind it
 
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_\w+)(-[^\s,]+)?-s\d+")

@@ -3,13 +3,16 @@
 How it departs from TRL's defaults:
 1. Rollouts come from `lib.generate` through `rollout_func`: a row leaves the batch when it ends, which on two CPU cores
    is several times faster than `model.generate`, and the samples depend on the seed and the step alone.
-2. A reward of None (the judge failed) never becomes 0; a step with too many of them ends the training.
-3. `beta` > 0 keeps the reference model and with it the KL in the log; advantages are scaled per group or not at all.
+2. The judge begins when the samples are written and works while the reference model reads them: of two CPU cores one
+   would be idle for much of that time.
+3. A reward of None (the judge failed) never becomes 0; a step with too many of them ends the training.
+4. `beta` > 0 keeps the reference model and with it the KL in the log; advantages are scaled per group or not at all.
 """
 
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -17,17 +20,19 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from lib import training
+from lib.evaluate import manifest
 from lib.generate import generate
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import require_judge
 from lib.problems import Problem
-from lib.progress import report_quietly
 from lib.prompts import extract, messages
 
 MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; more than this and the rewards of the step mean little
 
-# What is kept of TRL's log, and its name in curves.csv. Rates are shares of a step's programs, times are wall seconds.
+# What is kept of TRL's log, and its name in curves.csv. Rates are shares of a step's programs, times are wall seconds;
+# judge_s is how long the step waited for the judge, judging_s how long the judge worked.
 CURVE = {
     "step": "step",
     "reward": "reward",
@@ -39,28 +44,43 @@ CURVE = {
     "completions/mean_length": "completion_tokens",
     "completions/clipped_ratio": "truncation_rate",
     **{f"{name}_rate": f"{name}_rate" for name in ERROR_TYPES},
-    **{f"{part}_s": f"{part}_s" for part in ("generate", "judge", "update", "step")},
+    **{f"{part}_s": f"{part}_s" for part in ("generate", "judge", "judging", "update", "step")},
 }
 
 
 class JudgedReward:
     """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
 
-    `reward` is one of `lib.rewards.REWARDS`. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
+    `reward` is one of `lib.rewards.REWARDS`. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES. Use it as a
+    context manager: it owns a thread.
     """
 
     def __init__(self, judge: Judge, problems: list[Problem], reward: Callable[[Verdict], float | None]):
         self.judge, self.reward = judge, reward
         self.problems = {problem.id: problem for problem in problems}
         self.__name__ = reward.__name__
-        self.seconds = 0.0  # wall time spent judging since the last step's end
+        self.seconds = self.judging = 0.0  # wall time waited for the judge, and judged, since the last step's end
+        self._thread = ThreadPoolExecutor(1)
+        self._begun = None  # submissions that the judge is working on, and the future of their verdicts
+
+    def __enter__(self) -> "JudgedReward":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._thread.shutdown()
+
+    def begin(self, texts: list[str], problem_ids: list[str]) -> None:
+        """Has the answers judged in the background; the call that asks for their rewards waits for the verdicts."""
+        submissions = [(extract(text).program, one) for text, one in zip(texts, problem_ids, strict=True)]
+        self._begun = submissions, self._thread.submit(self._judge, submissions)
 
     def __call__(self, completions, problem_id, log_metric, **_) -> list[float | None]:
         started = time.perf_counter()
-        programs = [extract(completion[-1]["content"]).program for completion in completions]
-        verdicts = self.judge.judge_many(
-            [(program, self.problems[one]) for program, one in zip(programs, problem_id, strict=True)], progress=False
-        )
+        texts = [completion[-1]["content"] for completion in completions]
+        submissions = [(extract(text).program, one) for text, one in zip(texts, problem_id, strict=True)]
+        if self._begun is None or self._begun[0] != submissions:
+            self.begin(texts, problem_id)
+        verdicts, self._begun = self._begun[1].result(), None
         for name in ERROR_TYPES:
             log_metric(f"{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
         require_judge(verdicts, MAX_JUDGE_FAILURES)
@@ -68,18 +88,27 @@ class JudgedReward:
         self.seconds += time.perf_counter() - started
         return rewards
 
+    def _judge(self, submissions: list[tuple[str, str]]) -> list[Verdict]:
+        started = time.perf_counter()
+        pairs = [(program, self.problems[one]) for program, one in submissions]
+        verdicts = self.judge.judge_many(pairs, progress=False)
+        self.judging += time.perf_counter() - started
+        return verdicts
+
 
 class Rollout:
     """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated)."""
 
-    def __init__(self, max_new_tokens: int, temperature: float, seed: int):
-        self.max_new_tokens, self.temperature, self.seed = max_new_tokens, temperature, seed
+    def __init__(self, judged: JudgedReward, rows: list[dict], max_new_tokens: int, temperature: float, seed: int):
+        self.judged, self.max_new_tokens, self.temperature, self.seed = judged, max_new_tokens, temperature, seed
+        # TRL hands over prompts without their columns. Of two problems with one statement, one is judged in vain here.
+        self.problem_ids = {row["prompt"][-1]["content"]: row["problem_id"] for row in rows}
         self.seconds = 0.0
 
     def __call__(self, prompts: list, trainer: GRPOTrainer) -> dict:
         started = time.perf_counter()
         tokenizer = trainer.processing_class
-        completions = generate(
+        groups = generate(
             trainer.accelerator.unwrap_model(trainer.model),
             tokenizer,
             prompts,
@@ -87,45 +116,71 @@ class Rollout:
             temperature=self.temperature,
             seed=self.seed * 1_000_003 + trainer.state.global_step,
         )
+        completions = [completion for (completion,) in groups]
+        self.judged.begin(
+            [one.text for one in completions], [self.problem_ids[prompt[-1]["content"]] for prompt in prompts]
+        )
         self.seconds += time.perf_counter() - started
         return {
             "prompt_ids": [
                 tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts
             ],
-            "completion_ids": [list(one.ids) for (one,) in completions],
+            "completion_ids": [list(one.ids) for one in completions],
             "logprobs": None,
         }
 
 
 class _StepTimes(TrainerCallback):
-    """Adds to each log entry where the time of a step went: generate, judge, update (the rest), in seconds."""
+    """Adds to each log entry where the time of a step went, in seconds; update: what is left of the step."""
 
-    def __init__(self, rollout: Rollout, reward: JudgedReward):
-        self.parts = {"generate": rollout, "judge": reward}
+    def __init__(self, rollout: Rollout, judged: JudgedReward):
+        self.rollout, self.judged = rollout, judged
 
     def on_step_begin(self, args, state, control, **_):
         self.started = time.perf_counter()
-        for part in self.parts.values():
-            part.seconds = 0.0
+        self.rollout.seconds = self.judged.seconds = self.judged.judging = 0.0
+
+    def on_step_end(self, args, state, control, **_):
+        self.step = time.perf_counter() - self.started  # without the gate's reading, which follows
 
     def on_log(self, args, state, control, logs=None, **_):
         if "reward" in logs:
-            total = time.perf_counter() - self.started
-            spent = {name: part.seconds for name, part in self.parts.items()}
-            for name, seconds in {**spent, "update": total - sum(spent.values()), "step": total}.items():
+            step, generate, judge = self.step, self.rollout.seconds, self.judged.seconds
+            parts = {"generate": generate, "judge": judge, "judging": self.judged.judging}
+            for name, seconds in {**parts, "update": step - generate - judge, "step": step}.items():
                 logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
 
 
-def _in_steps(problems: list[Problem], per_step: int, seed: int) -> list[Problem]:
-    """The problems in random order, those of a step all of one kind: statements of like length need little padding."""
+CURRICULA = ("none", "easy_to_hard")
+_RANKS = {
+    name: rank
+    for scale in (("easy", "medium", "hard", "harder", "hardest"), "ABCDEFGHIJKLMNOPQRSTUV")
+    for rank, name in enumerate(scale)
+}
+
+
+def _in_steps(problems: list[Problem], per_step: int, steps: int, curriculum: str, seed: int) -> list[Problem]:
+    """The problems of `steps` steps, those of a step all of one kind: statements of like length need little padding.
+
+    They are drawn at random; when all have been seen, TRL begins again. A curriculum changes their order only: those
+    with a difficulty take one another's places, the others stay.
+    """
+    if curriculum not in CURRICULA:
+        raise ValueError(f"curriculum must be one of {', '.join(CURRICULA)}, not {curriculum!r}")
     rng = random.Random(seed)
-    steps = []
+    batches = []
     for kind in sorted({problem.kind for problem in problems}):
         own = [problem for problem in problems if problem.kind == kind]
         rng.shuffle(own)
-        steps += [own[i : i + per_step] for i in range(0, len(own) - per_step + 1, per_step)]
-    rng.shuffle(steps)
-    return [problem for step in steps for problem in step]
+        batches += [own[i : i + per_step] for i in range(0, len(own) - per_step + 1, per_step)]
+    rng.shuffle(batches)
+    drawn = [problem for batch in batches[:steps] for problem in batch]
+    if curriculum == "easy_to_hard":
+        places = [place for place, problem in enumerate(drawn) if problem.difficulty in _RANKS]
+        ranked = sorted((drawn[place] for place in places), key=lambda problem: _RANKS[problem.difficulty])
+        for place, problem in zip(places, ranked, strict=True):
+            drawn[place] = problem
+    return drawn
 
 
 def train_grpo(
@@ -145,10 +200,18 @@ def train_grpo(
     temperature: float = 1.0,
     scale_rewards: str = "group",
     instruction: str = "",
+    curriculum: str = "none",
+    save_every: int = 0,
+    scratch: Path | None = None,
+    gate: TrainerCallback | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times."""
-    ordered = _in_steps(problems, prompts_per_step, seed)
+    """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
+
+    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` as in
+    `lib.dpo.train_dpo`.
+    """
+    ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     config = GRPOConfig(
         output_dir=str(folder),
@@ -165,25 +228,30 @@ def train_grpo(
         scale_rewards=scale_rewards,
         gradient_checkpointing=False,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="steps" if save_every else "no",
+        save_steps=save_every or steps,
+        save_only_model=scratch is None,
         report_to="none",
         seed=seed,
         bf16=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
-    judged = JudgedReward(judge, problems, reward)
-    rollout = Rollout(max_new_tokens, temperature, seed)
-    trainer = GRPOTrainer(
-        model=model,
-        args=config,
-        reward_funcs=judged,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        rollout_func=rollout,
-        callbacks=[_StepTimes(rollout, judged)],
-    )
-    report_quietly(trainer, ("reward", "kl"))
-    trainer.train()
+    with JudgedReward(judge, problems, reward) as judged:
+        rollout = Rollout(judged, rows, max_new_tokens, temperature, seed)
+        trainer = GRPOTrainer(
+            model=model,
+            args=config,
+            reward_funcs=judged,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            rollout_func=rollout,
+            callbacks=[_StepTimes(rollout, judged), *([gate] if gate else [])],
+        )
+        if gate:
+            gate.start(model)
+        training.train(
+            trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
+        )
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

@@ -4,6 +4,7 @@ A model folder in Hugging Face format can be half-written, cut off by a full dis
 far enough to train on nonsense. `require_complete` reads files only; `hand_off` loads the model and lets it answer.
 """
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -11,11 +12,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM
 
-from lib.generate import generate
+from lib.engines import VllmEngine
+from lib.generate import Completion, end_tokens, generate
 from lib.metrics import ran_to_the_end
 from lib.models import count_parameters, load_tokenizer
 from lib.problems import Problem
 from lib.prompts import answer, extract, messages
+from lib.protocols import eval_at_1
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 # What a tokenizer has to give back as it was: indentation, tabs, blank lines, signs, capitals, letters beyond ASCII.
@@ -63,6 +66,8 @@ def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int,
     1. Config, tokenizer and weights are complete. 2. transformers loads it without a missing or a superfluous weight,
     and every weight is finite. 3. The model has as many parameters as the files. 4. The tokenizer gives a program back
     as it was. 5. The judge reaches a verdict on a greedy answer to each of `problems`, and not every answer is empty.
+    6. Where vLLM is installed, it loads the folder and answers too; how many answers are the same is told, not judged,
+    because in half precision long answers part.
     """
     stored = require_complete(path)
     model, report = AutoModelForCausalLM.from_pretrained(path, local_files_only=True, output_loading_info=True)
@@ -83,9 +88,11 @@ def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int,
     verdicts = judge.judge_many([(extract(one.text).program, p) for one, p in zip(written, problems, strict=True)])
     if not any(one.text.strip() for one in written) or any(one.error_type == "api_error" for one in verdicts):
         raise CheckpointError(f"{path.name} writes nothing, or nothing that can be judged, on {len(problems)} problems")
+    dtype, end = str(model.dtype).removeprefix("torch."), end_tokens(model.generation_config, tokenizer)
     return {
         "files": "complete",
         "transformers": "loads, every weight finite",
+        "vllm": _in_vllm(path, dtype, tokenizer, end, chats, written, max_new_tokens),
         "parameters": stored,
         "tokenizer": f"gives {len(ROUND_TRIP)} characters of a program back; {len(tokenizer)} tokens",
         "answers": len(written),
@@ -93,6 +100,21 @@ def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int,
         "accepted": sum(one.accepted for one in verdicts),
         "example": answer(extract(written[0].text).program),
     }
+
+
+def _in_vllm(
+    path: Path, dtype: str, tokenizer, end: list[int], chats: list, written: list[Completion], limit: int
+) -> str:
+    if importlib.util.find_spec("vllm") is None:
+        return "not checked: vLLM is not installed here"
+    try:
+        engine = VllmEngine(path, tokenizer, end, dtype=dtype, enforce_eager=True)
+    except Exception as error:  # whatever vLLM says against a model
+        raise CheckpointError(f"{path.name} does not load in vLLM: {error}") from error
+    theirs = dict(pair for batch in engine.batches(chats, eval_at_1(limit)) for pair in batch)
+    engine.close()
+    same = sum(theirs[row] == one for row, one in enumerate(written))
+    return f"loads; {same} of {len(written)} answers are those of transformers, token for token"
 
 
 def _read_json(path: Path, name: str) -> dict:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lib.fingerprint import upstream_names
-from lib.paths import write_atomically
+from lib.paths import json_lines, write_atomically
 from lib.problems import Problem, manifest, role_of
 
 FILE = "ledger.jsonl"
@@ -85,7 +85,7 @@ class Ledger:
         self._write()
 
     def _write(self) -> None:
-        write_atomically(self._file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._lines))
+        write_atomically(self._file, json_lines(self._lines))
 
 
 def read_ledger(run: Path) -> list[dict]:

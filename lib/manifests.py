@@ -15,7 +15,6 @@ What a manifest settles beside the hashes:
 
 import argparse
 import hashlib
-import json
 import re
 import sys
 from collections import Counter, defaultdict
@@ -26,7 +25,6 @@ from pathlib import Path
 from lib import quality
 from lib.judge import Judge
 from lib.overlap import find_matches, removals
-from lib.paths import write_atomically
 from lib.problems import Problem, Problems, load_problems, manifest, role_of
 from lib.problems.sets import SETS, known_split
 
@@ -58,23 +56,23 @@ def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, 
     drawn = {(name, s): origin for name, split in chosen for s, origin in SETS[name].drawn if split in (s, origin)}
     origins = [(name, origin) for (name, _), origin in drawn.items()]  # the two are frozen together, or not at all
     loaded = {
-        (name, split): load_problems(name, split, sources.get(name), frozen=False)
-        for name, split in dict.fromkeys(chosen + origins)
-        if (name, split) not in drawn
+        key: load_problems(*key, sources.get(key[0]), frozen=False)
+        for key in dict.fromkeys(chosen + origins)
+        if key not in drawn
     }
     others = _others(loaded.keys() | drawn.keys(), sources) if any(role_of(*key) == "train" for key in loaded) else {}
-    gone = _copies({**others, **loaded}) if others or len(loaded) > 1 else {}
+    compared = {**others, **loaded}
+    gone = _copies(compared) if len(compared) > 1 else {}
     built = {}
-    for (name, split), problems in loaded.items():
-        reasons = gone.get((name, split), {})
-        held_out: set[str] = set()
+    for key, problems in loaded.items():
+        reasons = gone.get(key, {})
         for big, origin in drawn.items():
-            if (name, split) == (big[0], origin):
+            if key == (big[0], origin):
                 held_out = draw([problem for problem in problems if problem.id not in reasons], VALID_BIG)
                 own = Problems(problem for problem in problems if problem.id in held_out)
-                built[manifest.file_name(*big)] = _manifest(big, own, {}, {**others, **loaded})
-        reasons = {**dict.fromkeys(held_out, HELD_OUT), **reasons}
-        built[manifest.file_name(name, split)] = _manifest((name, split), problems, reasons, {**others, **loaded})
+                built[manifest.file_name(*big)] = _manifest(big, own, {}, compared)
+                reasons = {**dict.fromkeys(held_out, HELD_OUT), **reasons}
+        built[manifest.file_name(*key)] = _manifest(key, problems, reasons, compared)
     return built
 
 
@@ -119,22 +117,6 @@ def _manifest(key: tuple[str, str], problems: Problems, reasons: dict[str, str],
     return entries, about
 
 
-def as_text(entries: list[dict]) -> str:
-    return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in entries)
-
-
-def write(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, dict]:
-    """Writes the manifests and the index, and returns what the index says of them."""
-    written = {}
-    for file, (entries, about) in build(chosen, sources).items():
-        text = as_text(entries)
-        write_atomically(manifest.folder() / file, text)
-        written[file] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), **about}
-    index = {**manifest.read_index(), **written}
-    write_atomically(manifest.folder() / "index.json", manifest.index_text(index))
-    return written
-
-
 def chosen_splits(words: list[str]) -> list[tuple[str, str]]:
     """(set, split) pairs for words like `tiny_contests` or `codecontests/test`; none given: all tiny sets."""
     words = words or [name for name, one in SETS.items() if one.tiny]
@@ -159,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     sources = {name: Path(path) for name, _, path in (source.partition("=") for source in options.source)}
     try:
         chosen = chosen_splits(options.sets)
-        written = write(chosen, sources)
+        written = manifest.freeze(build(chosen, sources))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

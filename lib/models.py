@@ -1,5 +1,6 @@
 """Models: a policy and its tokenizer, from a folder of this project or from the hub."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -7,14 +8,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 
-def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """The tokenizer, padding on the left so that every prompt of a batch ends where its completion begins.
 
-    `path`: a folder in Hugging Face format (read without the network) or a hub name `owner/model`, then at `revision`.
+    `path`: a folder in Hugging Face format (read without the network) or a hub name, `owner/model@revision`.
     Raises FileNotFoundError when the folder or its tokenizer is missing, ValueError when it has no chat template.
     """
     tokenizer = AutoTokenizer.from_pretrained(
-        **_source(path, revision, ("tokenizer.json", "tokenizer_config.json")), padding_side="left"
+        **_source(path, ("tokenizer.json", "tokenizer_config.json")), padding_side="left"
     )
     if tokenizer.chat_template is None:
         raise ValueError(f"the tokenizer in {path} has no chat template, so prompts can't be written: use a chat model")
@@ -23,16 +24,15 @@ def load_tokenizer(path: str | Path, revision: str | None = None) -> PreTrainedT
     return tokenizer
 
 
-def load_policy(
-    path: str | Path, dtype: torch.dtype = torch.float32, revision: str | None = None, device: str | None = None
-) -> PreTrainedModel:
-    """The model in evaluation mode, on `device` (None: the GPU where there is one, else the CPU).
+def load_policy(path: str | Path, device: str | None = None) -> PreTrainedModel:
+    """The model in evaluation mode, in the precision it was saved in, on `device` (None: the GPU where there is one,
+    else the CPU).
 
-    `path` and `revision` as in `load_tokenizer`. Raises FileNotFoundError when the folder, its config or its weights
+    `path` as in `load_tokenizer`. Raises FileNotFoundError when the folder, its config or its weights
     are missing.
     """
-    source = _source(path, revision, ("config.json", "*.safetensors"))
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=dtype)
+    source = _source(path, ("config.json", "*.safetensors"))
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype="auto")
     return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
 
@@ -41,14 +41,23 @@ def count_parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _source(path: str | Path, revision: str | None, needed: tuple[str, ...]) -> dict:
+def weights_hash(model: torch.nn.Module) -> str:
+    """A hash of all weights and their names."""
+    content = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        content.update(name.encode())
+        content.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy())
+    return content.hexdigest()
+
+
+def _source(path: str | Path, needed: tuple[str, ...]) -> dict:
     folder = Path(path)
     if folder.is_dir():
         missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
         if missing:
             raise FileNotFoundError(f"{path} is no complete model folder: {', '.join(missing)} missing; make it again")
         return {"pretrained_model_name_or_path": folder, "local_files_only": True}
-    looks_like_hub_name = isinstance(path, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", path)
-    if not looks_like_hub_name or folder.parent.is_dir():
+    name = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", str(path))
+    if not isinstance(path, str) or not name or folder.parent.is_dir():
         raise FileNotFoundError(f"no model folder at {path}: run the notebook that makes it, or give a name on the hub")
-    return {"pretrained_model_name_or_path": path, "revision": revision}
+    return {"pretrained_model_name_or_path": name[1], "revision": name[2]}

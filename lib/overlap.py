@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ _CANDIDATE, _PERMUTATIONS, _SHINGLE = 0.4, 128, 3  # below NEAR, so that hashing
 _COMMON = 50  # a test or solution shared by more problems than this is boilerplate and says nothing
 _SOLUTIONS = 20  # of a problem that are compared, the shortest; CodeContests has hundreds for some
 _SMALLEST_SOLUTION = 12  # nodes of the syntax tree
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,9 @@ def removals(problems: list[Problem], matches: list[Match]) -> dict[int, str]:
         copy, kept = match.second, match.first
         if roles[copy] != "train":
             copy, kept = kept, copy
-        if (
-            copy in gone
-            or kept in gone
-            or (match.kind == "near statement" and _is_short(problems[copy], problems[kept]))
-        ):
-            continue
-        gone[copy] = f"same {match.kind} as in {problems[kept].dataset}".replace("same near", "near")
+        short = match.kind == "near statement" and _is_short(problems[copy], problems[kept])
+        if not (short or copy in gone or kept in gone):
+            gone[copy] = f"same {match.kind} as in {problems[kept].dataset}".replace("same near", "near")
     return gone
 
 
@@ -169,23 +167,24 @@ def _same_solutions(problems: list[Problem]) -> Iterator[Match]:
 
 def _equal(keys: Iterable[Iterable[str]], kind: str) -> Iterator[Match]:
     """A match for each two problems that share a key."""
-    holders: dict[int, list[int]] = defaultdict(list)
-    for index, own in enumerate(keys):
-        for key in own:
-            holders[_number(key)].append(index)
-    for indices in holders.values():
+    for indices in _holders(map(_number, own) for own in keys).values():
         if kind != "solution" or len(indices) <= _COMMON:
             yield from (Match(a, b, kind) for a, b in combinations(indices, 2))
 
 
-def _same_tests(problems: list[Problem]) -> Iterator[Match]:
-    sets = [set(_test_keys(problem)) for problem in problems]
-    holders: dict[int, list[int]] = defaultdict(list)
-    for index, own in enumerate(sets):
+def _holders(keys: Iterable[Iterable[Key]]) -> dict[Key, list[int]]:
+    """key -> the indices of the problems that have it."""
+    holders = defaultdict(list)
+    for index, own in enumerate(keys):
         for key in own:
             holders[key].append(index)
+    return holders
+
+
+def _same_tests(problems: list[Problem]) -> Iterator[Match]:
+    sets = [set(_test_keys(problem)) for problem in problems]
     shared: Counter[tuple[int, int]] = Counter()
-    for indices in holders.values():
+    for indices in _holders(sets).values():
         if len(indices) <= _COMMON:
             shared.update(combinations(indices, 2))
     for (a, b), n in shared.items():
@@ -209,9 +208,7 @@ def _masked(name: re.Match) -> str:
 
 
 def _near_statements(problems: list[Problem]) -> Iterator[Match]:
-    holders: dict[str, list[int]] = defaultdict(list)  # equal statements are hashed once
-    for index, problem in enumerate(problems):
-        holders[" ".join(normalise(problem.prompt))].append(index)
+    holders = _holders([" ".join(normalise(problem.prompt))] for problem in problems)  # equal ones are hashed once
     groups, runs = list(holders.values()), [shingles(text.split()) for text in holders]
     lsh = MinHashLSH(threshold=_CANDIDATE, num_perm=_PERMUTATIONS)
     for own, group in enumerate(groups):

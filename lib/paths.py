@@ -1,11 +1,13 @@
-"""Where things lie, and how a file appears all at once.
+"""Where things lie, how a file appears all at once, and what JSON lines look like.
 
 Every place is found from the repository's root, the folder that holds `lib` (installed editable), never from the
 working directory: a kernel starts in `notebooks/`, papermill anywhere.
 """
 
+import json
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -32,3 +34,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def json_lines(rows: Iterable[dict]) -> str:
+    """The text of a file with one JSON object per line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

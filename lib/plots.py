@@ -76,3 +76,23 @@ def matrix(table: pd.DataFrame, title: str) -> Figure:
     plt.setp(axes.get_xticklabels(), ha="right")
     axes.set_title(title)
     return figure
+
+
+def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str) -> Figure:
+    """Accuracy against tokens a problem. `rows` of lib.best_of_n.curve: a line per rule with its band; what no user can
+    reach is dashed. `points`: label -> (tokens, accepted) of other policies."""
+    figure, axes = plt.subplots(figsize=(7, 3.8))
+    table = pd.DataFrame(rows)
+    for colour, (rule, own) in zip(sns.color_palette("deep"), table.groupby("rule", sort=False), strict=False):
+        style = "--" if "bound" in rule else "-"
+        axes.plot(own.tokens, own.accepted, style, color=colour, marker=".", label=rule)
+        axes.fill_between(own.tokens, own.low, own.high, color=colour, alpha=0.12, linewidth=0)
+    for marker, (label, (tokens, accepted)) in zip("*XPDs", points.items(), strict=False):
+        axes.plot(tokens, accepted, marker, color="black", markersize=9, label=label)
+    axes.set(xscale="log", xlabel="tokens generated per problem", ylabel="accepted", title=title)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

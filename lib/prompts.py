@@ -4,6 +4,7 @@
 made of it. Prompts are kept short because every token of them is paid for in each of the thousands of samples of a run.
 """
 
+import ast
 import re
 from dataclasses import dataclass
 
@@ -17,15 +18,25 @@ _PYTHON = ("python", "python3", "py")
 
 @dataclass(frozen=True)
 class Extraction:
-    """The program found in a completion.
+    """The program found in a completion, and the form in which it came.
 
-    `format_ok`: the completion was one complete, non-empty Python block and nothing else. `unclosed`: the program comes
-    from a block whose closing fence is missing, mostly because the completion was cut off.
+    | form     | the completion                                                               |
+    |---|---|
+    | block    | one complete block and nothing else, as asked: the only one with `format_ok` |
+    | prose    | one complete block with text around it                                       |
+    | several  | more than one block                                                          |
+    | unclosed | a block without its closing fence, mostly because the completion was cut off |
+    | bare     | no block, but Python                                                         |
+    | no code  | no block that could be Python, and no Python either                          |
+    | empty    | nothing, or a block with nothing in it                                       |
     """
 
     program: str
-    format_ok: bool
-    unclosed: bool = False
+    form: str
+
+    @property
+    def format_ok(self) -> bool:
+        return self.form == "block"
 
 
 def messages(problem: Problem, instruction: str = "") -> list[dict[str, str]]:
@@ -47,10 +58,10 @@ def extract(completion: str) -> Extraction:
     """Finds the program in a completion; never raises.
 
     1. The first complete block marked as Python; without one, the first complete block without a language.
-    2. Else the first block that was opened and never closed, up to the end (`unclosed`).
+    2. Else the first block that was opened and never closed, up to the end.
     3. Else there is no block that could be Python: the whole text is taken as bare code.
     Complete blocks in other languages are passed over. The outer blank lines of a program are dropped, its indentation
-    is kept. Only case 1 with nothing around the block is `format_ok`.
+    is kept.
     """
     unmarked = unclosed = None
     position = 0
@@ -64,8 +75,10 @@ def extract(completion: str) -> Extraction:
                 unclosed = completion[opening.end() :].strip("\r\n")
             break
         program = completion[opening.end() : closing.start()].strip("\r\n")
-        alone = not completion[: opening.start()].strip() and not completion[closing.end() :].strip()
-        found = Extraction(program, format_ok=alone and bool(program.strip()))
+        before, after = completion[: opening.start()].strip(), completion[closing.end() :].strip()
+        more = _OPENING.search(before) or _OPENING.search(after)
+        form = "several" if more else "prose" if before or after else "block"
+        found = Extraction(program, form if program.strip() else "empty")
         if language in _PYTHON:
             return found
         if language == "" and unmarked is None:
@@ -74,5 +87,14 @@ def extract(completion: str) -> Extraction:
     if unmarked is not None:
         return unmarked
     if unclosed is not None:
-        return Extraction(unclosed, format_ok=False, unclosed=True)
-    return Extraction(completion.strip("\r\n"), format_ok=False)
+        return Extraction(unclosed, "unclosed")
+    program = completion.strip("\r\n")
+    return Extraction(program, "empty" if not program.strip() else "bare" if _is_python(program) else "no code")
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last three: NUL bytes, deep nesting
+        return False
+    return True

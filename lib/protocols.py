@@ -6,6 +6,7 @@ EVAL@budget  sampled programs up to a fixed number of generated tokens per probl
 ROLLOUT      how RL draws its programs; recorded apart, never a measurement
 """
 
+import re
 from dataclasses import asdict, dataclass
 
 
@@ -49,6 +50,21 @@ def eval_at_k(max_new_tokens: int, samples: int = 10, ks: tuple[int, ...] = (1, 
 def eval_at_budget(max_new_tokens: int, token_budget: int, samples: int = 16, temperature: float = 0.8) -> Protocol:
     """At most `samples` are drawn; `budget_exhausted_rate` says on how many problems they spent all of it."""
     return Protocol("EVAL@budget", max_new_tokens, samples, temperature, token_budget=token_budget)
+
+
+def protocol_named(name: str, max_new_tokens: int) -> Protocol:
+    """The protocol that a notebook's parameter asks for: EVAL@1, EVAL@<k>, or EVAL@budget=<tokens per problem>.
+
+    EVAL@<k> draws k samples and tells pass@1, pass@5 and pass@10 up to pass@k. Raises ValueError for any other name.
+    """
+    if name == "EVAL@1":
+        return eval_at_1(max_new_tokens)
+    if match := re.fullmatch(r"EVAL@([1-9]\d*)", name):
+        k = int(match[1])
+        return eval_at_k(max_new_tokens, k, tuple(sorted({one for one in (1, 5, 10) if one < k} | {k})))
+    if match := re.fullmatch(r"EVAL@budget=(\d+)", name):
+        return eval_at_budget(max_new_tokens, int(match[1]))
+    raise ValueError(f"no protocol is called {name!r}; there are EVAL@1, EVAL@<k> (EVAL@10), EVAL@budget=<tokens>")
 
 
 def rollout(max_new_tokens: int, samples: int, temperature: float = 1.0) -> Protocol:

@@ -10,7 +10,6 @@ The marks lie beside the manifest, in `<set>-<split>.unreliable.jsonl`; a run th
 """
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -18,7 +17,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lib.paths import write_atomically
 from lib.problems import ManifestError, Problem, Problems, load_problems, manifest
 
 LEAST_TESTS = {"stdio": 5, "function": 3}  # MBPP has three asserts
@@ -124,16 +122,13 @@ def reliable(problems: Problems, name: str, split: str) -> Problems:
     Raises ManifestError when the set has not been judged since it was frozen.
     """
     file = _file_name(name, split)
-    known, path = manifest.read_index().get(file), manifest.folder() / file
-    if known is None or not path.is_file() or known["judged"] != manifest.checksum(name, split):
+    lines = manifest.read_lines(file)
+    if lines is None or manifest.read_index()[file]["judged"] != manifest.checksum(name, split):
         raise ManifestError(
             f"{name}, split {split}, has not been judged since it was frozen: "
             f"python -m lib.quality write {name}/{split}"
         )
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != known["sha256"]:
-        raise ManifestError(f"data/manifests/{file} is not the file in index.json: git restore data/manifests")
-    marks = {one["id"]: one["reasons"] for one in map(json.loads, content.splitlines())}
+    marks = {one["id"]: one["reasons"] for one in lines}
     dropped = Counter(f"unreliable: {marks[problem.id][0]}" for problem in problems if problem.id in marks)
     return Problems((problem for problem in problems if problem.id not in marks), problems.dropped + dropped)
 
@@ -141,12 +136,10 @@ def reliable(problems: Problems, name: str, split: str) -> Problems:
 def write(name: str, split: str, judge, source: str | None = None) -> dict:
     """Judges the correct programs of a frozen set and freezes the marks; returns the summary."""
     qualities = assess(load_problems(name, split, source), judge, incorrect=False)
-    lines = [json.dumps({"id": one.id, "reasons": one.reasons}) + "\n" for one in qualities if one.reasons]
-    text, file, found = "".join(lines), _file_name(name, split), summary(qualities)
-    write_atomically(manifest.folder() / file, text)
-    about = {"sha256": hashlib.sha256(text.encode()).hexdigest(), "judged": manifest.checksum(name, split)}
-    index = {**manifest.read_index(), file: {**about, "unreliable": found["reasons"]}}
-    write_atomically(manifest.folder() / "index.json", manifest.index_text(index))
+    marks = [{"id": one.id, "reasons": one.reasons} for one in qualities if one.reasons]
+    found = summary(qualities)
+    about = {"judged": manifest.checksum(name, split), "unreliable": found["reasons"]}
+    manifest.freeze({_file_name(name, split): (marks, about)})
     return found
 
 

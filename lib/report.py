@@ -82,11 +82,15 @@ def with_interval(found: dict, metric: str) -> str:
 
 
 class Stage:
-    """A finished run as the report reads it; `curve` is None for a run that trains nothing."""
+    """A finished run as the report reads it; `curve` is None for a run that trains nothing.
+
+    A folder inside a run, to which another policy was measured for comparison, is one too; its `info` is empty.
+    """
 
     def __init__(self, label: str, folder: Path):
         self.label, self.folder = label, folder
-        self.info = json.loads((folder / "run_info.json").read_text())
+        info = folder / "run_info.json"
+        self.info = json.loads(info.read_text()) if info.is_file() else {}
         self.metrics = json.loads((folder / "metrics.json").read_text())
         self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
         curve = folder / "curves.csv"

@@ -1,6 +1,22 @@
 """Rewards: a verdict becomes a number to train on, or None when the judge failed and there is nothing to learn from."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import fmean
+
 from lib.judge.verdict import Verdict
+from lib.problems import Problem
+
+WEIGHTINGS = ("tests", "visibility")
+
+
+@dataclass(frozen=True)
+class Reward:
+    """`value` to train on, None when the judge failed. `parts`: what it was made of, the same names for every verdict,
+    in [0, 1]; empty when the judge failed."""
+
+    value: float | None
+    parts: dict[str, float]
 
 
 def dense(verdict: Verdict) -> float | None:
@@ -13,4 +29,42 @@ def sparse(verdict: Verdict) -> float | None:
     return None if verdict.error_type == "api_error" else float(verdict.accepted)
 
 
-REWARDS = {"dense": dense, "sparse": sparse}
+REWARDS: dict[str, Callable[[Verdict], float | None]] = {"dense": dense, "sparse": sparse}
+
+
+def score(verdict: Verdict, problem: Problem, reward: str = "dense", weighting: str = "tests") -> Reward:
+    """The reward of a verdict on `problem`, with its parts. Raises ValueError for an unknown `reward` or `weighting`.
+
+    `weighting` says what a passed test adds to the dense reward (the sparse one has no weights). `tests`: the same for
+    each, so that what most tests ask for pays most. `visibility`: public, generated and private tests as groups earn
+    the same, however many there are of each. A sum over tests favours what many easy ones ask for over the few that
+    are still open (arXiv 2601.03525, "cardinality bias"); the correction proposed there follows a group's successes
+    during training, this knob only fixed groups.
+    """
+    if reward not in REWARDS or weighting not in WEIGHTINGS:
+        known = f"{', '.join(REWARDS)}; weighted by {', '.join(WEIGHTINGS)}"
+        raise ValueError(f"no reward {reward!r} weighted by {weighting!r}; there are {known}")
+    value = REWARDS[reward](verdict)
+    if value is None:
+        return Reward(None, {})
+    if (reward, weighting) == ("dense", "visibility"):
+        value = _by_visibility(verdict, problem)
+    ran = verdict.error_type in ("success", "wrong_answer")
+    parts = {"pass_ratio": verdict.pass_ratio, "accepted": verdict.accepted, "ran_to_the_end": ran}
+    return Reward(value, {name: float(part) for name, part in parts.items()})
+
+
+def _by_visibility(verdict: Verdict, problem: Problem) -> float:
+    """The mean over the groups of tests of the share that passed; a test that was not run did not pass."""
+    kinds = [test.visibility for test in problem.tests]
+    if len(set(kinds)) == 1:
+        return float(verdict.pass_ratio)
+    if verdict.total != len(kinds):
+        raise ValueError(
+            f"{problem.id}: {verdict.total} cases come from {len(kinds)} tests of several visibilities, so that they "
+            "can't be told apart: weight by tests"
+        )
+    passed = [result.error_type == "success" for result in verdict.tests]
+    passed += [False] * (len(kinds) - len(passed))
+    groups = {kind: [ok for ok, own in zip(passed, kinds, strict=True) if own == kind] for kind in kinds}
+    return fmean(fmean(group) for group in groups.values())

@@ -11,6 +11,7 @@ papermill (through this project's plug-in) stages the folder `artifacts/<preset>
 `artifacts/scratch/<run>/` and never touches committed evidence. Nothing printed or saved here holds a machine's path.
 """
 
+import io
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from lib.evidence import Evidence, to_json
 from lib.fingerprint import STAMP, Fingerprints, finish_mark, upstream_names, write_stamp
 from lib.ledger import Ledger
 from lib.parameters import load_params_file, read_parameters, resolve, run_name
+from lib.requirements import require
 
 
 class UpstreamError(RuntimeError):
@@ -34,7 +36,8 @@ def start(notebook: str, values: dict) -> "Run":
     """Opens the run of a notebook: validates its parameters, seeds, makes the folder, prints what it runs on.
 
     `notebook`: the template's name without its suffix. `values`: the notebook's `globals()`, of which the names in its
-    parameters cell are read. Raises ValueError for a value of the wrong type, an unknown preset, or parameters that
+    parameters cell are read. Raises lib.requirements.MissingError, before anything is done, when this machine lacks
+    what the preset needs; ValueError for a value of the wrong type, an unknown preset, or parameters that
     changed after papermill had named the run; FileExistsError where the folder holds files that are no run's.
     """
     template = paths.root() / "notebooks" / f"{notebook}.ipynb"
@@ -48,7 +51,7 @@ def start(notebook: str, values: dict) -> "Run":
             "a cell before start() changed one; set parameters only in the cell tagged `parameters`, or with -p"
         )
     preset = _load_preset(parameters["preset"])
-    environment.keep_quiet(bars="RLVR_RUN_FOLDER" not in os.environ, offline=_is_local(preset.get("base_model")))
+    environment.keep_quiet(offline=_is_local(preset.get("base_model")))
     return Run(notebook, name, parameters, preset)
 
 
@@ -63,12 +66,15 @@ class Run:
         self.notebook, self.name, self.params, self.preset = notebook, name, params, preset
         self._began = time.perf_counter()
         fingerprints = Fingerprints(params["preset"])
+        packages = fingerprints.packages(notebook)
+        if environment.USING_TORCH & packages:
+            require(preset)
         self._inputs = fingerprints.inputs(notebook, params)
         # Read now: what counts is the upstream run that this one sees, not one that replaces it meanwhile.
         self._upstream = {run: finish_mark(params["preset"], run) for run in upstream_names(params)}
         self.folder = _clean_folder(notebook, name)
         self.ledger = Ledger(self.folder)
-        environment.seed_everything(params["seed"], preset.get("threads"), fingerprints.packages(notebook))
+        environment.seed_everything(params["seed"], preset.get("threads"), packages)
         self._info = {
             "run": name,
             "notebook": notebook,
@@ -107,6 +113,15 @@ class Run:
         else:
             return folder
         raise UpstreamError(f"{problem}. Make it with\n{_commands(preset, name)}")
+
+    @property
+    def scratch(self) -> Path:
+        """A folder that outlives this run when it is killed, for what the next attempt with the same code goes on from.
+
+        It goes when the run finishes.
+        """
+        interrupted = paths.artifacts() / "scratch" / "interrupted" / self.params["preset"] / self.name
+        return interrupted / self._inputs.fingerprint[:12]
 
     def model_path(self, policy: str) -> str:
         """Where the weights of a policy are: of the preset's base model for "base", else of the run named `policy`.
@@ -147,11 +162,9 @@ class Run:
 
     def save_figure(self, name: str, figure) -> None:
         """Saves a matplotlib figure as `figures/<name>.png`, 100 dpi, without metadata that would differ by version."""
-        target = self._file(f"figures/{name}.png")
-        target.parent.mkdir(exist_ok=True)
-        temporary = target.with_name(f".{target.name}")
-        figure.savefig(temporary, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
-        temporary.replace(target)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=100, bbox_inches="tight", metadata={"Software": None})
+        paths.write_atomically(self._file(f"figures/{name}.png"), image.getvalue())
 
     def finish(self, summary: dict) -> Evidence:
         """Ends the run: writes summary.json and the stamp that lets the matrix skip it; gives the evidence record.
@@ -163,6 +176,7 @@ class Run:
         self._info["status"] = "finished"
         self._save_info()
         write_stamp(self.folder, self._inputs, self._upstream)
+        shutil.rmtree(self.scratch.parent, ignore_errors=True)
         keys = ("run", "notebook", "preset", "seed", "commit", "dirty", "parameters", "fingerprint")
         return Evidence({**{key: self._info[key] for key in keys}, "summary": summary})
 

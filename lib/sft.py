@@ -8,12 +8,15 @@ import re
 from pathlib import Path
 
 import pandas as pd
+import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl import SFTConfig, SFTTrainer
 
+from lib import training
 from lib.problems import Problem
-from lib.progress import report_quietly
 from lib.prompts import answer, messages
 
 # Which of several accepted solutions of a problem is shown first: the key of (program, CPU seconds).
@@ -22,6 +25,28 @@ PREFER = {
     "fastest": lambda program, seconds: (round(seconds / 0.05), len(program)),
 }
 _READS = re.compile(r"\b(input|stdin|open|fileinput)\b")
+
+
+class _ByLength(LengthGroupedSampler):
+    """Rows of like length in a batch, in an order that depends on seed and epoch alone.
+
+    The Trainer's own draws from the process's random numbers: a training that goes on would see another order.
+    """
+
+    def __init__(self, trainer: SFTTrainer):
+        super().__init__(
+            trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps, trainer.train_dataset
+        )
+        self.seed = trainer.args.seed
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+
+
+class _Trainer(SFTTrainer):
+    def _get_train_sampler(self, train_dataset=None):
+        return _ByLength(self)
 
 
 def train_sft(
@@ -35,16 +60,27 @@ def train_sft(
     learning_rate: float = 1e-3,
     warmup: float = 0.05,
     max_length: int = 512,
+    accumulation: int = 1,
+    lora: dict | None = None,
     seed: int = 0,
     log_every: int = 10,
     save_every: int = 0,
+    scratch: Path | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
 
-    Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
+    `accumulation`: parts that a batch is read in, one after the other, where it does not fit into memory at once.
+    `lora`: arguments of peft's LoraConfig; then only the adapters are trained, activations are computed twice to save
+    memory, and at the end the adapters are merged into `model`, while checkpoints hold them alone.
 
-    Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word).
+    Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
+    With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
+
+    Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word), and when a
+    batch can't be read in equal parts.
     """
+    if batch_size % accumulation:
+        raise ValueError(f"{batch_size} pairs can't be read in {accumulation} equal parts")
     rows = [
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
@@ -52,33 +88,40 @@ def train_sft(
     config = SFTConfig(
         output_dir=str(folder),
         max_steps=steps,
-        per_device_train_batch_size=batch_size,
+        per_device_train_batch_size=batch_size // accumulation,
+        gradient_accumulation_steps=accumulation,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=round(warmup * steps),
         weight_decay=0.01,
-        train_sampling_strategy="group_by_length",
         max_length=max_length,
-        gradient_checkpointing=False,
+        gradient_checkpointing=bool(lora),
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
         save_strategy="steps" if save_every else "no",
         save_steps=save_every or steps,
-        save_only_model=True,
+        save_only_model=scratch is None,
         report_to="none",
         seed=seed,
         bf16=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
     )
-    trainer = SFTTrainer(model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+    trainer = _Trainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(**lora, task_type="CAUSAL_LM") if lora else None,
+    )
     if len(trainer.train_dataset) != len(rows):
         lost = len(rows) - len(trainer.train_dataset)
         raise ValueError(
             f"{lost} of {len(rows)} pairs are longer than {max_length} tokens: filter them or raise max_length"
         )
-    report_quietly(trainer, ("loss",))
-    trainer.train()
+    training.train(trainer, ("loss",), scratch, rows)
+    if lora:
+        trainer.model.merge_and_unload()  # in place: `model` is what it was, with other weights
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
 

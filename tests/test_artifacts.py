@@ -149,9 +149,13 @@ def test_every_figure_is_a_number(run):
 
 
 def test_every_problem_of_every_set_was_judged_and_the_rows_give_the_rates(run):
-    datasets = read(run, "metrics.json").get("datasets")
+    metrics = read(run, "metrics.json")
+    datasets = metrics.get("datasets")
     if datasets is None:
         return  # this notebook evaluates no policy
+    named = {"protocol", "decoding", "engine", "model", "checkpoint", "seed", "manifest"}
+    assert named <= metrics.keys(), "a result says what was measured, and how"
+    assert metrics["manifest"].keys() == datasets.keys()
     measured = {name: found["n"] for name, found in datasets.items()}
     assert measured in (SIZES, SIZES | ALSO)
     assert {found["api_errors"] for found in datasets.values()} == {0}

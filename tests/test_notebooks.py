@@ -176,15 +176,20 @@ def short(run: str) -> str:
 BASE_RUN, SFT_RUN = name_of("03_baseline", FEW), name_of("10_sft", SFT)
 DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("dense", "sparse"))
 RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
-REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS)}
+DPO = {"policy": SFT_RUN, "train_problems": 24, "epochs": 6.0, **FEW}
+DPO_RUN = name_of("20_dpo", DPO)
+WHEEL = {"negatives": DPO_RUN, **DPO}
+WHEEL_RUN = name_of("20_dpo", WHEEL)
+REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS), "arms": " ".join(RL_RUNS)}
+BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
 # What stands in one line needs nothing of one another, and can share the two cores.
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
-    [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS)],
-    [("90_report", REPORT), JUDGE],
+    [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
+    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 
@@ -305,6 +310,35 @@ def test_each_training_moves_the_weights_and_keeps_its_curve(copies, runs):
     weights += [runs / run / "model" / "model.safetensors" for run in (SFT_RUN, *RL_RUNS)]
     assert len({path.read_bytes() for path in weights}) == 4
     assert [len((runs / run / "curves.csv").read_text().splitlines()) - 1 for run in RL_RUNS] == [GRPO["steps"]] * 2
+
+
+def test_dpo_trains_on_pairs_of_train_problems_behind_a_gate_and_the_flywheel_adds_the_failures_of_a_run(copies, runs):
+    plain, wheel = (read(runs / run, "pairs.json") for run in (DPO_RUN, WHEEL_RUN))
+    assert plain == wheel | {key: plain[key] for key in ("judge_cpu_s", "judge_cpu_s_per_pair")}, "the same samples"
+    assert plain["problems"] == DPO["train_problems"]
+    assert plain["pairs"] > 0
+    for run in (DPO_RUN, WHEEL_RUN):
+        gate = read(runs / run, "regressions.json")
+        steps = [one["step"] for one in gate["readings"]]
+        assert (steps[0], gate["stopped_at"]) == (0, None)
+        assert gate["readings"][0]["sets"].keys() == {"contests_valid", "mbpp"}
+        assert len((runs / run / "curves.csv").read_text().splitlines()) - 1 == steps[-1] > 0
+        assert (runs / run / "before" / "verdicts.csv").is_file()
+        learnt = [line for line in read_ledger(runs / run) if line["purpose"] == "train"]
+        assert {line["role"] for line in learnt} == {"train"}
+    hard = [read(runs / run, "metrics.json")["hard negatives"] for run in (DPO_RUN, WHEEL_RUN)]
+    assert hard[0] == 0 < hard[1]
+    weights = [runs / run / "model" / "model.safetensors" for run in (SFT_RUN, DPO_RUN, WHEEL_RUN)]
+    assert len({path.read_bytes() for path in weights}) == 3
+
+
+def test_best_of_n_judges_every_sample_and_is_compared_with_the_trained_policies(runs):
+    folder = runs / name_of("12_best_of_n", BEST_OF_N)
+    found = read(folder, "metrics.json")
+    assert found["temperature"] in (0.8, 1.0)
+    assert len((folder / "verdicts.csv").read_text().splitlines()) - 1 == 3 * 3 * FEW["problems"]  # sets, samples
+    compared = {(one["greedy"], one["set"]) for one in found["prices"]}
+    assert compared == {(run, name) for run in (SFT_RUN, *RL_RUNS) for name in ("contests_test", "humaneval", "mbpp")}
 
 
 def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are_equal(runs):

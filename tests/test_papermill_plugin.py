@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lib import paths
+from lib.papermill_plugin.engine import NO_BARS
 
 PARAMETERS = """
 preset: str = "tiny"  # a folder of params/
@@ -41,8 +42,13 @@ print(folder, lib.__file__, json.__file__, sys.executable, Path.home() / "x", li
 """
 BAR = """
 from tqdm.notebook import tqdm
-for _ in tqdm(range(3)):
+for _ in tqdm(range(3), disable=False):
     print(".", end="", flush=True)
+"""
+BARS = """
+import datasets, tqdm.auto, transformers.utils.logging
+bars = tqdm.auto.tqdm, tqdm.tqdm, transformers.utils.logging.tqdm, datasets.utils.tqdm
+print([bool(bar(total=1).disable) for bar in bars])
 """
 SLEEP = 'import time\nprint("asleep", flush=True)\ntime.sleep(100)'
 
@@ -205,6 +211,21 @@ def test_two_executions_say_the_same_wherever_they_start_and_hold_no_path_of_the
     assert record["input_path"] == "notebooks/30_grpo.ipynb"
     assert record["output_path"] == "artifacts/tiny/30_grpo-sparse-s0/30_grpo.ipynb"
     assert "widgets" not in notebook["metadata"]  # there was nothing but a progress bar
+
+
+def test_libraries_draw_progress_bars_elsewhere_but_not_in_a_run(repository):
+    def disabled(**variables: str) -> str:
+        environment = repository.environment(**variables)
+        return subprocess.run([sys.executable, "-c", BARS], env=environment, capture_output=True, text=True).stdout
+
+    assert disabled() == "[False, False, False, False]\n"
+    assert disabled(**dict.fromkeys(NO_BARS, "1")) == "[True, True, True, True]\n"
+    repository.template("30_grpo", BARS)
+    assert repository.papermill("notebooks/30_grpo.ipynb").returncode == 0
+    notebook = read(repository.folder("30_grpo-dense-s0") / "30_grpo.ipynb")
+    # in a notebook tqdm.auto chooses a widget that heeds no variable: it is left out afterwards
+    assert printed(notebook) == "[False, True, True, True]\n"
+    assert "widgets" not in notebook["metadata"]
 
 
 def test_a_closed_stdin_does_no_harm(repository):

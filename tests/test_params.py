@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from trl import DPOConfig, GRPOConfig, SFTConfig
 
+from lib import dpo, grpo, sft
 from lib.fingerprint import RUN_NAME, upstream_names
+from lib.models import load_tokenizer
 from lib.parameters import load_params_file, read_parameters, resolve, run_name
 from lib.paths import root
 from lib.problems import load_problems
+from lib.rewards import REWARDS
 
 PARAMS = root() / "params"
 PRESETS = sorted(path.parent.name for path in PARAMS.glob("*/preset.yaml"))
@@ -86,10 +90,14 @@ def test_a_preset_names_problem_sets_that_exist(preset):
 
 @pytest.mark.parametrize("path", [path for path in TINY if path.stem.endswith("-s0")], ids=relative)
 def test_without_parameters_papermill_makes_the_run_of_seed_0(path):
-    """The defaults are the recipe: the file of seed 0 departs from them in what its variant names, and nothing else."""
+    """The defaults are the recipe: a file of seed 0 departs from them in what its variant names and runs it reads."""
     notebook, *variant, _ = path.stem.split("-")
     defaults = resolve(read_parameters(template(path)), {})
-    changed = {name: value for name, value in values(path).items() if value != defaults[name]}
+    changed = {
+        name: value
+        for name, value in values(path).items()
+        if value != defaults[name] and not upstream_names({name: value})
+    }
     assert {str(value) for value in changed.values()} <= set(variant), f"{notebook} has other defaults: {changed}"
 
 
@@ -109,3 +117,62 @@ def _without_seed(value: object) -> object:
         if isinstance(value, str)
         else value
     )
+
+
+BASE = "data/tiny/base_model"  # whose tokenizer will do: no token of it gets into a config
+
+
+class Built(Exception):
+    """A trainer was about to be made: with these arguments."""
+
+
+def _config_of(path: Path, monkeypatch, tmp_path):
+    """The real TRL config (and LoRA config) that the training of a params file comes to, built by what the notebook
+    calls; nothing is loaded or trained."""
+
+    def trainer(*_, args, peft_config=None, **__):
+        raise Built(args, peft_config)
+
+    monkeypatch.setattr(sft, "_Trainer", trainer)
+    monkeypatch.setattr(grpo, "GRPOTrainer", trainer)
+    monkeypatch.setattr(dpo, "DPOTrainer", trainer)
+    found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
+    settings = {name: found[name] for name in ("learning_rate", "seed")} | {"scratch": tmp_path}
+    settings["steps"] = found.get("steps", 7)  # 20_dpo counts passes over its pairs instead
+    if path.stem.startswith("10_sft"):
+        settings |= {name: found[name] for name in ("batch_size", "save_every")} | preset["sft"]
+        rows, train = ([([{"role": "user", "content": "add"}], "pass")],), sft.train_sft
+    elif path.stem.startswith("20_dpo"):
+        settings |= {"beta": found["beta"]}
+        rows, train = ([([{"role": "user", "content": "add"}], "right", "wrong")],), dpo.train_dpo
+    else:
+        step = preset["rl_step"]
+        settings |= {"beta": found["beta"], "prompts_per_step": step["prompts"], "samples": step["samples"]}
+        settings |= {"max_new_tokens": step["max_new_tokens"], "save_every": preset["save_every"]}
+        rows, train = (load_problems("tiny_contests", "valid"), None, REWARDS[found["reward"]]), grpo.train_grpo
+    with pytest.raises(Built) as built:
+        train(None, load_tokenizer(root() / BASE), *rows, tmp_path, **settings)
+    return *built.value.args, found, preset
+
+
+TRAININGS = [path for path in FILES if path.stem.startswith(("10_sft", "20_dpo", "30_grpo"))]
+
+
+@pytest.mark.parametrize("path", TRAININGS, ids=relative)
+def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, monkeypatch, tmp_path):
+    config, adapters, found, preset = _config_of(path, monkeypatch, tmp_path)
+    expected = (found.get("steps", 7), found["learning_rate"], found["seed"])
+    assert (config.max_steps, config.learning_rate, config.seed) == expected
+    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    if path.stem.startswith("10_sft"):
+        assert type(config) is SFTConfig
+        assert (per_step, config.max_length) == (found["batch_size"], preset["sft"]["max_length"])
+        assert bool(adapters) == ("lora" in preset["sft"])
+    elif path.stem.startswith("20_dpo"):
+        assert type(config) is DPOConfig
+        assert config.beta == found["beta"]
+    else:
+        assert type(config) is GRPOConfig
+        step = preset["rl_step"]
+        assert (per_step, config.num_generations) == (step["prompts"] * step["samples"], step["samples"])
+        assert (config.max_completion_length, config.beta) == (step["max_new_tokens"], found["beta"])

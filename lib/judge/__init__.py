@@ -16,24 +16,28 @@ Two sides, joined by one socket a worker:
   root), `landlock`, `seccomp` and `calls` (what may be asked of the kernel), `submission` (one program's tests),
   `watch` (limits), `program` (the forked child that becomes the program), `carry` (which failures of the quick pass
   count);
-- `frames` is the language between them.
+- `frames` is the language between them. With `Judge(backend="sandbox_fusion", url=...)` the inside runs on servers:
+  `sandbox_fusion` takes the place of the worker here, `driver` that of the judge there.
 
 Function problems: the tests (taken apart into cases outside, by `cases`) run in a process of their own (`tester`),
 which calls the program in another (`callee`) over a wire of plain data (`plain`). No object, frame or exit of a
 program reaches a verdict. Objects that only the program's process can hold, such as instances of its classes, are
 handled by reference; a verdict counts the tests that did (`by_reference`): there the program's code compares them.
+
+`cost` measures what an accepted program costs, in instructions, and `counting` is the process in which it does so.
 """
 
 from lib.judge.judge import Judge
 from lib.judge.selftest import SelfTestError, require_self_test
 from lib.judge.verdict import ERROR_TYPES, TestResult, Verdict
-from lib.judge.worker import IsolationError
+from lib.judge.worker import IsolationError, ServerError
 
 __all__ = [
     "ERROR_TYPES",
     "IsolationError",
     "Judge",
     "SelfTestError",
+    "ServerError",
     "TestResult",
     "Verdict",
     "require_self_test",

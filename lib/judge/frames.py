@@ -6,6 +6,7 @@ This module is used on both sides, so it imports only what is loaded anyway.
 """
 
 import array
+import io
 import json
 import os
 import struct
@@ -18,6 +19,13 @@ _SOL_SOCKET, _SCM_RIGHTS = 1, 1
 
 class FrameError(Exception):
     """The other side ended or sent something that is not a frame."""
+
+
+class Bytes(io.BytesIO):
+    """Frames in memory, for `send` and `receive`."""
+
+    sendall = io.BytesIO.write
+    recv_into = io.BytesIO.readinto
 
 
 def send(sock, header: dict, payload: bytes = b"", descriptors: tuple[int, ...] = (), payload_file=None) -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from lib.judge.job import encoded
@@ -14,7 +15,7 @@ from lib.judge.memory import Memory
 from lib.judge.pool import Pool
 from lib.judge.stream import Stream
 from lib.judge.verdict import Verdict
-from lib.judge.worker import check_problem
+from lib.judge.worker import Worker, check_problem
 from lib.problems import Problem
 
 _ISOLATION = ("namespaces", "none")
@@ -27,8 +28,10 @@ class Judge:
     first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
     `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
     `cache`: a folder where verdicts are kept for later runs and other processes. `programs_per_second`: no more than
-    that are started on average.
-    Raises IsolationError if the machine can't isolate. Use it as a context manager, or call `close`.
+    that are started on average. `backend`: "local", this machine, or "sandbox_fusion", servers at the addresses `url`;
+    there `isolation` means the servers'.
+    Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
+    or call `close`.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class Judge:
         strict: bool = False,
         cache: str | Path | None = None,
         programs_per_second: float | None = None,
+        backend: str = "local",
+        url: str | Iterable[str] | None = None,
     ):
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -47,15 +52,23 @@ class Judge:
             raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
         if programs_per_second is not None and not programs_per_second > 0:
             raise ValueError(f"programs_per_second must be more than 0, not {programs_per_second}")
+        if backend not in ("local", "sandbox_fusion") or (backend == "local" and url is not None):
+            raise ValueError(f"backend must be local, or sandbox_fusion with a url, not {backend!r} with {url!r}")
+        where, hire = "", partial(Worker, isolation)
+        if backend == "sandbox_fusion":
+            from lib.judge.sandbox_fusion import RemoteWorker, Servers  # here: else nobody needs requests
+
+            servers = Servers(url, isolation)
+            where, hire = str(servers), partial(RemoteWorker, servers)
         stops = frozenset(["timeout"] * stop_at_timeout + ["failure"] * stop_at_first_failure)
         self._rules = {"stops": stops, "strict": strict}
-        self._memory = Memory(cache, repr((sorted(stops), isolation, strict)))
+        self._memory = Memory(cache, repr((sorted(stops), isolation, strict, where)))
         self._load, self._pace = Load(), Pace(programs_per_second)
         self._counts = {"programs": 0, "tests": 0, "cache_hits": 0, "retries": 0}
         self._counts |= {"judge_seconds": 0.0, "wall_seconds": 0.0, "busy_seconds": 0.0}
         self._lock, self._owner = threading.Lock(), 0
         self._closed = False
-        self._pool = Pool(workers, isolation)
+        self._pool = Pool(workers, hire)
 
     def __enter__(self) -> "Judge":
         return self
@@ -71,7 +84,7 @@ class Judge:
 
     @property
     def isolation(self) -> str:
-        """What keeps programs apart from this machine, as its workers found it when they started."""
+        """What keeps programs apart from the machine, as its workers found it when they started."""
         return ", ".join(self._pool.layers)
 
     def stats(self) -> dict[str, int | float]:

@@ -1,6 +1,7 @@
 """The workers of a judge: started when they are needed, handed out, taken back, replaced when they have died."""
 
 import time
+from collections.abc import Callable
 
 from lib.judge.worker import IsolationError, Worker
 
@@ -8,16 +9,16 @@ PATIENCE = 10  # seconds of trying to start a worker: what kills workers may hit
 
 
 class Pool:
-    """`count` workers, started at once. Raises IsolationError if the machine can't isolate. `layers`: what does;
-    `respawns`: workers started since, in place of others."""
+    """`count` workers that `hire` makes, started at once. Raises IsolationError if the machine can't isolate. `layers`:
+    what does; `respawns`: workers started since, in place of others."""
 
-    def __init__(self, count: int, isolation: str):
-        self.count, self.respawns, self._isolation = count, 0, isolation
+    def __init__(self, count: int, hire: Callable[[], Worker]):
+        self.count, self.respawns, self._hire = count, 0, hire
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         try:
             for _ in range(count):
-                self._idle.append(Worker(isolation))
+                self._idle.append(hire())
             for worker in self._idle:
                 worker.hello()
             self.layers = self._idle[0].layers
@@ -34,14 +35,14 @@ class Pool:
         """A worker that is alive. Raises IsolationError or OSError if none can be started for a while."""
         while self._idle:
             worker = self._idle.pop()
-            if worker.process.poll() is None:
+            if worker.alive:
                 self._busy.add(worker)
                 return worker
             worker.kill()  # it died while nobody was looking
         end = time.monotonic() + PATIENCE
         while True:
             self.respawns += 1
-            worker = Worker(self._isolation)
+            worker = self._hire()
             self._busy.add(worker)
             try:
                 worker.hello()

@@ -23,6 +23,10 @@ class IsolationError(RuntimeError):
     """This machine does not give the judge what it needs to isolate programs."""
 
 
+class ServerError(RuntimeError):
+    """No server is there, or none that can judge."""
+
+
 class WorkerFault(Exception):
     """A worker failed; nothing is known about the program."""
 
@@ -69,10 +73,25 @@ class PreparedProblem:
             digest.update(len(text).to_bytes(8, "little") + text)
         digest.update(repr([test.visibility for test in problem.tests]).encode())  # decides what feedback may tell
         self.digest = digest.digest()
-        self.inputs = _file_of(*inputs)
+        self.inputs = file_of(*inputs)
 
     def close(self) -> None:
         os.close(self.inputs)
+
+
+def request_for(prepared: PreparedProblem, order: dict) -> dict:
+    """What a worker is told of a submission: the limits of the problem, and what its job orders."""
+    problem = prepared.problem
+    return {
+        "kind": problem.kind,
+        "inputs": prepared.sizes,
+        "time_limit": problem.time_limit,
+        "memory": problem.memory_limit << 20,
+        "output": OUTPUT_LIMIT,
+        "asleep": 5 * problem.time_limit + 1,
+        "wall": _wall_limit(problem),
+        **order,
+    }
 
 
 class Worker:
@@ -117,25 +136,14 @@ class Worker:
 
     def submit(self, program: bytes, prepared: PreparedProblem, order: dict) -> None:
         """Hands over a submission, with what its job orders beyond the limits of the problem. Raises WorkerFault."""
-        problem = prepared.problem
-        request = {
-            "kind": problem.kind,
-            "inputs": prepared.sizes,
-            "time_limit": problem.time_limit,
-            "memory": problem.memory_limit << 20,
-            "output": OUTPUT_LIMIT,
-            "asleep": 5 * problem.time_limit + 1,
-            "wall": _wall_limit(problem),
-            **order,
-        }
-        source = _file_of(program)
+        source = file_of(program)
         try:
-            frames.send(self.socket, request, descriptors=(source, prepared.inputs))
+            frames.send(self.socket, request_for(prepared, order), descriptors=(source, prepared.inputs))
         except OSError as error:
             raise WorkerFault(f"a worker is gone ({error})") from None
         finally:
             os.close(source)
-        self._expect(problem)
+        self._expect(prepared.problem)
 
     def receive(self, problem: Problem) -> tuple[dict, bytes]:
         """The next frame. Raises WorkerFault."""
@@ -158,6 +166,10 @@ class Worker:
     def _expect(self, problem: Problem) -> None:
         self.deadline = time.monotonic() + _wall_limit(problem) + PATIENCE
 
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
     def kill(self) -> None:
         """Ends the worker and everything below it."""
         self.socket.close()
@@ -177,7 +189,7 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _file_of(*parts: bytes) -> int:
+def file_of(*parts: bytes) -> int:
     descriptor = os.memfd_create("judge")
     with open(descriptor, "wb", closefd=False) as file:
         file.writelines(parts)

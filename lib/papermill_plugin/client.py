@@ -100,9 +100,8 @@ class RunClient(PapermillNotebookClient):
             await ensure_async(self.km.interrupt_kernel())
             # the first to end has seen the end of the cell; one only asks every second whether the kernel lives
             await asyncio.wait(waiting, timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.sleep(
-                0.1
-            )  # until the kernel waits again; ending it interrupts once more, and it would complain
+            # until the kernel waits again; ending it interrupts once more, and it would complain
+            await asyncio.sleep(0.1)
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
@@ -142,9 +141,8 @@ def interruptible() -> Iterator[Callable[[], None]]:
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    before = {number: signal.getsignal(number) for number in numbers}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
 
     def ignore() -> None:
         for number in before:

@@ -7,45 +7,22 @@ has parsed them.
 """
 
 import base64
-import importlib.util
 import os
-import sys
-from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 
 import click
+import wrapt
 import yaml
 
 from .house import warn
 from .plan import BadParameters, find_template, make_plan, parse
 
-COMMAND = "papermill.cli"
-
 
 def prepare_when_imported() -> None:
     """Waits for papermill's command line, which can't be imported while papermill is only half-way to its engines."""
-    if not any(isinstance(finder, _Waiting) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Waiting())
-
-
-class _Waiting(MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name != COMMAND:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        execute = spec.loader.exec_module
-
-        def execute_and_prepare(module):
-            _open_stdin()
-            execute(module)
-            try:
-                _prepare(module.papermill)
-            except Exception as error:
-                warn(error)
-
-        spec.loader.exec_module = execute_and_prepare
-        return spec
+    _open_stdin()
+    wrapt.register_post_import_hook(_prepare, "papermill.cli")
 
 
 def _open_stdin() -> None:
@@ -53,27 +30,27 @@ def _open_stdin() -> None:
     try:
         os.fstat(0)
     except OSError:
-        null = os.open(os.devnull, os.O_RDONLY)
-        if null != 0:
-            os.dup2(null, 0)
-            os.close(null)
+        os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free, which is 0
 
 
-def _prepare(command: click.Command) -> None:
-    parse = command.parse_args
+def _prepare(cli: ModuleType) -> None:
+    try:
+        wrapt.wrap_function_wrapper(cli, "papermill.parse_args", _parse_args)
+    except Exception as error:
+        warn(error)
 
-    def parse_args(context, arguments):
-        rest = parse(context, arguments)
-        if not context.resilient_parsing:  # as when a shell completes a half-typed command
-            try:
-                _complete(context.params)
-            except click.ClickException:
-                raise
-            except Exception as error:
-                warn(error)
-        return rest
 
-    command.parse_args = parse_args
+def _parse_args(parse, command, arguments, options):
+    context, _ = arguments
+    rest = parse(*arguments, **options)
+    if not context.resilient_parsing:  # as when a shell completes a half-typed command
+        try:
+            _complete(context.params)
+        except click.ClickException:
+            raise
+        except Exception as error:
+            warn(error)
+    return rest
 
 
 def _complete(options: dict) -> None:

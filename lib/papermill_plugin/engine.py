@@ -8,24 +8,18 @@ from pathlib import Path
 
 import nbformat
 from nbclient.exceptions import CellExecutionError
-from papermill.engines import NBClientEngine, papermill_engines
+from papermill.engines import papermill_engines
 from papermill.log import logger
 
 from .house import ROOT, warn
 from .plan import INJECTED, Plan, Refusal, find_template, make_plan
 
-
-def become_the_default() -> None:
-    """Registers the engine for calls without --engine, and by the name that it has among the entry points."""
-    RunEngine.before = papermill_engines.get_engine(None)
-    for name in (None, "rlvr"):
-        papermill_engines.register(name, RunEngine)
+# What libraries read when they are imported. Bars that are drawn all the same (widgets) are left out by `clean`.
+NO_BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 
 
-class RunEngine(NBClientEngine):
-    """Papermill's view of the engine. `before`: the one that was the default."""
-
-    before = NBClientEngine
+class RunEngine(papermill_engines.get_engine(None)):
+    """Papermill's view of the engine: the one that was the default, but for templates."""
 
     @classmethod
     def execute_notebook(cls, nb, kernel_name, **options):
@@ -38,18 +32,14 @@ class RunEngine(NBClientEngine):
             warn(error)
             started = None
         if started is None:
-            return cls.before.execute_notebook(nb, kernel_name, **options)
+            return super().execute_notebook(nb, kernel_name, **options)
         return _execute(*started, nb, kernel_name, **options)
 
-    @classmethod
-    def nb_kernel_name(cls, nb, name=None):
-        """As before."""
-        return cls.before.nb_kernel_name(nb, name)
 
-    @classmethod
-    def nb_language(cls, nb, language=None):
-        """As before."""
-        return cls.before.nb_language(nb, language)
+def become_the_default() -> None:
+    """Registers the engine for calls without --engine, and by the name that it has among the entry points."""
+    for name in (None, "rlvr"):
+        papermill_engines.register(name, RunEngine)
 
 
 def _start(nb, input_path):
@@ -139,6 +129,7 @@ def _environment(plan: Plan, target) -> dict[str, str]:
     return {
         "PYTHONHASHSEED": "0",  # the order of sets of strings
         **os.environ,
+        **dict.fromkeys(NO_BARS, "1"),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),  # `lib` is ours there
         "RLVR_RUN_FOLDER": str(target.folder.resolve()),
         "RLVR_RUN_NAME": plan.name,

@@ -75,16 +75,38 @@ def checksum(name: str, split: str) -> str:
 def read(name: str, split: str) -> list[dict]:
     """The entries of a manifest. Raises ManifestError when there is none, or when it is not the one in the index."""
     file = file_name(name, split)
-    known, path = read_index().get(file), folder() / file
-    if known is None or not path.is_file():
+    entries = read_lines(file)
+    if entries is None:
         raise ManifestError(
             f"{name}, split {split}, is not frozen: data/manifests/{file} is missing. "
             f"Make it once, with a network or --source, and commit it: python -m lib.manifests write {name}"
         )
+    return entries
+
+
+def read_lines(file: str) -> list[dict] | None:
+    """What a frozen file holds; None where there is none. Raises ManifestError when it is not the one in the index."""
+    known, path = read_index().get(file), folder() / file
+    if known is None or not path.is_file():
+        return None
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != known["sha256"]:
         raise ManifestError(f"data/manifests/{file} is not the file in index.json: git restore data/manifests")
     return [json.loads(line) for line in content.splitlines()]
+
+
+def freeze(files: dict[str, tuple[list[dict], dict]]) -> dict[str, dict]:
+    """Writes files, given as (lines, what the index says of them), and the index, to which their checksums are added.
+
+    Returns what the index says of them.
+    """
+    written = {}
+    for file, (lines, about) in files.items():
+        text = paths.json_lines(lines)
+        paths.write_atomically(folder() / file, text)
+        written[file] = {"sha256": hashlib.sha256(text.encode()).hexdigest(), **about}
+    paths.write_atomically(folder() / "index.json", index_text(read_index() | written))
+    return written
 
 
 def keep_to(entries: list[dict], problems: Problems, name: str, split: str, dev: bool = False) -> Problems:

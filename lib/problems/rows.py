@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib.paths import root
-from lib.problems.convert import PYTHON3, SOLUTIONS
+from lib.problems.convert import PYTHON3, SOLUTIONS, python3
 
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)
@@ -124,13 +124,9 @@ def _keep(rows: Iterator[dict], cache: Path) -> Iterator[dict]:
 def _python3_only(row: dict) -> dict:
     slim = dict(row)
     for column in set(SOLUTIONS) & row.keys():
-        kept = [program for language, program in _programs(row[column]) if language == PYTHON3]
-        slim[column] = {"language": [PYTHON3] * len(kept), "solution": kept}
+        kept = python3(row[column])
+        slim[column] = {"language": [PYTHON3] * len(kept), "solution": list(kept)}
     return slim
-
-
-def _programs(column: dict) -> Iterator[tuple[int, str]]:
-    return zip(column["language"], column["solution"], strict=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -10,8 +10,6 @@ from lib.problems import convert, manifest
 from lib.problems.problem import Problem, Problems
 from lib.problems.rows import Hub, file_rows, folder_rows, hub_rows
 
-ROLES = ("train", "select", "monitor", "test")
-
 
 @dataclass(frozen=True)
 class ProblemSet:

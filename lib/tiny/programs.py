@@ -2,7 +2,7 @@
 
 A `Task` is a composition: one to three operations and an ending. `statement` words it, `draft` writes a program for it
 with chosen qualities. A program without flaws is correct by construction; one with flaws is what the mistakes of
-`operations.py` give (some pass all the same: the judge decides, not the label).
+`operations.toml` give (some pass all the same: the judge decides, not the label).
 """
 
 import random
@@ -81,7 +81,7 @@ def statement(task: Task, rng: random.Random, form: str = "stdio", name: str = "
 def program(task: Task, choice: Choice) -> str:
     """A program that reads n and the list from standard input and prints the answer."""
     lines = list(_readers(choice))
-    *before, value = _code(choice.result or ENDING[task.ending].fast[0])
+    *before, value = (choice.result or ENDING[task.ending].fast[0]).split("\n")
     lines += [*_steps(task, choice), *before]
     say = _print2 if choice.python2 else "print({})".format
     condition, guard = _condition(task), task.guard
@@ -100,7 +100,7 @@ def function(task: Task, choice: Choice, name: str) -> str:
 
 
 def function_lines(task: Task, name: str, choice: Choice) -> list[str]:
-    *before, value = _code(choice.result or ENDING[task.ending].fast[0])
+    *before, value = (choice.result or ENDING[task.ending].fast[0]).split("\n")
     value, body = value.removeprefix("*"), [*_steps(task, choice), *before]
     if not ENDING[task.ending].needs or choice.guard == "none":
         body.append(f"return {value}")
@@ -144,10 +144,6 @@ def draft(task: Task, rng: random.Random, odds: Callable[[str, str], float]) -> 
 def _steps(task: Task, choice: Choice) -> list[str]:
     snippets = choice.steps or [OPERATION[name].fast[0].replace("{k}", str(k)) for name, k in task.steps]
     return [line for snippet in snippets for line in snippet.split("\n")]
-
-
-def _code(snippet: str) -> list[str]:
-    return snippet.split("\n")
 
 
 def _condition(task: Task) -> str:

@@ -8,18 +8,18 @@ come from a definition, so they are right; large inputs are shared between probl
 """
 
 import hashlib
-import json
 import lzma
 import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.tiny.operations import ENDINGS, GUARDS, OPERATIONS
+from lib.paths import json_lines, root
+from lib.tiny.operations import ENDINGS, GUARDS, OPERATION, OPERATIONS
 from lib.tiny.programs import FLAWS, NAMES, Task, draft, function, program, statement
 
 SEED = 20261121
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "tiny"
+FOLDER = root() / "data" / "tiny"
 # (set, split): how many problems of depth 1, 2, 3. The evaluation splits have the sizes of the real sets.
 SIZES = {
     ("contests", "test"): (8, 87, 70),
@@ -55,18 +55,13 @@ def write(folder: Path = FOLDER) -> dict[str, str]:
     """Writes every set to `folder` and returns {file: sha256 of its uncompressed text}, also written as SHA256SUMS."""
     sums = {}
     for (name, split), rows in build().items():
-        text = as_text(rows)
+        text = json_lines(rows).encode()
         path = folder / name / f"{split}.jsonl.xz"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(lzma.compress(text, preset=6))
         sums[f"{name}/{split}.jsonl"] = hashlib.sha256(text).hexdigest()
     (folder / "SHA256SUMS").write_text("".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
     return sums
-
-
-def as_text(rows: list[dict]) -> bytes:
-    """Rows as JSON lines."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def is_held_out(composition: tuple[str, ...]) -> bool:
@@ -192,7 +187,7 @@ def _contest_row(task: Task, split: str, i: int, rng: random.Random) -> dict:
         "cf_index": "",
         "cf_points": 0.0,
         "cf_rating": 0,
-        "cf_tags": sorted({_topic(name) for name, _ in task.steps}),
+        "cf_tags": sorted({OPERATION[name].tag for name, _ in task.steps}),
         "is_description_translated": False,
         "untranslated_description": "",
         "time_limit": {"seconds": int(TIME_LIMIT), "nanos": round(TIME_LIMIT % 1 * 1e9)},
@@ -204,10 +199,6 @@ def _contest_row(task: Task, split: str, i: int, rng: random.Random) -> dict:
 
 def _tests(task: Task, inputs: list[list[int]]) -> dict:
     return {"input": [_stdin(a) for a in inputs], "output": [_answer(task, a) + "\n" for a in inputs]}
-
-
-def _topic(name: str) -> str:
-    return next(o.tag for o in OPERATIONS if o.name == name)
 
 
 def _solutions(task: Task, rng: random.Random) -> tuple[dict, dict]:

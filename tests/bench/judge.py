@@ -1,7 +1,8 @@
-"""How fast is the judge? `python tests/bench/judge.py [workers] [programs]` prints one table, all of it from one run.
+"""How fast is the judge? `python tests/bench/judge.py [workers [programs [URL]]]` prints one table, from one run.
 
 The load: programs (no two equal) with 20 small stdin tests each, on one core and on `workers`. Ways: the judge with its
-quick pass; the judge strict, a process in a namespace of its own for every test; peers that this machine offers. Then
+quick pass; the judge strict, a process in a namespace of its own for every test; peers that this machine offers; where
+the URL of a SandboxFusion server is given, one request a test as others use it, and as a backend of the judge. Then
 batches like those of a GRPO step (64 programs, 12 tests), and asserts of function problems. Start-up is left out.
 """
 
@@ -11,7 +12,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
+import requests
+
 from lib.judge import Judge
+from lib.judge.compare import same_tokens
 from lib.peers import peers_here, throughput
 from lib.problems import Problem, Test
 
@@ -50,21 +54,38 @@ def best_of(ways: dict[str, Callable[[int], float]]) -> dict[str, float]:
     return found
 
 
-def main(workers: int = 2, programs: int = 40) -> None:
+def one_request_a_test(url: str):
+    """A SandboxFusion server as it is mostly used."""
+
+    def way(source: str, what: Problem) -> int:
+        passed = 0
+        for test in what.tests:
+            body = {"code": source, "language": "python", "stdin": test.input, "run_timeout": 60}
+            ran = requests.post(f"{url}/run_code", json=body, timeout=120).json()["run_result"]
+            passed += ran["return_code"] == 0 and same_tokens(ran["stdout"].encode(), test.output.encode())
+        return passed
+
+    return way
+
+
+def main(workers: int = 2, programs: int = 40, url: str = "") -> None:
     problems = [problem(number) for number in range(8)]
     load = [(program(number), problems[number % 8]) for number in range(programs)]
     few = load[: max(1, programs // 8)]  # of the slow ways
+    peers = peers_here() | ({"SandboxFusion per test": one_request_a_test(url)} if url else {})
+    judges = {"judge, strict": {"strict": True}, "judge": {}}
+    judges |= {"SandboxFusion": {"backend": "sandbox_fusion", "url": url}} if url else {}
     with ExitStack() as stack:
-        ways = {name: lambda _, way=way: throughput(way, few) for name, way in peers_here().items()}
-        for name, strict in (("judge, strict", True), ("judge", False)):
+        ways = {name: lambda _, way=way: throughput(way, few) for name, way in peers.items()}
+        for name, options in judges.items():
             for count in (1, workers):
-                judge = stack.enter_context(Judge(workers=count, strict=strict))
+                judge = stack.enter_context(Judge(workers=count, **options))
                 ways[f"{name}, {count} worker{'s' * (count > 1)}"] = partial(judged_per_second, judge, load)
         found = best_of(ways)
     base = found["subprocess per test"]
-    print(f"{programs} programs x {TESTS} tests\n{'way':<28}{'tests/s':>9}{'x subprocess':>14}")
+    print(f"{programs} programs x {TESTS} tests\n{'way':<28}{'tests/s':>9}{'programs/s':>12}{'x subprocess':>14}")
     for name, speed in found.items():
-        print(f"{name:<28}{speed:>9.0f}{speed / base:>14.1f}")
+        print(f"{name:<28}{speed:>9.0f}{speed / TESTS:>12.1f}{speed / base:>14.1f}")
 
     small = [problem(number, 12) for number in range(8)]
     asserts = tuple(Test(f"assert f({n}) == {n * n}") for n in range(3))
@@ -78,8 +99,8 @@ def main(workers: int = 2, programs: int = 40) -> None:
         found = best_of({name: partial(judged_per_second, judge, batch) for name, batch in batches.items()})
     print(f"\n64 programs, 12 tests each, {workers} workers\n{'batch':<28}{'tests/s':>9}{'wall s':>9}")
     for name, speed in found.items():
-        print(f"{name:<28}{speed:>9.0f}{sum(len(p.tests) for _, p in batches[name]) / speed:>9.3f}")
+        print(f"{name:<28}{speed:>9.0f}{sum(len(what.tests) for _, what in batches[name]) / speed:>9.3f}")
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]))
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:])

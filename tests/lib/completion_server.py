@@ -45,6 +45,9 @@ class CompletionServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self):
+        self.send(200, {"data": [{"id": "tiny"}]} if self.path == "/v1/models" else {})
+
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server = self.server
@@ -55,6 +58,9 @@ class _Handler(BaseHTTPRequestHandler):
             status, content = (server.failures.pop(0), {"error": "busy"}) if server.failures else (200, None)
             content = content or server.answer(request)
         server.at_once -= 1
+        self.send(status, content)
+
+    def send(self, status: int, content: dict):
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))

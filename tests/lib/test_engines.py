@@ -7,7 +7,7 @@ import pytest
 from completion_server import serve
 from tiny_policy import make_model, make_tokenizer
 
-from lib.engines import ServerEngine, ServerError, TransformersEngine
+from lib.engines import ServerEngine, ServerError, TransformersEngine, open_engine
 from lib.generate import end_tokens
 from lib.models import load_policy, load_tokenizer
 from lib.paths import root
@@ -114,6 +114,18 @@ def test_a_server_without_token_ids_gives_text_and_a_length(policy):
     assert {row: (one.text, one.truncated) for row, one in theirs.items()} == {
         row: (one.text, one.truncated) for row, one in own.items()
     }
+
+
+def test_a_notebook_names_its_engine_and_finds_the_model_that_a_server_serves(policy):
+    assert isinstance(open_engine("transformers", "path", *policy), TransformersEngine)
+    with serve(*policy) as server:
+        found = open_engine(server.url, "path", *policy)
+        assert found.identity == "tiny"
+        assert completions(found, eval_at_1(8)) == completions(engine(policy, server), eval_at_1(8))
+        with pytest.raises(ServerError, match="does not say which model it serves"):
+            open_engine(f"{server.url}/elsewhere", "path", *policy)
+    with pytest.raises(ValueError, match="no engine is called 'sglang'"):
+        open_engine("sglang", "path", *policy)
 
 
 def test_who_stops_reading_leaves_no_thread_behind(policy):

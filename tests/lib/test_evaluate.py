@@ -16,6 +16,7 @@ from lib.metrics import JudgeFailure
 from lib.models import load_policy, load_tokenizer
 from lib.paths import root
 from lib.problems import Problem, Test
+from lib.proof import busy_processes
 from lib.protocols import eval_at_budget, eval_at_k
 
 # What the policy has learned by heart to answer, and what the judge must say of it.
@@ -79,17 +80,7 @@ def judge():
 
 
 def test_an_evaluation_says_what_the_judge_said_of_each_answer(policy, judge, tmp_path):
-    seen = []
-    found = evaluate(
-        *policy,
-        SETS,
-        judge,
-        tmp_path,
-        max_new_tokens=60,
-        subject=SUBJECT,
-        batch_size=4,
-        progress=lambda *done: seen.append(done),
-    )
+    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
     assert (found["protocol"], found["decoding"]["max_new_tokens"]) == ("EVAL@1", 60)
     contests, mbpp = found["datasets"]["contests_test"], found["datasets"]["mbpp_test"]
     for kind in ("wrong_answer", "syntax_error", "runtime_error", "timeout"):
@@ -98,7 +89,6 @@ def test_an_evaluation_says_what_the_judge_said_of_each_answer(policy, judge, tm
     assert (contests["format_rate"], contests["truncation_rate"]) == (1.0, 0.0)
     assert contests["by_difficulty"]["easy"]["accepted_at_1"] == 1
     assert (mbpp["n"], mbpp["accepted_at_1"], mbpp["syntax_error_rate"]) == (8, 1 / 8, 7 / 8)
-    assert seen == [(4, 13), (8, 13), (12, 13), (13, 13)]
 
     with open(tmp_path / "verdicts.csv", newline="") as file:
         verdicts = list(csv.DictReader(file))
@@ -133,6 +123,26 @@ def test_the_same_evaluation_again_gives_the_same_files_and_figures_but_for_the_
     files = without_times(tmp_path / "1")
     assert len(files) == 4
     assert files == without_times(tmp_path / "2")
+
+
+def test_a_long_evaluation_tells_how_far_it_is_and_a_short_one_is_quiet(policy, judge, tmp_path, monkeypatch, capsys):
+    arguments = {"max_new_tokens": 60, "subject": SUBJECT, "batch_size": 4}
+    evaluate(*policy, SETS, judge, tmp_path, **arguments)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("lib.evaluate.QUIET", 0)
+    evaluate(*policy, SETS, judge, tmp_path, **arguments)
+    told = [line.partition(" written")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == [f"{done} of 13 programs" for done in (4, 8, 12, 13)]
+
+
+def test_a_busy_machine_changes_nothing_but_the_times(policy, judge, tmp_path):
+    arguments = {"max_new_tokens": 60, "subject": SUBJECT}
+    alone = evaluate(*policy, SETS, judge, tmp_path / "alone", **arguments)
+    with busy_processes(8), Judge(workers=1) as beside:  # a judge of its own, which remembers no verdict
+        busy = evaluate(*policy, SETS, beside, tmp_path / "busy", **arguments)
+    assert alone.pop("times").keys() == busy.pop("times").keys()
+    assert alone == busy
+    assert without_times(tmp_path / "alone") == without_times(tmp_path / "busy")
 
 
 def test_nothing_is_written_when_the_judge_fails_too_often(policy, tmp_path):
@@ -214,7 +224,8 @@ def test_without_a_subject_the_result_is_the_end_of_the_run_that_owns_the_folder
 
 def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, tmp_path):
     engine = TransformersEngine(*policy, batch_size=16)
-    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT)
+    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT, seed=3)
+    assert (at_k["decoding"]["samples"], at_k["decoding"]["seed"]) == (4, 3), "what drew the samples is told"
     mbpp = at_k["datasets"]["mbpp_test"]
     assert mbpp["n"] == 8
     assert mbpp["accepted_at_1"] == pytest.approx(mbpp["pass_at_1"])
@@ -222,7 +233,7 @@ def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, 
     with open(tmp_path / "k" / "verdicts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample"] for row in rows[:5]] == ["0", "1", "2", "3", "0"]
-    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT)
+    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT, seed=3)
     assert budget["datasets"]["mbpp_test"]["accepted_at_budget"] <= mbpp["pass_at_4"]
 
 

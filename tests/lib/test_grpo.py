@@ -1,11 +1,17 @@
 """GRPO with the real TRL and the real judge, on a tiny policy that half of the time answers rightly."""
 
+import threading
+import time
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
+from trl import GRPOTrainer
 
+from lib.gate import Gate, Probe, Thresholds
 from lib.generate import generate
-from lib.grpo import CURVE, JudgedReward, Rollout, train_grpo
+from lib.grpo import CURRICULA, CURVE, JudgedReward, Rollout, _in_steps, train_grpo
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.models import load_policy
@@ -19,7 +25,8 @@ ANSWERS = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while T
 TESTS = {"echo": (Test("5\n", "5\n"), Test("7\n", "7\n")), "wait": (Test("5\n", "0\n"), Test("7\n", "0\n"))}
 PROBLEMS = [Problem(name, "tiny", "train", "stdio", name, tests, time_limit=0.2) for name, tests in TESTS.items()]
 SETTINGS = {"prompts_per_step": 2, "samples": 8, "learning_rate": 1e-3, "beta": 0.02, "max_new_tokens": 60}
-TIMES = ["generate_s", "judge_s", "update_s", "step_s"]
+PARTS = ["generate_s", "judge_s", "update_s"]
+TIMES = [*PARTS, "judging_s", "step_s"]
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,17 @@ class FailingJudge:
         return [failed] * self.failures + verdicts[self.failures :]
 
 
+class WatchingJudge:
+    """The real judge; keeps which problems each call asked for."""
+
+    def __init__(self, judge: Judge):
+        self.judge, self.asked = judge, []
+
+    def judge_many(self, submissions, progress):
+        self.asked.append([problem for _, problem in submissions])
+        return self.judge.judge_many(submissions, progress=progress)
+
+
 def accepted_share(model, tokenizer, judge) -> float:
     chats = [[{"role": "user", "content": problem.id}] for problem in PROBLEMS]
     written = generate(model, tokenizer, chats, max_new_tokens=60, temperature=1.0, samples=32)
@@ -103,7 +121,7 @@ def test_the_policy_moves_to_what_the_judge_accepts_and_the_curve_tells_how(poli
     assert rates.sum(axis=1).to_list() == pytest.approx([1] * 12), "each program ended in one way"
     assert (curve.timeout_rate > 0).any()
     assert (curve[TIMES] >= 0).all().all()
-    assert curve[TIMES[:3]].sum(axis=1).to_list() == pytest.approx(curve.step_s.to_list(), abs=0.01)
+    assert curve[PARTS].sum(axis=1).to_list() == pytest.approx(curve.step_s.to_list(), abs=0.01)
 
 
 def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean(
@@ -167,6 +185,83 @@ def test_a_failure_of_the_judge_is_no_reward_and_never_counts_as_zero(policy, to
     assert len(judged) == 15
     assert curve.reward[0] == pytest.approx(sum(judged) / 15)
     assert curve.api_error_rate[0] == 1 / 16
+
+
+def test_the_judge_works_while_the_reference_model_reads(policy, tokenizer, judge, tmp_path, monkeypatch):
+    happened, real = [], GRPOTrainer._get_per_token_logps_and_entropies
+
+    class WatchedJudge:
+        def judge_many(self, submissions, progress):
+            happened.append("judge begins")
+            assert read.wait(timeout=60), "the model is read only after the judge has finished"
+            return judge.judge_many(submissions, progress=progress)
+
+    def reads(*arguments, **named):
+        happened.append("model reads")
+        found = real(*arguments, **named)
+        read.set()
+        return found
+
+    read = threading.Event()
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", reads)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, WatchedJudge(), dense, tmp_path, steps=1, **SETTINGS)
+    assert sorted(happened[:2]) == ["judge begins", "model reads"]
+    assert happened[2:] == ["model reads"], "of the reference, then of the policy; judged once"
+    assert curve.judging_s[0] > curve.judge_s[0]
+
+
+def test_two_problems_with_the_same_statement_are_judged_by_their_own_tests(policy, tokenizer, judge, tmp_path):
+    """TRL's rollout sees statements only, its reward function the problems: what was begun wrongly is done again."""
+    twin = replace(PROBLEMS[0], id="twin", tests=(Test("5\n", "no program prints this\n"),))
+    judged = WatchingJudge(judge)
+    curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, tmp_path, steps=2, **SETTINGS)
+    assert {problem.id for problems in judged.asked for problem in problems} == {"echo", "twin"}
+    assert 0 < curve.success_rate.max() <= 0.5, "half of the programs are for the twin, which nothing solves"
+
+
+def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are():
+    ranked = [replace(PROBLEMS[0], id=f"{name}{n}", difficulty=name) for name in "CAB" for n in range(8)]
+    others = [replace(PROBLEMS[0], id=f"function{n}", kind="function") for n in range(8)]
+    drawn = {name: _in_steps(ranked + others, 4, 6, name, seed=3) for name in CURRICULA}
+    plain, sorted_ = drawn["none"], drawn["easy_to_hard"]
+    assert len(plain) == 24
+    assert {one.id for one in plain} == {one.id for one in sorted_}
+    assert [one.kind for one in plain] == [one.kind for one in sorted_], "functions stay where they were"
+    difficulties = [one.difficulty for one in sorted_ if one.kind == "stdio"]
+    assert difficulties == sorted(difficulties)
+    assert [one.difficulty for one in plain if one.kind == "stdio"] != difficulties
+    assert all(len({one.kind for one in plain[step : step + 4]}) == 1 for step in range(0, 24, 4))
+    with pytest.raises(ValueError, match="curriculum must be one of none, easy_to_hard, not 'hard_first'"):
+        _in_steps(ranked, 4, 6, "hard_first", seed=3)
+
+
+def test_a_finding_of_the_gate_ends_the_training_and_the_sound_weights_come_back(policy, tokenizer, judge, tmp_path):
+    start = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    probe = Probe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60)
+    gate = Gate(probe, tmp_path, every=6, limits=Thresholds(kl=1e-9))
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=6, gate=gate, **SETTINGS)
+    assert 1 < gate.stopped_at < 6, "by the KL that TRL logs, not by the reading at the end"
+    assert len(curve) == gate.stopped_at
+    assert gate.found[gate.stopped_at][0].startswith("kl: ")
+    assert all(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+def test_what_the_gate_takes_is_no_part_of_a_step(policy, tokenizer, judge, tmp_path):
+    taken = []
+
+    class TimedProbe(Probe):
+        def __call__(self, model, step):
+            started = time.perf_counter()
+            time.sleep(1.0)
+            reading = super().__call__(model, step)
+            taken.append(time.perf_counter() - started)
+            return reading
+
+    gate = Gate(TimedProbe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60), tmp_path, every=1)
+    started = time.perf_counter()
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, gate=gate, **SETTINGS)
+    assert len(taken) == 3
+    assert curve.step_s.sum() < time.perf_counter() - started - sum(taken)
 
 
 def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, tmp_path):

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import shutil
 
@@ -52,6 +53,8 @@ def test_a_sound_checkpoint_is_handed_on_with_what_was_found(saved, judge):
     assert found["parameters"] == require_complete(saved[0]) == saved[1]
     assert (found["answers"], found["ran to the end"], found["accepted"]) == (1, 1, 1)
     assert PROGRAM in found["example"]
+    if importlib.util.find_spec("vllm") is None:
+        assert found["vllm"] == "not checked: vLLM is not installed here"  # where it is: tests/with_vllm
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.plots import ERROR_COLOURS, curves, distributions, error_types, matrix
+from lib.plots import ERROR_COLOURS, budget, curves, distributions, error_types, matrix
 
 SHARES = pd.DataFrame(
     [[0.1, 0.4, 0.1, 0.2, 0.2, 0.0], [0.5, 0.4, 0.0, 0.05, 0.05, 0.0]],
@@ -74,3 +74,19 @@ def test_a_matrix_shows_its_numbers():
     [axes] = matrix(table, "Copies").axes
     assert [text.get_text() for text in axes.texts] == ["3", "0", "1200", "4"]
     assert axes.get_title() == "Copies"
+
+
+def test_a_budget_has_a_line_with_a_band_per_rule_and_a_point_per_policy():
+    rows = [
+        {"rule": rule, "n": n, "tokens": 20 * n, "accepted": 0.1 * n, "low": 0.05 * n, "high": 0.2 * n}
+        for rule in ("public tests", "oracle (upper bound)")
+        for n in (1, 2, 4)
+    ]
+    [axes] = budget(rows, {"GRPO": (22, 0.7)}, "Public tests help").axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert list(lines) == ["public tests", "oracle (upper bound)", "GRPO"]
+    assert list(lines["public tests"].get_xdata()) == [20, 40, 80]
+    assert list(lines["public tests"].get_ydata()) == pytest.approx([0.1, 0.2, 0.4])
+    assert lines["oracle (upper bound)"].get_linestyle() == "--", "nobody can reach it"
+    assert (list(lines["GRPO"].get_xdata()), list(lines["GRPO"].get_ydata())) == ([22], [0.7])
+    assert len(axes.collections) == 2

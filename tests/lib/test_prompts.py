@@ -17,29 +17,39 @@ def test_an_instruction_of_the_preset_follows_the_statement():
 
 
 CASES = {
-    "one block": ("```python\nprint(1)\n```", Extraction("print(1)", True)),
-    "py is python": ("```py\nprint(1)\n```\n", Extraction("print(1)", True)),
-    "a block without a language": ("```\nprint(1)\n```", Extraction("print(1)", True)),
-    "prose around": ("Sure: ```python\nprint(1)\n```\nDone.", Extraction("print(1)", False)),
-    "two blocks": ("```python\na = 1\n```\nor\n```python\nb = 2\n```", Extraction("a = 1", False)),
-    "another language first": ("```sh\npip\n```\n```python\nb = 2\n```", Extraction("b = 2", False)),
-    "sample output before the program": ("```\n3\n```\n```python\nb = 2\n```", Extraction("b = 2", False)),
-    "only another language": ("```cpp\nint x;\n```", Extraction("```cpp\nint x;\n```", False)),
-    "cut off": ("```python\nfor x in y:\n    pri", Extraction("for x in y:\n    pri", False, unclosed=True)),
-    "cut off after the fence": ("```python", Extraction("", False, unclosed=True)),
-    "cut off after a complete block": ("```python\na = 1\n```\n```python\nb", Extraction("a = 1", False)),
-    "bare code": ("print(1)\n", Extraction("print(1)", False)),
-    "nothing": ("", Extraction("", False)),
-    "an empty block": ("```python\n```", Extraction("", False)),
-    "indentation is kept": ("```python\n    return 1\n```", Extraction("    return 1", True)),
-    "windows line ends": ("```python\r\nprint(1)\r\n```", Extraction("print(1)", True)),
-    "backticks inside a line": ("```python\ns = '```'\n```", Extraction("s = '```'", True)),
+    "one block": ("```python\nprint(1)\n```", Extraction("print(1)", "block")),
+    "py is python": ("```py\nprint(1)\n```\n", Extraction("print(1)", "block")),
+    "a block without a language": ("```\nprint(1)\n```", Extraction("print(1)", "block")),
+    "prose around": ("Sure: ```python\nprint(1)\n```\nDone.", Extraction("print(1)", "prose")),
+    "prose before": ("Sure:\n```python\nprint(1)\n```", Extraction("print(1)", "prose")),
+    "two blocks": ("```python\na = 1\n```\nor\n```python\nb = 2\n```", Extraction("a = 1", "several")),
+    "another language first": ("```sh\npip\n```\n```python\nb = 2\n```", Extraction("b = 2", "several")),
+    "sample output before the program": ("```\n3\n```\n```python\nb = 2\n```", Extraction("b = 2", "several")),
+    "only another language": ("```cpp\nint x;\n```", Extraction("```cpp\nint x;\n```", "no code")),
+    "cut off": ("```python\nfor x in y:\n    pri", Extraction("for x in y:\n    pri", "unclosed")),
+    "cut off after prose": ("Sure:\n```python\nfor x", Extraction("for x", "unclosed")),
+    "cut off after the fence": ("```python", Extraction("", "unclosed")),
+    "cut off after a complete block": ("```python\na = 1\n```\n```python\nb", Extraction("a = 1", "several")),
+    "bare code": ("print(1)\n", Extraction("print(1)", "bare")),
+    "no code": ("I can't solve this.", Extraction("I can't solve this.", "no code")),
+    "no text that a parser takes": ("a\0b", Extraction("a\0b", "no code")),
+    "nothing": ("", Extraction("", "empty")),
+    "an empty block": ("```python\n```", Extraction("", "empty")),
+    "indentation is kept": ("```python\n    return 1\n```", Extraction("    return 1", "block")),
+    "windows line ends": ("```python\r\nprint(1)\r\n```", Extraction("print(1)", "block")),
+    "backticks inside a line": ("```python\ns = '```'\n```", Extraction("s = '```'", "block")),
 }
 
 
 @pytest.mark.parametrize(("completion", "extraction"), CASES.values(), ids=CASES.keys())
 def test_extract(completion, extraction):
     assert extract(completion) == extraction
+    assert extraction.format_ok == (extraction.form == "block")
+
+
+def test_nesting_that_no_parser_takes_is_no_code_and_raises_nothing():
+    assert extract("(" * 1_000).form == "no code"
+    assert extract("-" * 20_000 + "1").form == "no code"
 
 
 FENCES = st.sampled_from(["```", "````", "python", "\n", "\r\n", " ", "print(1)", "`"])

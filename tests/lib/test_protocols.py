@@ -2,7 +2,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from lib.protocols import Protocol, eval_at_1, eval_at_budget, eval_at_k, rollout
+from lib.protocols import Protocol, eval_at_1, eval_at_budget, eval_at_k, protocol_named, rollout
 
 
 def test_the_protocols_are_what_their_names_say():
@@ -40,3 +40,14 @@ def test_a_protocol_does_not_change():
 def test_nonsense_is_refused(given, reason):
     with pytest.raises(ValueError, match=reason):
         Protocol("X", **{"max_new_tokens": 160} | given)
+
+
+def test_a_notebook_names_its_protocol():
+    assert protocol_named("EVAL@1", 128) == eval_at_1(128)
+    assert protocol_named("EVAL@10", 128) == eval_at_k(128)
+    assert (protocol_named("EVAL@5", 128).samples, protocol_named("EVAL@5", 128).ks) == (5, (1, 5))
+    assert protocol_named("EVAL@16", 128).ks == (1, 5, 10, 16)
+    assert protocol_named("EVAL@budget=640", 128) == eval_at_budget(128, 640)
+    for name in ("EVAL@0", "EVAL@k", "eval@1", "EVAL@budget", "ROLLOUT"):
+        with pytest.raises(ValueError, match=f"no protocol is called '{name}'"):
+            protocol_named(name, 128)

@@ -1,11 +1,24 @@
 import pytest
 
-from lib.judge.verdict import Verdict
-from lib.rewards import REWARDS, dense, sparse
+from lib.judge import Judge
+from lib.judge.verdict import TestResult, Verdict
+from lib.problems import Problem, Test
+from lib.rewards import REWARDS, WEIGHTINGS, Reward, dense, score, sparse
 
-ACCEPTED = Verdict(True, 1.0, "success", 4, 4, 0.1)
-PARTLY_RIGHT = Verdict(False, 0.75, "wrong_answer", 3, 4, 0.1)
+ACCEPTED = Verdict(True, 1.0, "success", 4, 4, 0.1, tuple(TestResult("success") for _ in range(4)))
+PARTLY_RIGHT = Verdict(
+    False, 0.75, "wrong_answer", 3, 4, 0.1, (*(TestResult("success"),) * 3, TestResult("wrong_answer"))
+)
 JUDGE_FAILED = Verdict(False, 0.0, "api_error", 0, 4, 0.0)
+# One public and three private tests: the last of them is what PARTLY_RIGHT fails.
+PROBLEM = Problem(
+    "echo",
+    "tiny",
+    "train",
+    "stdio",
+    "Print it.",
+    tuple(Test(f"{n}\n", f"{n}\n", "private" if n else "public") for n in range(4)),
+)
 
 
 def test_dense_pays_the_share_of_passed_tests_and_sparse_all_or_nothing():
@@ -16,8 +29,49 @@ def test_dense_pays_the_share_of_passed_tests_and_sparse_all_or_nothing():
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_failure_of_the_judge_is_no_reward_at_all(name):
     assert REWARDS[name](JUDGE_FAILED) is None
+    assert [score(JUDGE_FAILED, PROBLEM, name, weighting) for weighting in WEIGHTINGS] == [Reward(None, {})] * 2
 
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_reward_is_a_float_because_trainers_build_tensors_of_it(name):
     assert type(REWARDS[name](ACCEPTED)) is float
+    for weighting in WEIGHTINGS:
+        found = score(ACCEPTED, PROBLEM, name, weighting)
+        assert {type(one) for one in (found.value, *found.parts.values())} == {float}
+
+
+def test_a_reward_comes_with_its_parts_the_same_names_for_every_verdict():
+    parts = {"pass_ratio": 0.75, "accepted": 0.0, "ran_to_the_end": 1.0}
+    assert score(PARTLY_RIGHT, PROBLEM) == Reward(0.75, parts)
+    assert score(PARTLY_RIGHT, PROBLEM, "sparse") == Reward(0.0, parts)
+    assert score(ACCEPTED, PROBLEM).parts.keys() == parts.keys()
+
+
+def test_groups_of_tests_can_weigh_the_same_however_many_tests_they_have():
+    assert score(PARTLY_RIGHT, PROBLEM, weighting="visibility").value == pytest.approx((1 + 2 / 3) / 2)
+    assert score(PARTLY_RIGHT, PROBLEM, "sparse", "visibility").value == 0.0
+    assert score(ACCEPTED, PROBLEM, weighting="visibility").value == 1.0
+
+
+def test_tests_that_were_not_run_count_as_failed_in_every_weighting():
+    with Judge(workers=1) as judge:
+        stopped = judge.judge("n = input()\nwhile n == '1': pass\nprint(n)", PROBLEM)
+    assert stopped.error_type == "timeout"
+    assert len(stopped.tests) < 4
+    assert score(stopped, PROBLEM).value == 0.25
+    assert score(stopped, PROBLEM, weighting="visibility").value == 0.5
+
+
+def test_cases_of_unknown_visibility_are_not_guessed():
+    function = Problem(
+        "f", "tiny", "train", "function", "f", (Test("assert f()", visibility="public"), Test("check(f)"))
+    )
+    with pytest.raises(ValueError, match="4 cases come from 2 tests"):
+        score(PARTLY_RIGHT, function, weighting="visibility")
+    assert score(PARTLY_RIGHT, function).value == 0.75
+
+
+def test_an_unknown_reward_or_weighting_is_told_with_those_that_there_are():
+    for wrong in (("dens", "tests"), ("dense", "difficulty")):
+        with pytest.raises(ValueError, match=r"there are dense, sparse; weighted by tests, visibility"):
+            score(ACCEPTED, PROBLEM, *wrong)

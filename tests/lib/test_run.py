@@ -270,3 +270,16 @@ def test_the_stamp_holds_the_inputs_at_the_start_not_at_the_end(sft):
     sft.write("params/tiny/preset.yaml", "max_new_tokens: 9\n")
     run.finish({})
     assert read_stamp(run.folder)["fingerprint"] == before.fingerprint
+
+
+def test_what_an_interrupted_run_left_for_the_next_attempt_goes_when_one_finishes(sft):
+    run = start("10_sft", values())
+    (run.scratch / "checkpoint-20").mkdir(parents=True)
+    again = start("10_sft", values())
+    assert (again.scratch / "checkpoint-20").is_dir(), "a new attempt empties its own folder, not this one"
+    assert start("10_sft", values(rate=0.2)).scratch != again.scratch
+    sft.notebook("10_sft", "other = 'code'", parameters='policy: str = "base"  # start\nrate: float = 0.1  # step\n')
+    changed = start("10_sft", values())
+    assert not changed.scratch.exists(), "what other code left is not gone on from"
+    changed.finish({})
+    assert not again.scratch.exists()

@@ -161,3 +161,32 @@ def test_checkpoints_are_complete_model_folders_without_the_optimizer(tokenizer,
         assert not list(path.glob("optimizer*"))
     first, last = (load_policy(path, device="cpu").state_dict() for path in (saved[0], saved[-1]))
     assert not all(torch.equal(tensor, last[name]) for name, tensor in first.items())
+
+
+def test_adapters_alone_are_trained_and_merged_so_that_the_model_is_a_plain_one_again(tokenizer, tmp_path):
+    model = make_model(tokenizer)
+    before, kinds = weights(model), [type(module) for module in model.modules()]
+    pairs = [(chat(prompt), program) for prompt, program in PROGRAMS.items()] * 8
+    lora = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
+    options = {"steps": 40, "batch_size": 4, "learning_rate": 1e-2, "accumulation": 2, "save_every": 20}
+    curve = train_sft(model, tokenizer, pairs, tmp_path, lora=lora, **options)
+    assert curve.loss.iloc[-1] < curve.loss.iloc[0] - 0.5
+    assert [type(module) for module in model.modules()] == kinds
+    moved = {name for name, tensor in weights(model).items() if not torch.equal(tensor, before[name])}
+    assert moved == {name for name in before if name.endswith("_proj.weight")}
+    model.save_pretrained(tmp_path / "model")
+    merged = load_policy(tmp_path / "model", device="cpu").state_dict()
+    assert all(torch.equal(tensor, merged[name]) for name, tensor in model.state_dict().items())
+    assert (tmp_path / "checkpoint-20" / "adapter_model.safetensors").is_file()
+
+
+def test_a_batch_read_in_parts_gives_the_weights_of_one_read_at_once(tokenizer, tmp_path):
+    found = []
+    for accumulation in (1, 4):
+        model = make_model(tokenizer)
+        pairs = [(chat(prompt), program) for prompt, program in PROGRAMS.items()] * 2
+        train_sft(model, tokenizer, pairs, tmp_path, steps=2, batch_size=4, accumulation=accumulation)
+        found.append(weights(model))
+    assert all(torch.allclose(tensor, found[1][name], atol=1e-4) for name, tensor in found[0].items())
+    with pytest.raises(ValueError, match="4 pairs can't be read in 3 equal parts"):
+        train_sft(model, tokenizer, pairs, tmp_path, steps=1, batch_size=4, accumulation=3)

@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 
 from lib.judge import Judge
+from lib.paths import json_lines
 from lib.problems import Problem, load_problems
 from lib.tiny import world
 from lib.tiny.operations import ENDINGS, OPERATIONS
@@ -35,7 +36,7 @@ def judge():
 def test_rebuilding_the_world_gives_the_committed_files(rebuilt):
     listed = dict(reversed(line.split()) for line in (world.FOLDER / "SHA256SUMS").read_text().splitlines())
     for (name, split), rows in rebuilt.items():
-        text = world.as_text(rows)
+        text = json_lines(rows).encode()
         assert text == lzma.decompress((world.FOLDER / name / f"{split}.jsonl.xz").read_bytes())
         assert listed[f"{name}/{split}.jsonl"] == hashlib.sha256(text).hexdigest()
 

@@ -1,0 +1,141 @@
+"""What all trainings have in common, around the Trainer of transformers and TRL.
+
+1. About ten quiet lines tell the progress: they read as well in an executed notebook as on a terminal. The Trainer's
+   own bars freeze in an executed notebook, and its printed dicts bury the figures.
+2. A loss that is no number ends the training. The Trainer would log an average in its place and go on.
+3. A training that was killed goes on from its last checkpoint: same data order, same seeds, same optimizer. Checkpoints
+   are written to a folder that outlives the run (`Run.scratch`), since a run that is started again begins with an empty
+   folder of its own. They are gone on from only where arguments, data and weights are as they were; `Run.scratch` is
+   another one when the code was changed.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback
+
+from lib.models import weights_hash
+
+LINES = 10
+# What a checkpoint holds beyond the model. It is large: with Adam twice the weights.
+_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "global_step*", "training_args.bin")
+_NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
+
+
+def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: object) -> None:
+    """Trains to the end, and says so when it goes on from a checkpoint. `shown`: the logged figures that are printed.
+
+    `scratch`: where the checkpoints of an interrupted training are looked for and new ones written; None, or a trainer
+    that saves nothing: no going on. `data`: everything else that the training depends on, besides its arguments and
+    the weights; its `repr` is hashed. Afterwards the models of the checkpoints are in the trainer's `output_dir`,
+    without their optimizers. Raises FloatingPointError when loss or gradient are no numbers; BlockingIOError while
+    another process trains in `scratch`.
+    """
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Lines(shown))
+    trainer.add_callback(_Finite())
+    trainer.args.logging_nan_inf_filter = False
+    if scratch is None or trainer.args.save_strategy == "no":
+        trainer.train()
+        return
+    folder = Path(trainer.args.output_dir)
+    with _owned(scratch):
+        done = _checkpoints_of(scratch, _identity(trainer, data))
+        trainer.args.output_dir = str(scratch)
+        trainer.add_callback(_NewestState())
+        if done:
+            print(f"an interrupted training goes on after step {done[-1].name.split('-')[1]}", flush=True)
+        trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+        trainer.args.output_dir = str(folder)
+        for checkpoint in _whole(scratch):
+            copy = folder / checkpoint.name
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(*_STATE))
+
+
+class _Lines(TrainerCallback):
+    """Prints the step and some figures, LINES times in a training."""
+
+    def __init__(self, shown: tuple[str, ...]):
+        self.shown, self.latest = shown, 0
+
+    def on_log(self, args, state, control, logs=None, **_):
+        tenth = state.global_step * LINES // state.max_steps
+        if tenth > self.latest and all(key in logs for key in self.shown):
+            self.latest = tenth
+            figures = ", ".join(f"{key} {float(logs[key]):.3f}" for key in self.shown)
+            print(f"step {state.global_step} of {state.max_steps}: {figures}", flush=True)
+
+
+class _Finite(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **_):
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(float(logs.get(name, 0.0))):
+                raise FloatingPointError(
+                    f"{name} is {logs[name]} at step {state.global_step}: lower the learning rate, or look at the data "
+                    "of this step"
+                )
+
+
+class _NewestState(TrainerCallback):
+    """Removes optimizer and random states from all checkpoints but the newest, the only one ever gone on from."""
+
+    def on_save(self, args, state, control, **_):
+        for checkpoint in _whole(Path(args.output_dir))[:-1]:
+            for pattern in _STATE:
+                for path in checkpoint.glob(pattern):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _owned(scratch: Path) -> Iterator[None]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"another process trains {scratch.name} at this moment: wait for it") from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _identity(trainer: Trainer, data: object) -> str:
+    arguments = {name: value for name, value in trainer.args.to_dict().items() if name not in _NAMES_ONLY}
+    content = [json.dumps(arguments, sort_keys=True, default=str), weights_hash(trainer.model), repr(data)]
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()
+
+
+def _checkpoints_of(scratch: Path, identity: str) -> list[Path]:
+    """The whole checkpoints of an equal training, the earliest first; all others are removed."""
+    name = scratch / "identity.txt"
+    same = name.is_file() and name.read_text() == identity
+    kept = _whole(scratch) if same else []
+    for path in scratch.iterdir():
+        if path not in kept and path.is_dir():
+            shutil.rmtree(path)
+    name.write_text(identity)
+    return kept
+
+
+def _whole(scratch: Path) -> list[Path]:
+    """Checkpoints that were not being written when the training was killed: the Trainer writes its state last."""
+    found = [path for path in scratch.glob("checkpoint-*") if _is_json(path / TRAINER_STATE_NAME)]
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return False

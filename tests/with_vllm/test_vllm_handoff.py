@@ -1,0 +1,30 @@
+"""The hand-off check where vLLM is installed: `make test-vllm`."""
+
+import json
+import shutil
+
+import pytest
+
+from lib.handoff import CheckpointError, hand_off
+from lib.judge import Judge
+from lib.paths import root
+from lib.problems import load_problems
+
+pytestmark = pytest.mark.timeout(1200)
+PATH = root() / "data" / "tiny" / "base_model"
+PROBLEMS = load_problems("tiny_contests", "valid")[:6]
+
+
+def test_a_checkpoint_is_handed_on_when_vllm_loads_it_too():
+    with Judge(workers=1) as judge:
+        found = hand_off(PATH, judge, PROBLEMS, max_new_tokens=128)
+    assert found["vllm"] == "loads; 6 of 6 answers are those of transformers, token for token"
+
+
+def test_a_checkpoint_that_vllm_can_not_load_is_refused(tmp_path):
+    """Transformers goes by the model's type, vLLM by the architecture that the config names."""
+    folder = shutil.copytree(PATH, tmp_path / "checkpoint-1")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Qwen2ForPoetry"]}))
+    with Judge(workers=1) as judge, pytest.raises(CheckpointError, match=r"checkpoint-1 does not load in vLLM"):
+        hand_off(folder, judge, PROBLEMS, max_new_tokens=128)

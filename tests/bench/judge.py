@@ -72,13 +72,12 @@ def main(workers: int = 2, programs: int = 40, url: str = "") -> None:
     problems = [problem(number) for number in range(8)]
     load = [(program(number), problems[number % 8]) for number in range(programs)]
     few = load[: max(1, programs // 8)]  # of the slow ways
+    peers = peers_here() | ({"SandboxFusion per test": one_request_a_test(url)} if url else {})
+    judges = {"judge, strict": {"strict": True}, "judge": {}}
+    judges |= {"SandboxFusion": {"backend": "sandbox_fusion", "url": url}} if url else {}
     with ExitStack() as stack:
-        ways = {name: lambda _, way=way: throughput(way, few) for name, way in peers_here().items()}
-        judges = [("judge, strict", {"strict": True}), ("judge", {})]
-        if url:
-            ways["SandboxFusion per test"] = lambda _: throughput(one_request_a_test(url), few)
-            judges.insert(0, ("SandboxFusion", {"backend": "sandbox_fusion", "url": url}))
-        for name, options in judges:
+        ways = {name: lambda _, way=way: throughput(way, few) for name, way in peers.items()}
+        for name, options in judges.items():
             for count in (1, workers):
                 judge = stack.enter_context(Judge(workers=count, **options))
                 ways[f"{name}, {count} worker{'s' * (count > 1)}"] = partial(judged_per_second, judge, load)
@@ -100,7 +99,7 @@ def main(workers: int = 2, programs: int = 40, url: str = "") -> None:
         found = best_of({name: partial(judged_per_second, judge, batch) for name, batch in batches.items()})
     print(f"\n64 programs, 12 tests each, {workers} workers\n{'batch':<28}{'tests/s':>9}{'wall s':>9}")
     for name, speed in found.items():
-        print(f"{name:<28}{speed:>9.0f}{sum(len(p.tests) for _, p in batches[name]) / speed:>9.3f}")
+        print(f"{name:<28}{speed:>9.0f}{sum(len(what.tests) for _, what in batches[name]) / speed:>9.3f}")
 
 
 if __name__ == "__main__":

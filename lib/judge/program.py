@@ -99,6 +99,7 @@ def enter(descriptors: tuple[int, int, int, int, int], keep: list[int], output: 
 
 def compile_source(source: bytes, name: str):
     """The code object of `source`, whatever encoding it claims for itself. Raises anything."""
+    source = source.removeprefix(b"\xef\xbb\xbf")  # a byte order mark, which Python takes from a file too
     return _compile(source.decode("utf-8", "surrogateescape"), name, "exec", dont_inherit=True)
 
 

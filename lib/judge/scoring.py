@@ -11,6 +11,12 @@ from lib.problems import Problem
 DETAIL_LENGTH, SHOWN_LENGTH, FEEDBACK_LENGTH = 200, 300, 2000  # characters
 _LIBRARY = sysconfig.get_path("stdlib")
 _PROGRAM_LINE = re.compile(r'^  File "program\.py", line (\d+)(?:, in .*)?$')
+_LIMITS = {  # how an exception that a limit has caused begins
+    "MemoryError": "memory limit",
+    "OSError: [Errno 24]": "open files limit",
+    "OSError: [Errno 27]": "output limit",
+    "RuntimeError: can't start new thread": "thread limit",
+}
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
 
 
@@ -39,8 +45,7 @@ def case_results(records: list, cases: range, ran: dict, problem: Problem, cpu: 
         if isinstance(record[1], int):
             _, case, ending, detail, value, traceback = record
             error_type = {"passed": "success", "failed": "wrong_answer", "raised": "runtime_error"}[ending]
-            detail = "memory limit" if detail.startswith("MemoryError") else detail
-            result = TestResult(error_type, cpu, detail[:DETAIL_LENGTH], value[:SHOWN_LENGTH])
+            result = TestResult(error_type, cpu, _named(detail)[:DETAIL_LENGTH], value[:SHOWN_LENGTH])
             if case < 0:
                 outside = result, traceback
             else:
@@ -60,9 +65,9 @@ def case_results(records: list, cases: range, ran: dict, problem: Problem, cpu: 
 def _program_ended(ran: dict, problem: Problem, cpu: float) -> TestResult:
     """How a program did that ended, or was ended, before its tests did."""
     explained = _last_line(ran["stderr"]) if ran["exit"] == 1 else ""
-    explained = explained if _EXCEPTION.match(explained) else ""
+    explained = _named(explained) if _EXCEPTION.match(explained) else ""
     compiled = ran["how"].startswith("compiled")
-    if ran["memory"] > problem.memory_limit << 20 or explained.startswith("MemoryError"):
+    if ran["memory"] > problem.memory_limit << 20 or explained == "memory limit":
         error_type, detail = "runtime_error" if compiled else "syntax_error", "memory limit"
     elif ran["killed"]:
         detail = "time limit" if ran["killed"] == "cpu" else "wall-clock limit (asleep or waiting)"
@@ -91,13 +96,14 @@ def alone_result(header: dict, output: bytes, expected: bytes, problem: Problem,
         return result("timeout", reason + what)
     if not header["compiled"]:
         return result("syntax_error", last_line or f"the compiler ended: {_ending(header['exit'])}")
-    if header["exit"] == 1 and last_line.startswith("MemoryError"):
-        return result("runtime_error", "memory limit")
+    limit = _named(last_line)
+    if header["exit"] == 1 and limit == "memory limit":
+        return result("runtime_error", limit)
     if header["size"] >= output_limit:
         return result("runtime_error", "output limit")
     if header["exit"] != 0:
         explained = header["exit"] == 1 and _EXCEPTION.match(last_line)
-        return result("runtime_error", last_line if explained else _ending(header["exit"]))
+        return result("runtime_error", limit if explained else _ending(header["exit"]))
     return result("success" if CHECKERS[problem.checker](output, expected) else "wrong_answer")
 
 
@@ -172,6 +178,11 @@ def _shown(output: bytes) -> str:
 
 def _last_line(stderr: str) -> str:
     return next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")
+
+
+def _named(exception: str) -> str:
+    """The name of the limit that the last line of a traceback tells of, else the line."""
+    return next((limit for beginning, limit in _LIMITS.items() if exception.startswith(beginning)), exception)
 
 
 def _ending(status: int) -> str:

@@ -40,6 +40,13 @@ def test_a_right_program_is_accepted(judge):
         ("x = [0] * 10**9", "runtime_error", "memory limit"),
         ("x = []\nwhile True: x.append(bytearray(1 << 20))", "runtime_error", "memory limit"),
         ("x = bytearray(300 << 20)", "runtime_error", "memory limit"),
+        ("x = [open('/dev/null') for _ in range(999)]", "runtime_error", "open files limit"),
+        (
+            "from threading import Thread\nfrom time import sleep\n"
+            "for _ in range(9999): Thread(target=sleep, args=(9,), daemon=True).start()",
+            "runtime_error",
+            "thread limit",
+        ),
         ("while True: print('x' * 10**5)", "runtime_error", "output limit"),
         ("def f(): f()\nf()", "runtime_error", "RecursionError"),
     ],
@@ -190,3 +197,13 @@ def test_strict_verdicts_are_the_same(judge):
 def timeless(verdict):
     tests = tuple(replace(test, judge_time=0.0) for test in verdict.tests)
     return replace(verdict, judge_time=0.0, tests=tests)
+
+
+def test_a_byte_order_mark_is_no_mistake(judge):
+    assert judge.judge("\ufeffprint(42)", ANSWER).accepted
+    assert judge.judge("\ufeff\ufeffprint(42)", ANSWER).error_type == "syntax_error"
+
+
+def test_limits_have_their_names_in_function_problems_too(judge):
+    program = "def f(x):\n    return [open('/dev/null') for _ in range(999)]"
+    assert [result.detail for result in judge.judge(program, SQUARE).tests] == ["open files limit"] * 3

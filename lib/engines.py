@@ -24,6 +24,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import httpx
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lib.generate import Completion, end_tokens, generate_batches
@@ -82,6 +83,10 @@ class VllmEngine:
     ):
         from vllm import LLM  # here, because the CPU environment has no vLLM
 
+        if torch.cuda.is_available():  # vLLM's default share is of the whole GPU, where a policy may lie already
+            torch.cuda.empty_cache()
+            free, total = torch.cuda.mem_get_info()
+            options = {"gpu_memory_utilization": 0.9 * free / total} | options
         # "vllm": sampling defaults in the model's own generation config would change what the protocol says.
         self.llm = LLM(model=str(path), dtype=dtype, generation_config="vllm", **options)
         self.path, self.tokenizer, self.end, self.dtype = path, tokenizer, list(end), dtype

@@ -146,7 +146,7 @@ def train_dpo(
     if len(trainer.train_dataset) != len(pairs):
         raise ValueError(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} of {len(pairs)} pairs")
     if gate:
-        gate.start(model)
+        gate.start(trainer.model)
     training.train(trainer, ("loss", "rewards/margins"), scratch, columns)
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

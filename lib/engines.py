@@ -7,10 +7,11 @@
 | `ServerEngine`       | any OpenAI-compatible server over HTTP, such as `vllm serve <folder>` |
 
 The prompt is made once, here, with the tokenizer's own chat template, and reaches every engine as token ids; the end
-tokens are the same everywhere. So greedy completions in float32 agree token for token: tests/with_vllm counts it on the
-real vLLM. Exceptions: two engines add in different orders, and where two tokens are equally likely to the last bits
-they may choose differently; sampled completions repeat with their seed inside one engine only; a server that returns no
-token ids gets its text tokenized again, so that only text and length are to be trusted.
+tokens are the same everywhere. So greedy completions in float32 agree token for token: of the tiny base model on
+contests valid and MBPP-like, 317 of 317 (5,837 tokens), with vLLM 0.31.0 on the CPU as with `vllm serve`; see
+tests/with_vllm. Exceptions: two engines add in different orders, and where two tokens are equally likely to the last
+bits they may choose differently; sampled completions repeat with their seed inside one engine only; a server that
+returns no token ids gets its text tokenized again, so that only text and length are to be trusted.
 """
 
 import asyncio
@@ -77,21 +78,13 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(
-        self,
-        path: str | Path,
-        tokenizer: PreTrainedTokenizerBase,
-        end: Sequence[int],
-        *,
-        dtype: str,
-        batch_size: int = 256,
-        **options,
+        self, path: str | Path, tokenizer: PreTrainedTokenizerBase, end: Sequence[int], *, dtype: str, **options
     ):
         from vllm import LLM  # here, because the CPU environment has no vLLM
 
         # "vllm": sampling defaults in the model's own generation config would change what the protocol says.
         self.llm = LLM(model=str(path), dtype=dtype, generation_config="vllm", **options)
-        self.path, self.tokenizer, self.end = path, tokenizer, list(end)
-        self.dtype, self.batch_size = dtype, batch_size
+        self.path, self.tokenizer, self.end, self.dtype = path, tokenizer, list(end), dtype
 
     @property
     def identity(self) -> str:
@@ -104,24 +97,15 @@ class VllmEngine:
     def batches(
         self, conversations: list[list[dict]], protocol: Protocol, *, seed: int = 0, skip: Container[int] = ()
     ) -> Iterator[Batch]:
-        """(row, completion), `batch_size` at a time, without those in `skip`; row = conversation * samples + sample."""
+        """(row, completion), 256 at a time, without those in `skip`; row = conversation * samples + sample."""
         from vllm import SamplingParams
 
         prompts = _prompts(self.tokenizer, conversations)
         rows = [row for row in range(len(prompts) * protocol.samples) if row not in skip]
-        for start in range(0, len(rows), self.batch_size):
-            part = rows[start : start + self.batch_size]
-            sampling = [
-                SamplingParams(
-                    max_tokens=protocol.max_new_tokens,
-                    temperature=protocol.temperature,
-                    top_p=protocol.top_p,
-                    seed=_seed(seed, row),
-                    stop_token_ids=self.end,
-                )
-                for row in part
-            ]
+        for start in range(0, len(rows), 256):
+            part = rows[start : start + 256]
             asked = [{"prompt_token_ids": prompts[row // protocol.samples]} for row in part]
+            sampling = [SamplingParams(**_decoding(protocol, self.end, seed, row)) for row in part]
             began = time.perf_counter()
             answers = [one.outputs[0] for one in self.llm.generate(asked, sampling, use_tqdm=False)]
             share = (time.perf_counter() - began) / len(part)
@@ -170,7 +154,11 @@ class ServerEngine:
         """(row, completion) as they come, without those in `skip`; row = conversation * samples + sample."""
         prompts = _prompts(self.tokenizer, conversations)
         rows = [row for row in range(len(prompts) * protocol.samples) if row not in skip]
-        requests = {row: self._request(prompts[row // protocol.samples], protocol, seed, row) for row in rows}
+        asked = {"model": self.model, "return_token_ids": True}
+        requests = {
+            row: asked | {"prompt": prompts[row // protocol.samples]} | _decoding(protocol, self.end, seed, row)
+            for row in rows
+        }
         arrived: queue.Queue = queue.Queue()
         stop = threading.Event()
         # A thread with a loop of its own: a notebook's kernel has one already, and the caller is no coroutine.
@@ -190,22 +178,6 @@ class ServerEngine:
         finally:
             stop.set()
             thread.join()
-
-    def _request(self, prompt: list[int], protocol: Protocol, seed: int, row: int) -> dict:
-        return {
-            "model": self.model,
-            "prompt": prompt,
-            "max_tokens": protocol.max_new_tokens,
-            "temperature": protocol.temperature,
-            "top_p": protocol.top_p,
-            # `vllm serve` would take what is missing here from the model's own generation config.
-            "top_k": 0,
-            "min_p": 0.0,
-            "repetition_penalty": 1.0,
-            "seed": _seed(seed, row),
-            "stop_token_ids": self.end,
-            "return_token_ids": True,
-        }
 
     async def _send(self, requests: dict[int, dict], arrived: queue.Queue, stop: threading.Event) -> None:
         places = asyncio.Semaphore(self.concurrency)
@@ -277,8 +249,19 @@ def _prompts(tokenizer: PreTrainedTokenizerBase, conversations: list[list[dict]]
     return [tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False) for one in conversations]
 
 
-def _seed(seed: int, row: int) -> int:
-    return (seed * 1_000_003 + row) % 2**31
+def _decoding(protocol: Protocol, end: list[int], seed: int, row: int) -> dict:
+    """How a row is drawn, as vLLM's `SamplingParams` and its server call it."""
+    return {
+        "max_tokens": protocol.max_new_tokens,
+        "temperature": protocol.temperature,
+        "top_p": protocol.top_p,
+        # What is missing here `vllm serve` would take from the model's own generation config.
+        "top_k": 0,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "seed": (seed * 1_000_003 + row) % 2**31,
+        "stop_token_ids": end,
+    }
 
 
 def _completion(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], truncated: bool, seconds: float) -> Completion:

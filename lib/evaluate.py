@@ -11,7 +11,6 @@ import io
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +28,8 @@ from lib.problems import Problem
 from lib.prompts import Extraction, extract, messages
 from lib.protocols import Protocol, eval_at_1
 from lib.reading import read_problems
+
+QUIET = 60.0  # seconds between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,6 @@ def evaluate(
     instruction: str = "",
     batch_size: int = 128,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """`measure` under EVAL@1 with the transformers engine.
 
@@ -108,9 +108,7 @@ def evaluate(
     engine = TransformersEngine(model, tokenizer, batch_size)
     subject = subject or _end_of_run(folder)
     protocol = eval_at_1(max_new_tokens)
-    return measure(
-        engine, sets, judge, folder, protocol, subject, instruction=instruction, seed=seed, progress=progress
-    )
+    return measure(engine, sets, judge, folder, protocol, subject, instruction=instruction, seed=seed)
 
 
 def measure(
@@ -123,12 +121,11 @@ def measure(
     *,
     instruction: str = "",
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> dict:
     """Measures a policy on named sets of problems; returns what belongs into metrics.json.
 
     `engine`: one of lib.engines. `judge` offers `judge_many([(program, problem), ...]) -> [Verdict]` and `stats()`.
-    `seed` picks the QA sample and draws sampled tokens. `progress(done, total)` counts completions. Returned: what was
+    `seed` picks the QA sample and draws sampled tokens. What takes long prints a line now and then. Returned: what was
     measured and how (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`, and
     `manifest`: set -> size and hash), `datasets` (name -> `lib.metrics.summarize` and `by_difficulty`) and `times`.
     Writes into `folder`: `verdicts.csv`, one row per sample; `qa_logs/<set>.jsonl` and `qa_logs/qa_summary.json`.
@@ -152,7 +149,7 @@ def measure(
         "manifest": {name: manifest(problems) for name, problems in sets.items()},
     }
     with Journal(what | {"policy": engine.identity, "sampling": seed, "folder": str(folder.resolve())}) as journal:
-        times = _write_and_judge(rows, engine, protocol, seed, judge, journal, progress)
+        times = _write_and_judge(rows, engine, protocol, seed, judge, journal)
         require_judge([row.verdict for row in rows])
         by_set = {name: [row for row in rows if row.dataset == name] for name in sets}
         _write_files(folder, by_set, subject, seed)
@@ -186,14 +183,14 @@ def _end_of_run(folder: Path) -> Subject:
 
 
 def _write_and_judge(
-    rows: list[_Row], engine, protocol: Protocol, seed: int, judge, journal: Journal, progress
+    rows: list[_Row], engine, protocol: Protocol, seed: int, judge, journal: Journal
 ) -> dict[str, float]:
     """Fills completion, extraction and verdict of every row; returns seconds and rates of what this process did."""
     done = _recall(rows, journal)
     recalled, before = len(done), dict(judge.stats())
     conversations = [row.prompt for row in rows[:: protocol.samples]]
     judging, waiting = [], []
-    started = time.perf_counter()
+    started = told = time.perf_counter()
     # One thread is enough: it only waits for the judge's own processes, and the batches stay in order.
     with ThreadPoolExecutor(1) as thread:
         for batch in engine.batches(conversations, protocol, seed=seed, skip=frozenset(done)):
@@ -206,8 +203,9 @@ def _write_and_judge(
                     written.append((index, row))
             waiting.append(len(written) + sum(size for size, future in judging if not future.done()))
             judging.append((len(written), thread.submit(_judge, judge, written, journal)))
-            if progress is not None:
-                progress(len(done), len(rows))
+            if time.perf_counter() - told > QUIET:
+                told = time.perf_counter()
+                print(f"{len(done)} of {len(rows)} programs written, {waiting[-1]} of them at the judge", flush=True)
         generation_s = time.perf_counter() - started
         judge_s = sum(future.result() for _, future in judging)
     wall_s = time.perf_counter() - started

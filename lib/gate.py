@@ -6,7 +6,7 @@ before the first step. A finding ends the training, and the weights of the last 
 | finding  | when                                                                                              |
 |---|---|
 | drop     | accepted_at_1 of a set fell by more than `drop`, and by more than chance (McNemar's exact test)   |
-| timeouts | the timeout rate of a set rose by more than `timeouts`                                            |
+| timeouts | the timeout rate of a set rose by more than `timeouts`, and by more than chance                   |
 | kl       | the policy is more than `kl` nats per token away from its start, or the distance is no number     |
 | judge    | the judge failed on more than `judge_failures` of the answers                                     |
 
@@ -65,18 +65,20 @@ class Reading:
             judged = {key: one for key, one in verdicts.items() if one.error_type != "api_error"}
             before = {key: one for key, one in start.verdicts[name].items() if key in judged}
             both = [key for key, one in before.items() if one.error_type != "api_error"]
-            solved = [[of[key].accepted for key in both] for of in (before, judged)]
-            change = mcnemar_exact(*solved) if both else {"only_a": 0, "only_b": 0, "p_value": 1.0}
+            pairs = [(before[key], judged[key]) for key in both]
+            solved, late = _paired(pairs, "success"), _paired(pairs, "timeout")
             found[name] = {
                 "n": len(judged),
                 "accepted_at_1": _mean(one.accepted for one in judged.values()),
-                "change": fmean(solved[1]) - fmean(solved[0]) if both else 0.0,
-                "lost": change["only_a"],
-                "won": change["only_b"],
-                "p_value": change["p_value"],
+                "change": solved["change"],
+                "lost": solved["only_a"],
+                "won": solved["only_b"],
+                "p_value": solved["p_value"],
                 "pass_ratio_mean": _mean(one.pass_ratio for one in judged.values()),
                 "zero_reward_rate": _mean(one.pass_ratio == 0 for one in judged.values()),
                 "timeout_rate": _mean(one.error_type == "timeout" for one in judged.values()),
+                "timeout_change": late["change"],
+                "timeout_p_value": late["p_value"],
                 "api_error_rate": 1 - len(judged) / len(verdicts),
             }
         return found
@@ -84,13 +86,12 @@ class Reading:
 
 def findings(start: Reading, now: Reading, limits: Thresholds) -> list[str]:
     """What is wrong with the policy at `now`, in words that begin with the finding's name; nothing: it is sound."""
-    before, found = start.figures(start), []
+    found = []
     for name, figures in now.figures(start).items():
-        lost, p_value = -figures["change"], figures["p_value"]
-        if lost > limits.drop and p_value < limits.p_value:
-            found.append(f"drop: {name} lost {lost:.1%} of accepted_at_1 (p = {p_value:.1g})")
-        rise = (figures["timeout_rate"] or 0) - (before[name]["timeout_rate"] or 0)
-        if rise > limits.timeouts:
+        lost, rise = -figures["change"], figures["timeout_change"]
+        if lost > limits.drop and figures["p_value"] < limits.p_value:
+            found.append(f"drop: {name} lost {lost:.1%} of accepted_at_1 (p = {figures['p_value']:.1g})")
+        if rise > limits.timeouts and figures["timeout_p_value"] < limits.p_value:
             found.append(f"timeouts: on {name} their rate rose by {rise:.1%}")
     verdicts = [one for own in now.verdicts.values() for one in own.values()]
     failed = _mean(one.error_type == "api_error" for one in verdicts) or 0.0
@@ -248,6 +249,14 @@ class Gate(TrainerCallback):
             "readings": readings,
         }
         write_atomically(self.folder / FILE, to_json(content))
+
+
+def _paired(pairs: list[tuple[Verdict, Verdict]], error_type: str) -> dict:
+    """McNemar's test of how many verdicts are of this type, and the change of their share."""
+    if not pairs:
+        return {"only_a": 0, "only_b": 0, "p_value": 1.0, "change": 0.0}
+    before, after = ([one.error_type == error_type for one in side] for side in zip(*pairs, strict=True))
+    return mcnemar_exact(before, after) | {"change": fmean(after) - fmean(before)}
 
 
 def _mean(values) -> float | None:

@@ -11,7 +11,7 @@ greedy choice moves only where two tokens are that close.
 """
 
 import time
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -41,34 +41,14 @@ def generate(
     tokenizer: PreTrainedTokenizerBase,
     message_lists: list[list[dict[str, str]]],
     *,
-    max_new_tokens: int,
-    temperature: float = 0.0,
     samples: int = 1,
-    batch_size: int = 128,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    **options,
 ) -> list[list[Completion]]:
-    """`samples` completions per conversation, in the order of `message_lists`; temperature 0 is greedy.
-
-    `progress(done, total)` is called after each batch, in conversations times samples.
-    """
+    """`samples` completions per conversation, in the order of `message_lists`; `options` of `generate_batches`."""
     completions: list[list[Completion]] = [[None] * samples for _ in message_lists]
-    done = 0
-    for batch in generate_batches(
-        model,
-        tokenizer,
-        message_lists,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        samples=samples,
-        batch_size=batch_size,
-        seed=seed,
-    ):
+    for batch in generate_batches(model, tokenizer, message_lists, samples=samples, **options):
         for row, completion in batch:
             completions[row // samples][row % samples] = completion
-        done += len(batch)
-        if progress is not None:
-            progress(done, len(message_lists) * samples)
     return completions
 
 
@@ -84,8 +64,9 @@ def generate_batches(
     seed: int = 0,
     skip: Container[int] = (),
 ) -> Iterator[list[tuple[int, Completion]]]:
-    """As `generate`, batch by batch as they finish, as (row, completion); row = conversation * samples + sample.
+    """Completions batch by batch as they finish, as (row, completion); row = conversation * samples + sample.
 
+    Temperature 0 is greedy. `batch_size`: prompts decoded at once. `seed` draws samples.
     A batch whose rows are all in `skip` is left out; the others stay as they were, so that each completion does too.
     """
     if temperature == 0 and samples != 1:

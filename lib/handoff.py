@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM
 
 from lib.engines import VllmEngine
 from lib.generate import Completion, end_tokens, generate
@@ -88,10 +88,11 @@ def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int,
     verdicts = judge.judge_many([(extract(one.text).program, p) for one, p in zip(written, problems, strict=True)])
     if not any(one.text.strip() for one in written) or any(one.error_type == "api_error" for one in verdicts):
         raise CheckpointError(f"{path.name} writes nothing, or nothing that can be judged, on {len(problems)} problems")
+    dtype, end = str(model.dtype).removeprefix("torch."), end_tokens(model.generation_config, tokenizer)
     return {
         "files": "complete",
         "transformers": "loads, every weight finite",
-        "vllm": _in_vllm(path, model, tokenizer, chats, written, max_new_tokens),
+        "vllm": _in_vllm(path, dtype, tokenizer, end, chats, written, max_new_tokens),
         "parameters": stored,
         "tokenizer": f"gives {len(ROUND_TRIP)} characters of a program back; {len(tokenizer)} tokens",
         "answers": len(written),
@@ -102,25 +103,16 @@ def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int,
 
 
 def _in_vllm(
-    path: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    chats: list[list[dict[str, str]]],
-    written: list[Completion],
-    max_new_tokens: int,
+    path: Path, dtype: str, tokenizer, end: list[int], chats: list, written: list[Completion], limit: int
 ) -> str:
     if importlib.util.find_spec("vllm") is None:
         return "not checked: vLLM is not installed here"
     try:
-        dtype = str(model.dtype).removeprefix("torch.")
-        end = end_tokens(model.generation_config, tokenizer)
         engine = VllmEngine(path, tokenizer, end, dtype=dtype, enforce_eager=True)
     except Exception as error:  # whatever vLLM says against a model
         raise CheckpointError(f"{path.name} does not load in vLLM: {error}") from error
-    try:
-        theirs = dict(pair for batch in engine.batches(chats, eval_at_1(max_new_tokens)) for pair in batch)
-    finally:
-        engine.close()
+    theirs = dict(pair for batch in engine.batches(chats, eval_at_1(limit)) for pair in batch)
+    engine.close()
     same = sum(theirs[row] == one for row, one in enumerate(written))
     return f"loads; {same} of {len(written)} answers are those of transformers, token for token"
 

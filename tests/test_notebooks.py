@@ -176,7 +176,7 @@ def short(run: str) -> str:
 BASE_RUN, SFT_RUN = name_of("03_baseline", FEW), name_of("10_sft", SFT)
 DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("dense", "sparse"))
 RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
-DPO = {"policy": SFT_RUN, "train_problems": 24, "steps": 3, **FEW}
+DPO = {"policy": SFT_RUN, "train_problems": 24, "epochs": 6.0, **FEW}
 DPO_RUN = name_of("20_dpo", DPO)
 WHEEL = {"negatives": DPO_RUN, **DPO}
 WHEEL_RUN = name_of("20_dpo", WHEEL)
@@ -319,9 +319,10 @@ def test_dpo_trains_on_pairs_of_train_problems_behind_a_gate_and_the_flywheel_ad
     assert plain["pairs"] > 0
     for run in (DPO_RUN, WHEEL_RUN):
         gate = read(runs / run, "regressions.json")
-        assert [one["step"] for one in gate["readings"]] == [0, 1, 2, 3]
+        steps = [one["step"] for one in gate["readings"]]
+        assert (steps[0], gate["stopped_at"]) == (0, None)
         assert gate["readings"][0]["sets"].keys() == {"contests_valid", "mbpp"}
-        assert len((runs / run / "curves.csv").read_text().splitlines()) - 1 == DPO["steps"]
+        assert len((runs / run / "curves.csv").read_text().splitlines()) - 1 == steps[-1] > 0
         assert (runs / run / "before" / "verdicts.csv").is_file()
         learnt = [line for line in read_ledger(runs / run) if line["purpose"] == "train"]
         assert {line["role"] for line in learnt} == {"train"}

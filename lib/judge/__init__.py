@@ -23,6 +23,8 @@ Function problems: the tests (taken apart into cases outside, by `cases`) run in
 which calls the program in another (`callee`) over a wire of plain data (`plain`). No object, frame or exit of a
 program reaches a verdict. Objects that only the program's process can hold, such as instances of its classes, are
 handled by reference; a verdict counts the tests that did (`by_reference`): there the program's code compares them.
+
+`cost` measures what an accepted program costs, in instructions, and `counting` is the process in which it does so.
 """
 
 from lib.judge.judge import Judge

@@ -13,6 +13,7 @@ Beside them stand `landlock`, and the filter of system calls in `seccomp`.
 """
 
 import ctypes
+import errno
 import os
 import struct
 import sysconfig
@@ -22,7 +23,8 @@ from calls import call, prctl, system_call
 
 _CLONE_NEWNS, _CLONE_NEWUTS, _CLONE_NEWIPC = 0x20000, 0x4000000, 0x8000000
 _CLONE_NEWUSER, CLONE_NEWPID, _CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
-_MS_NOSUID, _MS_NODEV, _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 2, 4, 4096, 16384, 1 << 18, 2
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
+_MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 4096, 16384, 1 << 18, 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SIGKILL = 9
 _NOBODY = 65534
@@ -88,11 +90,22 @@ def replace_root(folders: list[str]) -> None:
         _mount("/.old" + device, device, None, _MS_BIND)
     call("umount2", b"/.old", _MNT_DETACH)
     os.rmdir("/.old")
-    # mount_setattr and not a remount: it reaches the mounts below a bind mount and keeps the flags that a user
-    # namespace may not clear. Devices stay usable: nodev would turn them off, and there is nothing else to open.
+    _make_read_only(["/", *folders])
+
+
+def _make_read_only(places: list[str]) -> None:
+    """Read-only, without set-user-id programs. Devices stay usable: nodev would turn them off."""
+    # mount_setattr rather than remounts: it reaches also what is mounted below these places.
     attributes = ctypes.create_string_buffer(struct.pack("=QQQQ", 1 | 2, 0, 0, 0))  # read-only, nosuid
     at_fdcwd, at_recursive = -100, 0x8000
-    system_call("mount_setattr", at_fdcwd, b"/", at_recursive, attributes, 32)
+    try:
+        system_call("mount_setattr", at_fdcwd, b"/", at_recursive, attributes, 32)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:  # an older kernel, or valgrind between this process and the kernel
+            raise
+        for place in places:  # nodev and noexec stay as they are: a user namespace may not clear them
+            kept = os.statvfs(place).f_flag & (_MS_NODEV | _MS_NOEXEC)
+            _mount(None, place, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | kept)
 
 
 def _outermost(folders: set[str]) -> list[str]:

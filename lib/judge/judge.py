@@ -29,7 +29,7 @@ class Judge:
     `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
     `cache`: a folder where verdicts are kept for later runs and other processes. `programs_per_second`: no more than
     that are started on average. `backend`: "local", this machine, or "sandbox_fusion", servers at the addresses `url`;
-    there `isolation` means the servers', and everything is strict.
+    there `isolation` means the servers'.
     Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
     or call `close`.
     """
@@ -54,7 +54,7 @@ class Judge:
             raise ValueError(f"programs_per_second must be more than 0, not {programs_per_second}")
         if backend not in ("local", "sandbox_fusion") or (backend == "local" and url is not None):
             raise ValueError(f"backend must be local, or sandbox_fusion with a url, not {backend!r} with {url!r}")
-        where, hire, strict = "", partial(Worker, isolation), strict or backend != "local"
+        where, hire = "", partial(Worker, isolation)
         if backend == "sandbox_fusion":
             from lib.judge.sandbox_fusion import RemoteWorker, Servers  # here: else nobody needs requests
 

@@ -317,15 +317,21 @@ class Wire:
 
 def shown(error: BaseException) -> str:
     """The traceback as Python prints it, from the program's first line on."""
-    traceback = error.__traceback__
-    while traceback and traceback.tb_frame.f_code.co_filename != "program.py":
-        traceback = traceback.tb_next
+    traceback = within_program(error)
     kept, sys.stderr = sys.stderr, io.StringIO()
     try:
         _print_exception(type(error), error.with_traceback(traceback), traceback)
         return sys.stderr.getvalue()[-3000:]
     finally:
         sys.stderr = kept
+
+
+def within_program(error: BaseException):
+    """The part of the error's traceback that begins in the program; None if it never got there."""
+    traceback = error.__traceback__
+    while traceback and traceback.tb_frame.f_code.co_filename != "program.py":
+        traceback = traceback.tb_next
+    return traceback
 
 
 def _each(named: dict, function) -> dict:

@@ -1,10 +1,11 @@
 """The workers of a judge: started when they are needed, handed out, taken back, replaced when they have died."""
 
+import time
 from collections.abc import Callable
 
 from lib.judge.worker import IsolationError, Worker
 
-ATTEMPTS = 6  # at starting one worker: whatever kills workers may hit one at its start, too
+PATIENCE = 10  # seconds of trying to start a worker: what kills workers may hit one at its start, too
 
 
 class Pool:
@@ -31,25 +32,25 @@ class Pool:
         return len(self._busy) < self.count
 
     def take(self) -> Worker:
-        """A worker that is alive. Raises IsolationError or OSError if none can be started."""
+        """A worker that is alive. Raises IsolationError or OSError if none can be started for a while."""
         while self._idle:
             worker = self._idle.pop()
             if worker.alive:
                 self._busy.add(worker)
                 return worker
             worker.kill()  # it died while nobody was looking
-        for attempt in range(ATTEMPTS):
+        end = time.monotonic() + PATIENCE
+        while True:
             self.respawns += 1
             worker = self._hire()
             self._busy.add(worker)
             try:
                 worker.hello()
-                break
+                return worker
             except BaseException as error:
                 self.drop(worker)
-                if not isinstance(error, IsolationError) or attempt == ATTEMPTS - 1:
+                if not isinstance(error, IsolationError) or time.monotonic() > end:
                     raise
-        return worker
 
     def give_back(self, worker: Worker) -> None:
         self._busy.discard(worker)

@@ -25,9 +25,11 @@ STACK = 64 << 20  # bytes; the stack of the main thread can grow up to here, for
 ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
 OPEN_FILES = 256
 
-# Run once in the zygote: what an interpreter makes at first use (the compiler's types alone take 1 ms), children share.
+# Run once in the zygote: what an interpreter makes at first use (the compiler's types alone take 1 ms), children share;
+# so they do modules that many programs import. Not `random` and `threading`: what these do at each fork costs more.
 _WARM_UP = (
-    b"import math, collections, heapq, bisect, itertools\nclass A:\n    def __init__(self): self.x = 1\n"
+    b"import math, collections, heapq, bisect, itertools, copy, string, typing\nclass A:\n"
+    b"    def __init__(self): self.x = 1\n"
     b"n = int(input())\na = [x for x in map(int, input().split()) if x]\nprint(*sorted(a), f'{n:.2f}', A().x)",
     b"def f(): return [][0]\nf()",
     b"print(",
@@ -85,7 +87,8 @@ def enter(descriptors: tuple[int, int, int, int, int], keep: list[int], output: 
         os.dup2(source, target)
     first = START + 1
     for descriptor in sorted(keep):
-        os.closerange(first, descriptor)
+        if first < descriptor:
+            os.closerange(first, descriptor)
         first = descriptor + 1
     os.closerange(first, 1 << 20)
     seconds = int(cpu) + 2
@@ -200,14 +203,17 @@ def _new_module(name: str) -> types.ModuleType:
 
 
 def open_streams() -> None:
-    """New standard streams, for each run: a stream remembers what it has read ahead."""
-    for name, descriptor, mode, errors in (
-        ("stdin", 0, "r", "surrogateescape"),
-        ("stdout", 1, "w", "surrogateescape"),
-        ("stderr", 2, "w", "backslashreplace"),
+    """New standard streams, for each run: a stream remembers what it has read ahead. What `open` does, without its
+    questions about terminals."""
+    for name, descriptor, mode, errors, newline in (
+        ("stdin", 0, "r", "surrogateescape", None),
+        ("stdout", 1, "w", "surrogateescape", "\n"),
+        ("stderr", 2, "w", "backslashreplace", "\n"),
     ):
-        newline = None if mode == "r" else "\n"
-        stream = open(descriptor, mode, encoding="utf-8", errors=errors, newline=newline, closefd=False)  # noqa: SIM115
+        raw = io.FileIO(descriptor, mode, closefd=False)
+        buffer = (io.BufferedReader if mode == "r" else io.BufferedWriter)(raw, raw._blksize)
+        stream = io.TextIOWrapper(buffer, "utf-8", errors, newline)
+        stream.mode = mode
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
 
@@ -238,7 +244,7 @@ def _exit_status(error: BaseException | None) -> int:
 
 def _print_error(error: BaseException) -> None:
     try:
-        traceback = error.__traceback__ and error.__traceback__.tb_next  # without the frame of this module
+        traceback = plain.within_program(error)
         sys.excepthook(type(error), error.with_traceback(traceback), traceback)
     except BaseException:
         pass

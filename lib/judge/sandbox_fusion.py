@@ -31,6 +31,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from socket import socketpair
 
@@ -76,7 +77,7 @@ class _Server:
     def __init__(self, url: str):
         self.url, self.python = url.rstrip("/"), ""
         self.layers: list[str] = []
-        self.inside: bytes | None = None
+        self.inside, self.checked = b"", False
         self.pause, self.free_at = 0.0, 0.0  # seconds; a time on the monotonic clock
 
     def failed(self, asked_at: float) -> None:
@@ -134,12 +135,15 @@ class Servers:
         server = self._next()
         asked_at = time.monotonic()
         try:
-            if server.inside is None:
+            if not server.checked:
                 self._check(server, session)
             found = self._submit(server, session, request, program, inputs)
         except _ServerFault:
             with self._lock:
                 server.failed(asked_at)
+            raise
+        except WorkerFault:
+            server.checked = False  # perhaps it has started again, with another Python
             raise
         server.pause = 0.0
         return found
@@ -167,10 +171,10 @@ class Servers:
         try:
             found = self._submit(server, session, request, b"print(2 * int(input()))", b"2\n")
         except WorkerFault as fault:
-            server.inside = None
             raise _ServerFault(f"{server.url} can't judge: {fault}") from None
         if found[0][1] != b"4\n":
             raise _ServerFault(f"{server.url} can't judge: twice 2 gave {found[0]!r:.500}")
+        server.checked = True
 
     def _submit(self, server: _Server, session, request: dict, program: bytes, inputs: bytes) -> deque:
         submission = frames.Bytes()
@@ -243,19 +247,32 @@ class RemoteWorker(Worker):
         found = self.servers.run(session, request, program, inputs)
         while True:
             header, payload = found.popleft()
-            if header.get("ran") != request.get("run"):  # the driver guessed wrong what is wanted next
-                found = self.servers.run(session, request, program, inputs)
-                header, payload = found.popleft()
             frames.send(connection, header, payload)
             if "done" in header:
                 return
-            if "ran" in header:
-                request |= frames.receive(connection)[0]
-                ends = not request["run"]
-            else:
-                ends = request["stop_at_failure"] and frames.receive(connection)[0]["stop"]
-            if ends:
+            guess = header.get("guess")
+            answer = frames.receive(connection)[0] if guess or request["stop_at_failure"] else {}
+            if guess and answer != guess:
+                if "run" in answer:
+                    tests, again = answer["run"], (request | answer, inputs)
+                else:
+                    later = [] if answer["stop"] else range(header["tests"][1], len(request["inputs"]))
+                    tests = [*answer["again"], *later]
+                    again = _part(request, inputs, tests)
+                found = self.servers.run(session, again[0], program, again[1]) if tests else deque()
+                for header, _ in found:
+                    if "test" in header:
+                        header["test"] = tests[header["test"]]
+            if not found or (not guess and answer.get("stop")):
                 return frames.send(connection, {"done": True})
+
+
+def _part(request: dict, inputs: bytes, tests: list[int]) -> tuple[dict, bytes]:
+    """The request and inputs for some of its tests, each run alone."""
+    ends = [*accumulate(request["inputs"])]
+    sizes = [request["inputs"][test] for test in tests]
+    parts = [inputs[ends[test] - request["inputs"][test] : ends[test]] for test in tests]
+    return {**request, "inputs": sizes, "quick": 0.0}, b"".join(parts)
 
 
 def _inside() -> dict[str, str]:

@@ -9,6 +9,7 @@ The filter decides by binary search: installing it makes the kernel try it on ev
 """
 
 import ctypes
+import errno
 import os
 import platform
 import struct
@@ -17,6 +18,7 @@ import calls
 
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE_THREAD, _SIGKILL = 0x10000, 9
+_PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _OWN_PID = 0xFFFFFFFF  # stands where each process puts its own id
 _RLIMIT_CPU, _RLIMIT_RTTIME = 0, 15  # these two end in a SIGKILL
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _FIOSETOWN, _SIOCSPGRP = 8, 10, 15, 0x8901, 0x8902  # signals from files
@@ -110,4 +112,9 @@ def prepare() -> None:
 def deny_system_calls() -> None:
     """Installs the filter on this process, for good. Needs `prepare` and `isolation.prepare`."""
     _own_pid[0] = os.getpid()
-    calls.repeat("seccomp", _install)
+    try:
+        calls.repeat("seccomp", _install)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:  # valgrind, below a program whose cost is counted, knows only the older call
+            raise
+        calls.call("prctl", _PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), _install[3], *[ctypes.c_ulong(0)] * 2)

@@ -19,7 +19,7 @@ from lib.judge.verdict import Verdict
 from lib.judge.worker import Worker, WorkerFault, check_problem
 from lib.problems import Problem
 
-ATTEMPTS = 6  # with a submission, when the judge fails
+ATTEMPTS = 8  # with a submission, when the judge fails
 AHEAD = 1_000  # pairs taken whose verdicts have not been given yet
 _FAULTS = (WorkerFault, OSError, MemoryError, RuntimeError, LookupError, TypeError, ValueError)
 
@@ -117,15 +117,17 @@ class Stream:
         self._queue(-1)
         if job.attempts == 0:
             self._load.waited(time.monotonic() - job.entered)
-        worker = None
         try:
             worker = self._pool.take()
+        except _FAULTS as error:  # tried often enough
+            job.attempts = ATTEMPTS
+            return self._failed(job, None, error)
+        try:
             job.start(worker, encoded(job.program), self._memory.prepare(job.problem))
         except _FAULTS as error:
             self._failed(job, worker, error)
         except BaseException:
-            if worker is not None:
-                self._pool.drop(worker)
+            self._pool.drop(worker)
             raise
         else:
             self._running[worker] = job

@@ -75,8 +75,8 @@ class Submission:
         how = self._started(status)
         self.compiles_quickly = how.startswith(b"compiled")
         final = how == b"compiled, carries nothing"
-        reports = [os.pread(self.report, _REPORT.size, n * _REPORT.size) for n in range(len(tests))]
-        reports = [_REPORT.unpack(report) for report in reports if len(report) == _REPORT.size]
+        written = os.pread(self.report, _REPORT.size * len(tests), 0)
+        reports = list(_REPORT.iter_unpack(written[: len(written) // _REPORT.size * _REPORT.size]))
         ended, outputs, begin = [], [], 0
         if watch.memory(usage) <= self.memory:
             for test, (_, stdout), (status, end) in zip(tests, files, reports, strict=False):
@@ -128,6 +128,7 @@ class Submission:
         killed, status, usage = watch.wait(child, self.time_limit, self.request["asleep"], self.request["wall"])
         os.close(stdin)
         compiled = self._started(status).startswith(b"compiled")
+        self.compiles_quickly = self.compiles_quickly or (compiled and not killed)
         size = os.fstat(self.stdout).st_size
         cpu = watch.cpu(usage)
         if cpu > self.time_limit:

@@ -73,7 +73,7 @@ class PreparedProblem:
             digest.update(len(text).to_bytes(8, "little") + text)
         digest.update(repr([test.visibility for test in problem.tests]).encode())  # decides what feedback may tell
         self.digest = digest.digest()
-        self.inputs = _file_of(*inputs)
+        self.inputs = file_of(*inputs)
 
     def close(self) -> None:
         os.close(self.inputs)
@@ -136,7 +136,7 @@ class Worker:
 
     def submit(self, program: bytes, prepared: PreparedProblem, order: dict) -> None:
         """Hands over a submission, with what its job orders beyond the limits of the problem. Raises WorkerFault."""
-        source = _file_of(program)
+        source = file_of(program)
         try:
             frames.send(self.socket, request_for(prepared, order), descriptors=(source, prepared.inputs))
         except OSError as error:
@@ -189,7 +189,7 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _file_of(*parts: bytes) -> int:
+def file_of(*parts: bytes) -> int:
     descriptor = os.memfd_create("judge")
     with open(descriptor, "wb", closefd=False) as file:
         file.writelines(parts)

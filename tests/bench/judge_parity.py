@@ -74,16 +74,13 @@ def said(verdict: Verdict) -> tuple:
 
 def cause(here: Verdict, there: Verdict) -> str:
     """In what two verdicts differ first."""
-    for name, mine, theirs in (
-        ("verdict", said(here)[:4], said(there)[:4]),
-        ("feedback", here.feedback, there.feedback),
-    ):
-        if mine != theirs:
-            reason = f": {there.feedback:.200}" if there.error_type == "api_error" else ""
-            pairs = zip(here.tests, there.tests, strict=False)
-            odd = next((f"; test ending {a.detail!r} / {b.detail!r}" for a, b in pairs if a.detail != b.detail), "")
-            return f"{name} {mine!r:.300} here, {theirs!r:.300} there{reason}{odd}"
-    return "what a test printed or how it was explained"
+    if there.error_type == "api_error":
+        return f"no verdict there: {there.feedback:.300}"
+    if said(here)[:3] != said(there)[:3]:
+        return f"{said(here)[:3]} here, {said(there)[:3]} there; {here.feedback!r:.200} / {there.feedback!r:.200}"
+    tests = zip(said(here)[4], said(there)[4], strict=True)
+    odd = next(((mine, theirs) for mine, theirs in tests if mine != theirs), (here.feedback, there.feedback))
+    return f"the same ending, other words: {odd[0]!r:.300} here, {odd[1]!r:.300} there"
 
 
 def main(urls: list[str], most: int, isolation: str, workers: int) -> int:

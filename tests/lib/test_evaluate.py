@@ -80,17 +80,7 @@ def judge():
 
 
 def test_an_evaluation_says_what_the_judge_said_of_each_answer(policy, judge, tmp_path):
-    seen = []
-    found = evaluate(
-        *policy,
-        SETS,
-        judge,
-        tmp_path,
-        max_new_tokens=60,
-        subject=SUBJECT,
-        batch_size=4,
-        progress=lambda *done: seen.append(done),
-    )
+    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
     assert (found["protocol"], found["decoding"]["max_new_tokens"]) == ("EVAL@1", 60)
     contests, mbpp = found["datasets"]["contests_test"], found["datasets"]["mbpp_test"]
     for kind in ("wrong_answer", "syntax_error", "runtime_error", "timeout"):
@@ -99,7 +89,6 @@ def test_an_evaluation_says_what_the_judge_said_of_each_answer(policy, judge, tm
     assert (contests["format_rate"], contests["truncation_rate"]) == (1.0, 0.0)
     assert contests["by_difficulty"]["easy"]["accepted_at_1"] == 1
     assert (mbpp["n"], mbpp["accepted_at_1"], mbpp["syntax_error_rate"]) == (8, 1 / 8, 7 / 8)
-    assert seen == [(4, 13), (8, 13), (12, 13), (13, 13)]
 
     with open(tmp_path / "verdicts.csv", newline="") as file:
         verdicts = list(csv.DictReader(file))
@@ -134,6 +123,16 @@ def test_the_same_evaluation_again_gives_the_same_files_and_figures_but_for_the_
     files = without_times(tmp_path / "1")
     assert len(files) == 4
     assert files == without_times(tmp_path / "2")
+
+
+def test_a_long_evaluation_tells_how_far_it_is_and_a_short_one_is_quiet(policy, judge, tmp_path, monkeypatch, capsys):
+    arguments = {"max_new_tokens": 60, "subject": SUBJECT, "batch_size": 4}
+    evaluate(*policy, SETS, judge, tmp_path, **arguments)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr("lib.evaluate.QUIET", 0)
+    evaluate(*policy, SETS, judge, tmp_path, **arguments)
+    told = [line.partition(" written")[0] for line in capsys.readouterr().out.splitlines()]
+    assert told == [f"{done} of 13 programs" for done in (4, 8, 12, 13)]
 
 
 def test_a_busy_machine_changes_nothing_but_the_times(policy, judge, tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_policy import make_model, make_tokenizer
+from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.dpo import train_dpo
 from lib.gate import WINDOW, Gate, Probe, Reading, Thresholds, findings
@@ -15,7 +15,6 @@ from lib.judge import Judge, Verdict
 from lib.models import load_policy
 from lib.problems import Problem, Test
 from lib.prompts import answer, extract
-from lib.sft import train_sft
 
 LIMITS = Thresholds(drop=0.05, timeouts=0.15, kl=0.5, judge_failures=0.1)
 
@@ -68,6 +67,11 @@ def test_a_small_drop_is_none_even_where_it_is_sure():
     now = reading(success=990, wrong_answer=10)
     assert findings(wide, now, LIMITS) == []
     assert findings(wide, now, Thresholds(drop=0.005))[0].startswith("drop: monitor lost 1.0%")
+
+
+def test_few_problems_prove_nothing():
+    start, now = reading(success=4, wrong_answer=4), reading(success=1, wrong_answer=3, timeout=4)
+    assert findings(start, now, LIMITS) == []
 
 
 def test_problems_that_the_judge_failed_on_are_neither_lost_nor_won():
@@ -182,16 +186,15 @@ def test_a_judge_that_fails_at_the_start_ends_the_training_at_once(tmp_path):
     assert run.gate.found[0] == ["judge: it failed on 50.0% of the answers"]
 
 
-# The real thing: a policy that knows ten programs by heart, trained with DPO on two others.
-KNOWN = {f"say {n}": f"print({n})" for n in range(10)}
-UNDECIDED = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while True: pass")}
+# The real thing: a policy that knows ten programs by heart, and two bad ones, which DPO is to make good.
+WORDS = ["sun", "moon", "tree", "stone", "river", "cloud", "bread", "glass", "horse", "paper"]
+KNOWN = {word: f"print({n})" for n, word in enumerate(WORDS)}
+OTHERS = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while True: pass")}
 WATCHED = [
-    Problem(prompt, "tiny", "valid", "stdio", prompt, (Test("\n", f"{prompt[4:]}\n"),), time_limit=0.2)
-    for prompt in KNOWN
+    Problem(word, "tiny", "valid", "stdio", word, (Test("\n", f"{n}\n"),), time_limit=0.2)
+    for n, word in enumerate(WORDS)
 ]
-PAIRS = [
-    ([{"role": "user", "content": name}], answer(good), answer(bad)) for name, (good, bad) in UNDECIDED.items()
-] * 4
+PAIRS = [([{"role": "user", "content": name}], answer(good), answer(bad)) for name, (good, bad) in OTHERS.items()] * 4
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +211,9 @@ def tokenizer():
 @pytest.fixture(scope="module")
 def folder(tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("knowing")
-    shown = list(KNOWN.items())
-    shown += [(prompt, program) for prompt, both in UNDECIDED.items() for program in both]
-    pairs = [([{"role": "user", "content": prompt}], program) for prompt, program in shown]
     model = make_model(tokenizer)
-    train_sft(model, tokenizer, pairs * 2, folder, steps=250, batch_size=14, learning_rate=3e-3)
+    bad = {prompt: programs[1] for prompt, programs in OTHERS.items()}
+    assert any(teach(model, tokenizer, KNOWN | bad, steps=100) < 0.01 for _ in range(8))
     model.save_pretrained(folder)
     return folder
 
@@ -246,10 +247,10 @@ def test_the_collapse_of_an_over_trained_dpo_is_caught_and_undone(folder, tokeni
 
 
 def test_a_healthy_dpo_passes_the_gate(folder, tokenizer, judge, tmp_path):
-    model, gate, curve = gated(folder, tokenizer, judge, tmp_path, learning_rate=1e-4)
+    model, gate, curve = gated(folder, tokenizer, judge, tmp_path, learning_rate=3e-5)
     assert (gate.stopped_at, gate.found, len(curve)) == (None, {}, 20)
     assert [one.step for one in gate.readings] == [0, 5, 10, 15, 20]
     assert abs(gate.readings[0].kl) < 1e-6
     assert 0 < gate.readings[-1].kl < 0.5
-    assert solved(model, tokenizer, judge) == 10
+    assert solved(model, tokenizer, judge) >= 9
     assert curve.margin.iloc[-1] > curve.margin[0]

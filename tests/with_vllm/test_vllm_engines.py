@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -74,17 +75,19 @@ def vllm(policy, folder):
 
 
 @pytest.fixture(scope="module")
-def server(policy, folder):
+def server(policy, folder, tmp_path_factory):
     """`vllm serve`, as a user starts it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-c", SERVE, "serve", str(folder), "--served-model-name", "tiny"]
     command += ["--port", str(port), "--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager"]
-    process = subprocess.Popen(command, start_new_session=True)
+    log = tmp_path_factory.mktemp("server") / "log"
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(url, process)
+        wait_for(url, process, log)
         model, tokenizer = policy
         yield ServerEngine(url, "tiny", tokenizer, end_tokens(model.generation_config, tokenizer))
     finally:
@@ -93,17 +96,17 @@ def server(policy, folder):
             process.wait(60)
 
 
-def wait_for(url: str, process: subprocess.Popen, seconds: float = 900) -> None:
+def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        assert process.poll() is None, "vllm serve ended by itself"
+        assert process.poll() is None, f"vllm serve ended by itself:\n{log.read_text()[-2000:]}"
         try:
             if httpx.get(f"{url}/health").status_code == 200:
                 return
         except httpx.TransportError:
             pass
         time.sleep(1)
-    pytest.fail(f"vllm serve did not answer within {seconds:.0f} seconds")
+    pytest.fail(f"vllm serve did not answer within {seconds:.0f} seconds:\n{log.read_text()[-2000:]}")
 
 
 def collect(engine, chats, protocol=GREEDY, **more) -> dict:

@@ -40,6 +40,30 @@ def test_the_driver_gives_the_verdicts_of_this_machine(there, judge):
     ]
 
 
+def test_outputs_of_a_quick_pass_that_are_not_right_are_run_alone():
+    """A program that counts its runs is wrong from the second test on, unless each has a process of its own."""
+    counts = "import json\njson.runs = getattr(json, 'runs', 0) + 1\nprint(2 * int(input()) * json.runs)"
+    for stops in (False, True):
+        with serve(run_here) as server, remote(server, workers=1, stop_at_first_failure=stops) as there:
+            before = len(server.seen)
+            assert there.judge(counts, DOUBLE).accepted
+            assert len(server.seen) == before + 2, "what the judge here wanted was not what the driver supposed"
+
+
+def test_a_first_failure_ends_the_submission_between_two_passes():
+    wrong = "import json\nn = int(input())\nprint(2 * n if n < 3 else n)"
+    with serve(run_here) as server, remote(server, workers=1, stop_at_first_failure=True) as there:
+        verdict = there.judge(wrong, DOUBLE)
+    assert [test.error_type for test in verdict.tests] == ["success", "success", "wrong_answer"]
+
+
+def test_batches_behind_one_that_has_to_be_run_again():
+    counts = "import json\njson.runs = getattr(json, 'runs', 0) + 1\nprint(2 * int(input()) * json.runs)"
+    problem = stdio(*((str(n), str(2 * n)) for n in range(1, 61)), time_limit=5.0)
+    with serve(run_here) as server, remote(server, workers=1) as there:
+        assert there.judge(counts, problem).accepted
+
+
 def test_a_function_that_ends_its_process_again_and_again_is_asked_for_every_case(there):
     problem = function("\n".join(f"assert f({n}) == {n}" for n in range(4)), "assert f(4) == 4")
     verdict = there.judge("import os\ndef f(x):\n    return os._exit(0) if x % 2 else x", problem)

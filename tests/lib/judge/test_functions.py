@@ -153,3 +153,11 @@ def test_what_counts_as_a_case():
     assert cases("f(1)") == 1
     assert cases("def helper(g):\n  assert g(1)\n  assert g(2)\nhelper(f)\nhelper(g)") == 1
     assert cases("assert f(") == 1
+
+
+@pytest.mark.parametrize(
+    "body", ["raise KeyboardInterrupt", "a = []; a.append(a); return a", "raise SystemExit(1)", "1 / 0"]
+)
+def test_feedback_shows_nothing_of_the_judge(judge, body):
+    feedback = judge.judge(f"def f(x): {body}", SQUARE).feedback
+    assert "judge/" not in feedback

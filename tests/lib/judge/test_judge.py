@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
@@ -417,3 +418,12 @@ def test_descriptors_do_not_pile_up():
         open_before = len(os.listdir("/proc/self/fd"))
         judge.judge_many([(DOUBLED + f"# {n}", stdio((f"{n}\n", f"{2 * n}\n"))) for n in range(150)])
         assert len(os.listdir("/proc/self/fd")) <= open_before + 64
+
+
+def test_it_endures_on_a_small_scale():
+    """Full size, and with kills at random: `python tests/bench/endurance.py`."""
+    bench = Path(__file__).resolve().parents[2] / "bench" / "endurance.py"
+    command = [sys.executable, str(bench), "busy", "memory", "--scale", "0.01"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[:2] for line in done.stdout.splitlines()] == [["busy", "holds"], ["memory", "holds"]]

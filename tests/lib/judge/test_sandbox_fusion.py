@@ -126,6 +126,14 @@ def test_results_that_are_no_frames_are_faults(result, server):
         assert there.judge(*CASES["accepted"]).accepted
 
 
+def test_a_driver_that_failed_is_compiled_again(server):
+    """The server may have been replaced by one with another Python."""
+    with remote(server, workers=1) as there:
+        server.faults = [recording()["faults"]["driver killed"][1:]]
+        assert there.judge(*CASES["accepted"]).accepted
+    assert sum("sources" in body["files"] for body in server.seen) == 2
+
+
 def test_the_result_of_a_driver_that_was_killed_is_not_believed(server):
     """A program that ended it could have written a result of its own."""
     runs = recording()["runs"]
@@ -220,7 +228,7 @@ def test_verdicts_are_cached_apart_from_those_of_this_machine(server, tmp_path):
         with remote(server, workers=1, cache=tmp_path) as there:
             assert there.judge(*CASES["accepted"]).accepted
             assert there.stats()["cache_hits"] == hits
-    with Judge(workers=1, strict=True, cache=tmp_path) as here:
+    with Judge(workers=1, cache=tmp_path) as here:
         here.judge(DOUBLED, DOUBLE)
         assert here.stats()["cache_hits"] == 0
 

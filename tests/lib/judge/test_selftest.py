@@ -1,15 +1,22 @@
 """The self-test, the gate that it makes, and the judge from the shell."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lib.judge import SelfTestError, require_self_test
 from lib.judge.__main__ import main
 from lib.judge.selftest import GALLERY, self_test
+
+ROOT = Path(__file__).resolve().parents[3]
+NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}
 
 
 def test_this_machines_judge_passes(judge):
@@ -71,3 +78,45 @@ def test_what_is_no_problem_ends_with_status_2_and_its_reason(files, tmp_path, c
 def test_the_self_test_from_the_shell(capsys):
     assert main(["--self-test"]) == 0
     assert capsys.readouterr().out.count("right  ") == len(GALLERY)
+
+
+@pytest.fixture
+def public():
+    """A folder with lib that everybody may read."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(ROOT / "lib", f"{folder}/lib", ignore=shutil.ignore_patterns("__pycache__"))
+        yield folder
+
+
+def python_for_everybody() -> str:
+    """A Python that an ordinary user may run too: that of these tests may lie in a home folder."""
+    for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
+        recent = "import sys; sys.exit(sys.version_info < (3, 11))"
+        try:
+            if subprocess.run([python, "-c", recent], capture_output=True, cwd="/", **NOBODY).returncode == 0:
+                return python
+        except OSError:
+            pass
+    pytest.skip("no Python 3.11 here that an ordinary user may run")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="these tests run as an ordinary user already")
+@pytest.mark.parametrize("isolation", ["namespaces", "none"])
+def test_the_self_test_as_an_ordinary_user(public, isolation):
+    command = [python_for_everybody(), "-m", "lib.judge", "--self-test", "--isolation", isolation]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=public, env={}, **NOBODY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0].endswith("started by an ordinary user")
+    assert done.stdout.count("right  ") == len(GALLERY)
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="there is no bubblewrap here; the judge does without")
+def test_the_self_test_inside_bubblewrap():
+    around = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    command = [*around, sys.executable, "-m", "lib.judge", "--self-test"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.stderr.startswith("bwrap: "):
+        pytest.skip(f"bubblewrap does not work here: {done.stderr}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("right  ") == len(GALLERY)

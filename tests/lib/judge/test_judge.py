@@ -127,9 +127,9 @@ def test_programs_that_wait_are_counted_and_timed():
         stats = judge.stats()
         assert stats["queue_length"] == 0
         assert stats["queue_length_max"] == 5
-        assert 1 < stats["queue_length_mean"] < 3  # 4, 3, 2, 1 and none while one runs
-        assert 0.15 < stats["wait_mean"] < stats["wait_p95"]
-        assert stats["wait_p50"] < stats["wait_p95"] == pytest.approx(0.4, abs=0.3)
+        assert 0.5 < stats["queue_length_mean"] < 3.5  # 4, 3, 2, 1 and none while one runs
+        assert 0.2 <= stats["wait_mean"] < stats["wait_p95"]
+        assert 0.2 <= stats["wait_p50"] < stats["wait_p95"] < stats["wall_seconds"]
 
 
 def test_programs_are_started_at_the_pace_that_is_asked_for():
@@ -137,6 +137,7 @@ def test_programs_are_started_at_the_pace_that_is_asked_for():
         start = time.monotonic()
         assert all(v.accepted for v in judge.judge_many([(f"print(42)  # {n}", ANSWER) for n in range(11)]))
         assert time.monotonic() - start >= 0.5  # the first one starts at once
+        start = time.monotonic()
         judge.judge_many([("print(42)  # 3", ANSWER)] * 100)
         assert time.monotonic() - start < 4, "what the cache knows is not started"
     with pytest.raises(ValueError, match="programs_per_second must be more than 0, not 0"):

@@ -10,7 +10,8 @@ Tiers, in this order; a cost names the one it comes from, and costs of two tiers
    The program can't reach the counter.
 2. `cachegrind`: instructions, counted by valgrind (tool cachegrind without caches), about 30 to 50 times slower, with
    some seconds for its start. Valgrind lives in the program's process. It keeps its files from the program, but not
-   its memory: who forges pointers through ctypes can falsify the count.
+   its memory: who forges pointers through ctypes can falsify the count. A program that tries to start a process is
+   refused, but valgrind does not get over the refusal: it hangs until its limit, and there is no cost.
 3. `bytecode`: bytecodes of the interpreter, counted by a trace function in the program's own process. A program that
    hides its work in C code (`sum`, `sorted`, `in`, `re`, big integers) pays nearly nothing, and one that calls
    sys.settrace nothing at all; threads are not counted. The last resort, for programs of good faith.

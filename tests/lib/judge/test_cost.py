@@ -112,9 +112,8 @@ def test_a_program_that_is_measured_is_as_isolated_as_one_that_is_judged(bytecod
 
 @needs_valgrind
 def test_under_valgrind_too(cachegrind):
-    attempts = ["os.fork()", "os.execv('/bin/true', ['true'])", "open('/x', 'w')", f"open({__file__!r})"]
-    attempts += ["[os.write(fd, b'==2== I refs: 1\\n') for fd in range(3, 300) if fd not in (3, 4)]"]
-    attempts += ["open(os.path.dirname(os.__file__) + '/os.py', 'a')"]
+    attempts = ["open('/x', 'w')", f"open({__file__!r})", "open(os.path.dirname(os.__file__) + '/os.py', 'a')"]
+    attempts += ["[os.write(fd, b'==2== I refs: 1\\n') for fd in range(5, 300)]"]
     source = "import os\n" + "".join(
         f"try:\n    {attempt}\nexcept OSError:\n    print('refused')\n" for attempt in attempts
     )

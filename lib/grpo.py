@@ -249,7 +249,7 @@ def train_grpo(
             callbacks=[_StepTimes(rollout, judged), *([gate] if gate else [])],
         )
         if gate:
-            gate.start(model)
+            gate.start(trainer.model)
         training.train(
             trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
         )

@@ -27,7 +27,7 @@ EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml")} 
 SIZES = {"contests_valid": 117, "contests_test": 165, "humaneval": 164, "mbpp": 200}
 ALSO = {"contests_valid_big": 500}  # where a run measures on it: the baseline
 # What may be null: a cost when nothing was solved, a difference that n problems never show, what a protocol has not.
-UNDEFINED = ("cost_per_solved", "detectable_difference", ".step", ".token_budget")
+UNDEFINED = ("cost_per_solved", "detectable_difference", ".step", ".token_budget", ".stopped_at")
 LARGEST_NOTEBOOK, LARGEST_REPOSITORY = 300_000, 60_000_000  # bytes
 BEGIN, END = "<!-- headline:begin -->", "<!-- headline:end -->"
 

@@ -108,10 +108,10 @@ def train_dpo(
         for conversation, chosen, rejected in pairs
     ]
     config = DPOConfig(
-        output_dir=str(folder),
-        max_steps=steps,
+        **training.arguments(
+            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+        ),
         per_device_train_batch_size=batch_size,
-        learning_rate=learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=max(1, steps // 10),
         beta=beta,
@@ -120,14 +120,6 @@ def train_dpo(
         precompute_ref_log_probs=True,
         gradient_checkpointing=False,
         logging_steps=1,
-        save_strategy="steps" if save_every else "no",
-        save_steps=save_every or steps,
-        save_only_model=scratch is None,
-        report_to="none",
-        seed=seed,
-        bf16=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
     )
     lengths = _lengths(tokenizer, columns)
     long = sum(length > max_length for length in lengths)

@@ -214,28 +214,20 @@ def train_grpo(
     ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     config = GRPOConfig(
-        output_dir=str(folder),
-        max_steps=steps,
+        **training.arguments(
+            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+        ),
         per_device_train_batch_size=prompts_per_step * samples,
         num_generations=samples,
         shuffle_dataset=False,
         max_completion_length=max_new_tokens,
         temperature=temperature,
-        learning_rate=learning_rate,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=max(1, steps // 20),
         beta=beta,
         scale_rewards=scale_rewards,
         gradient_checkpointing=False,
         logging_steps=1,
-        save_strategy="steps" if save_every else "no",
-        save_steps=save_every or steps,
-        save_only_model=scratch is None,
-        report_to="none",
-        seed=seed,
-        bf16=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
     )
     with JudgedReward(judge, problems, reward) as judged:
         rollout = Rollout(judged, rows, max_new_tokens, temperature, seed)

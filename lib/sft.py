@@ -86,11 +86,11 @@ def train_sft(
         for conversation, program in pairs
     ]
     config = SFTConfig(
-        output_dir=str(folder),
-        max_steps=steps,
+        **training.arguments(
+            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+        ),
         per_device_train_batch_size=batch_size // accumulation,
         gradient_accumulation_steps=accumulation,
-        learning_rate=learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=round(warmup * steps),
         weight_decay=0.01,
@@ -98,14 +98,6 @@ def train_sft(
         gradient_checkpointing=bool(lora),
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
-        save_strategy="steps" if save_every else "no",
-        save_steps=save_every or steps,
-        save_only_model=scratch is None,
-        report_to="none",
-        seed=seed,
-        bf16=False,
-        dataloader_pin_memory=False,
-        disable_tqdm=True,
     )
     trainer = _Trainer(
         model=model,

@@ -31,6 +31,25 @@ _STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "global_s
 _NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
 
 
+def arguments(
+    folder: Path, *, steps: int, learning_rate: float, save_every: int, scratch: Path | None, seed: int
+) -> dict:
+    """What the configs of all trainings are given alike. `save_every`: steps between checkpoints, 0 for none."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "learning_rate": learning_rate,
+        "save_strategy": "steps" if save_every else "no",
+        "save_steps": save_every or steps,
+        "save_only_model": scratch is None,
+        "report_to": "none",
+        "seed": seed,
+        "bf16": False,
+        "dataloader_pin_memory": False,
+        "disable_tqdm": True,
+    }
+
+
 def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: object) -> None:
     """Trains to the end, and says so when it goes on from a checkpoint. `shown`: the logged figures that are printed.
 

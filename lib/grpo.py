@@ -71,15 +71,14 @@ class JudgedReward:
 
     def begin(self, texts: list[str], problem_ids: list[str]) -> None:
         """Has the answers judged in the background; the call that asks for their rewards waits for the verdicts."""
-        submissions = [(extract(text).program, one) for text, one in zip(texts, problem_ids, strict=True)]
-        self._begun = submissions, self._thread.submit(self._judge, submissions)
+        self._begin([(extract(text).program, one) for text, one in zip(texts, problem_ids, strict=True)])
 
     def __call__(self, completions, problem_id, log_metric, **_) -> list[float | None]:
         started = time.perf_counter()
         texts = [completion[-1]["content"] for completion in completions]
         submissions = [(extract(text).program, one) for text, one in zip(texts, problem_id, strict=True)]
         if self._begun is None or self._begun[0] != submissions:
-            self.begin(texts, problem_id)
+            self._begin(submissions)
         verdicts, self._begun = self._begun[1].result(), None
         for name in ERROR_TYPES:
             log_metric(f"{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
@@ -87,6 +86,9 @@ class JudgedReward:
         rewards = [self.reward(verdict) for verdict in verdicts]
         self.seconds += time.perf_counter() - started
         return rewards
+
+    def _begin(self, submissions: list[tuple[str, str]]) -> None:
+        self._begun = submissions, self._thread.submit(self._judge, submissions)
 
     def _judge(self, submissions: list[tuple[str, str]]) -> list[Verdict]:
         started = time.perf_counter()

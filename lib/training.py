@@ -34,7 +34,8 @@ _NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
 def arguments(
     folder: Path, *, steps: int, learning_rate: float, save_every: int, scratch: Path | None, seed: int
 ) -> dict:
-    """What the configs of all trainings are given alike. `save_every`: steps between checkpoints, 0 for none."""
+    """What the TRL configs of all trainings are given alike. `save_every`: steps between checkpoints, 0 for none;
+    without `scratch` they hold the model alone, since nothing will go on from them."""
     return {
         "output_dir": str(folder),
         "max_steps": steps,

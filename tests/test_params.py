@@ -144,7 +144,7 @@ def _config_of(path: Path, monkeypatch, tmp_path):
     found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
     settings = {name: found[name] for name in ("learning_rate", "seed")} | {"steps": _steps(found), "scratch": tmp_path}
     if path.stem.startswith("10_sft"):
-        settings |= {name: found[name] for name in ("batch_size", "save_every")} | preset["sft"]
+        settings |= {"save_every": found["save_every"]} | preset["sft"]
         rows, train = ([([{"role": "user", "content": "add"}], "pass")],), sft.train_sft
     elif path.stem.startswith("20_dpo"):
         settings |= {"beta": found["beta"]}
@@ -173,7 +173,7 @@ def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, mon
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     if path.stem.startswith("10_sft"):
         assert type(config) is SFTConfig
-        assert (per_step, config.max_length) == (found["batch_size"], preset["sft"]["max_length"])
+        assert (per_step, config.max_length) == (preset["sft"]["batch_size"], preset["sft"]["max_length"])
         assert bool(adapters) == ("lora" in preset["sft"])
     elif path.stem.startswith("20_dpo"):
         assert type(config) is DPOConfig

@@ -1,5 +1,6 @@
 """Params files: each describes the run that its name says, and means the same to every reader of YAML."""
 
+import inspect
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from lib import dpo, grpo, sft
 from lib.fingerprint import RUN_NAME, upstream_names
+from lib.judge import Judge
 from lib.models import load_tokenizer
 from lib.parameters import load_params_file, read_parameters, resolve, run_name
 from lib.paths import root
@@ -86,6 +88,15 @@ def test_a_preset_names_problem_sets_that_exist(preset):
     for name in (*found["sets"].values(), *found["train_sets"]):
         with pytest.raises(ValueError, match="no split 'none'"):  # an unknown set would be told before the split
             load_problems(name, "none")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_says_with_what_every_notebook_makes_its_judge(preset):
+    chosen = load_params_file(PARAMS / preset / "preset.yaml")["judge"]
+    inspect.signature(Judge).bind(**chosen)  # it has no argument that a judge does not know
+    for notebook in (root() / "notebooks").glob("*.ipynb"):
+        made = re.findall(r"\bJudge\((?!workers=1,)([^)]*)\)", notebook.read_text())
+        assert set(made) <= {'**run.preset[\\"judge\\"]'}, f"{notebook.name} chooses its own judge"
 
 
 @pytest.mark.parametrize("path", [path for path in TINY if path.stem.endswith("-s0")], ids=relative)

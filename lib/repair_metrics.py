@@ -30,10 +30,10 @@ def summary(dialogues: Sequence, rounds: int) -> dict:
     `accepted_at_1` after round 1 and `accepted_at_multi` at the end, by all tests; `recovery_rate`: of the problems
     whose first program was rejected, the share accepted at the end; `<name>_interval`, 95 % (Wilson). `missed`:
     rejected programs that public tests let pass. `delta_pass_ratio` (mean, p50, p90): last minus first, of the
-    dialogues with more than one round. Per round and in total: `dialogues`, `tokens` generated, `prompt_tokens`, `public_judge_s` (CPU seconds
-    of the public tests, which repair pays for). `saved_rounds`: share of all rounds that needed not be played.
-    `cost_per_solved_tokens` of repair and of its first round alone, generated, and with the tokens read; None when
-    nothing is solved.
+    dialogues with more than one round. Per round and in total: `dialogues`, `tokens` generated, `prompt_tokens`,
+    `public_judge_s` (CPU seconds of the public tests, which repair pays for). `saved_rounds`: share of all rounds that
+    needed not be played. `cost_per_solved_tokens` of repair and of its first round alone: generated; `..._all_tokens`:
+    with those read; None when nothing is solved.
     """
     own = [dialogue.upto(rounds) for dialogue in dialogues]
     first, last = ([one.turns[k].verdict for one in own] for k in (0, -1))

@@ -45,6 +45,7 @@ class Job:
             alone = self.strict or len(tests) == 1
             self._alone = tests[1:] if alone else []
             order |= {"run": tests[:1] if alone else tests, "cpu": self.problem.time_limit if alone else quick}
+            order["single"] = len(tests) == 1  # then nothing is to be asked once it has come to its end
         worker.submit(source, prepared, order)
 
     def advance(self, worker: Worker, prepared: PreparedProblem) -> bool:
@@ -63,7 +64,8 @@ class Job:
             self._functions_ran(header, payload, prepared)
             self._ended = self._ended or ("failure" in self.stops and self._first_failure() is not None)
             order = [] if self._ended or not self._alone else [self._alone.pop(0)]
-            worker.answer({"run": order, "cpu": self.problem.time_limit})
+            if "done" not in header:
+                worker.answer({"run": order, "cpu": self.problem.time_limit})
         elif "test" in header:
             self._confirm(header)
             result = scoring.alone_result(

@@ -45,7 +45,6 @@ class Job:
             alone = self.strict or len(tests) == 1
             self._alone = tests[1:] if alone else []
             order |= {"run": tests[:1] if alone else tests, "cpu": self.problem.time_limit if alone else quick}
-            order["single"] = len(tests) == 1  # then nothing is to be asked once it has come to its end
         worker.submit(source, prepared, order)
 
     def advance(self, worker: Worker, prepared: PreparedProblem) -> bool:

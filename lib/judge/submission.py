@@ -201,7 +201,7 @@ class Submission:
             "memory": watch.memory(usage),
             "stderr": self._tail(0, os.fstat(self.stderr).st_size),
         }
-        ends_here = self.request["single"] and tester_status == 0 and not killed
+        ends_here = len(self.request["inputs"]) == 1 and tester_status == 0 and not killed
         if ends_here:
             header["done"] = True
         frames.send(self.connection, header, payload_file=(self.report, size))

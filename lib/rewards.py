@@ -1,6 +1,6 @@
 """Rewards: a verdict becomes a number to train on, or None when the judge failed and there is nothing to learn from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -8,6 +8,7 @@ from lib.judge.verdict import Verdict
 from lib.problems import Problem
 
 WEIGHTINGS = ("tests", "visibility")
+ACCEPTED = 0.2  # what a return adds for a last program that is accepted
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,31 @@ def sparse(verdict: Verdict) -> float | None:
 
 
 REWARDS: dict[str, Callable[[Verdict], float | None]] = {"dense": dense, "sparse": sparse}
+
+
+def return_a(verdicts: Sequence[Verdict], penalty: float) -> float | None:
+    """What a repair dialogue earns by how it ended: pass_ratio_last + 0.2 accepted_last - penalty (rounds - 1).
+
+    `verdicts`: on all tests, one per round, at least one. None when the judge failed on one that counts: the last.
+    """
+    last = verdicts[-1]
+    if last.error_type == "api_error":
+        return None
+    return last.pass_ratio + ACCEPTED * last.accepted - penalty * (len(verdicts) - 1)
+
+
+def return_b(verdicts: Sequence[Verdict], penalty: float) -> float | None:
+    """What it earns by all its rounds: sum of pass_ratio + 0.2 accepted_last - penalty (rounds - 1); here all count.
+
+    The sum grows with the rounds: a nearly right program that is written twice can earn more than a right one at once.
+    """
+    if any(verdict.error_type == "api_error" for verdict in verdicts):
+        return None
+    total = sum(verdict.pass_ratio for verdict in verdicts)
+    return total + ACCEPTED * verdicts[-1].accepted - penalty * (len(verdicts) - 1)
+
+
+RETURNS: dict[str, Callable[[Sequence[Verdict], float], float | None]] = {"A": return_a, "B": return_b}
 
 
 def score(verdict: Verdict, problem: Problem, reward: str = "dense", weighting: str = "tests") -> Reward:

@@ -3,7 +3,7 @@ import pytest
 from lib.judge import Judge
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
-from lib.rewards import REWARDS, WEIGHTINGS, Reward, dense, score, sparse
+from lib.rewards import RETURNS, REWARDS, WEIGHTINGS, Reward, dense, return_a, return_b, score, sparse
 
 ACCEPTED = Verdict(True, 1.0, "success", 4, 4, 0.1, tuple(TestResult("success") for _ in range(4)))
 PARTLY_RIGHT = Verdict(
@@ -75,3 +75,24 @@ def test_an_unknown_reward_or_weighting_is_told_with_those_that_there_are():
     for wrong in (("dens", "tests"), ("dense", "difficulty")):
         with pytest.raises(ValueError, match=r"there are dense, sparse; weighted by tests, visibility"):
             score(ACCEPTED, PROBLEM, *wrong)
+
+
+def test_a_return_is_the_formula_of_the_design():
+    dialogue = [PARTLY_RIGHT, PARTLY_RIGHT, ACCEPTED]
+    assert return_a(dialogue, 0.05) == pytest.approx(1 + 0.2 - 0.05 * 2)
+    assert return_b(dialogue, 0.05) == pytest.approx(0.75 + 0.75 + 1 + 0.2 - 0.05 * 2)
+    for earned in RETURNS.values():
+        assert earned([ACCEPTED], 0.05) == pytest.approx(1.2), "one round costs no penalty"
+        assert earned([PARTLY_RIGHT], 0.05) == pytest.approx(0.75), "and nothing is added for what is not accepted"
+
+
+def test_a_round_more_costs_return_a_its_penalty_and_can_pay_under_return_b():
+    once, twice = [ACCEPTED], [PARTLY_RIGHT, ACCEPTED]
+    assert return_a(once, 0.03) - return_a(twice, 0.03) == pytest.approx(0.03)
+    assert return_b(twice, 0.03) > return_b(once, 0.03)
+
+
+def test_a_failure_of_the_judge_is_no_return_where_its_verdict_counts():
+    assert return_a([JUDGE_FAILED, ACCEPTED], 0.03) == pytest.approx(1.17)
+    assert return_b([JUDGE_FAILED, ACCEPTED], 0.03) is None
+    assert [earned([ACCEPTED, JUDGE_FAILED], 0.03) for earned in RETURNS.values()] == [None, None]

@@ -190,6 +190,9 @@ def train_repair(
     max_new_tokens: int = 96,
     temperature: float = 1.0,
     instruction: str = "",
+    accumulation: int = 1,
+    lora: dict | None = None,
+    bf16: bool = False,
     save_every: int = 0,
     scratch: Path | None = None,
     gate: TrainerCallback | None = None,
@@ -208,9 +211,17 @@ def train_repair(
     rows = [{"prompt": messages(problem, instruction)} for problem in drawn]
     config = GRPOConfig(
         **training.arguments(
-            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+            folder,
+            steps=steps,
+            batch_size=prompts_per_step * samples,
+            learning_rate=learning_rate,
+            save_every=save_every,
+            scratch=scratch,
+            seed=seed,
+            accumulation=accumulation,
+            lora=lora,
+            bf16=bf16,
         ),
-        per_device_train_batch_size=prompts_per_step * samples,
         num_generations=samples,
         shuffle_dataset=False,
         max_completion_length=rounds * max_new_tokens,
@@ -218,7 +229,6 @@ def train_repair(
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=max(1, steps // 20),
         beta=beta,
-        gradient_checkpointing=False,
         logging_steps=1,
     )
     options = {"rounds": rounds, "max_new_tokens": max_new_tokens, "temperature": temperature}
@@ -231,10 +241,11 @@ def train_repair(
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         rollout_func=rollout.rollout,
+        peft_config=training.adapters(lora, seed),
         callbacks=[gate] if gate else [],
     )
     if gate:
-        gate.start(trainer.model)
+        gate.start(trainer.model, scratch if save_every else None)
     training.train(
         trainer, ("reward", "kl"), scratch, (rows, manifest(drawn), getattr(earned, "keywords", ""), options)
     )

@@ -182,6 +182,7 @@ WHEEL = {"negatives": DPO_RUN, **DPO}
 WHEEL_RUN = name_of("20_dpo", WHEEL)
 REPORT = {"baseline": BASE_RUN, "sft": SFT_RUN, "grpo": " ".join(RL_RUNS), "arms": " ".join(RL_RUNS)}
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
+REPAIR = {"policy": RL_RUNS[0], "lesson_steps": 2, "steps": 2, **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
@@ -189,7 +190,7 @@ CHECKPOINTS = {"policy": SFT_RUN, **FEW}
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
-    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
+    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N), ("40_repair", REPAIR)],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 

@@ -1,5 +1,6 @@
 """Params files: each describes the run that its name says, and means the same to every reader of YAML."""
 
+import inspect
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from lib import dpo, grpo, sft
 from lib.fingerprint import RUN_NAME, upstream_names
+from lib.judge import Judge
 from lib.models import load_tokenizer
 from lib.parameters import load_params_file, read_parameters, resolve, run_name
 from lib.paths import root
@@ -88,6 +90,15 @@ def test_a_preset_names_problem_sets_that_exist(preset):
             load_problems(name, "none")
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_says_with_what_every_notebook_makes_its_judge(preset):
+    chosen = load_params_file(PARAMS / preset / "preset.yaml")["judge"]
+    inspect.signature(Judge).bind(**chosen)  # it has no argument that a judge does not know
+    for notebook in (root() / "notebooks").glob("*.ipynb"):
+        made = re.findall(r"\bJudge\((?!workers=1,)([^)]*)\)", notebook.read_text())
+        assert set(made) <= {'**run.preset[\\"judge\\"]'}, f"{notebook.name} chooses its own judge"
+
+
 @pytest.mark.parametrize("path", [path for path in TINY if path.stem.endswith("-s0")], ids=relative)
 def test_without_parameters_papermill_makes_the_run_of_seed_0(path):
     """The defaults are the recipe: a file of seed 0 departs from them in what its variant names and runs it reads."""
@@ -144,7 +155,7 @@ def _config_of(path: Path, monkeypatch, tmp_path):
     found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
     settings = {name: found[name] for name in ("learning_rate", "seed")} | {"steps": _steps(found), "scratch": tmp_path}
     if path.stem.startswith("10_sft"):
-        settings |= {name: found[name] for name in ("batch_size", "save_every")} | preset["sft"]
+        settings |= {"save_every": found["save_every"]} | preset["sft"]
         rows, train = ([([{"role": "user", "content": "add"}], "pass")],), sft.train_sft
     elif path.stem.startswith("20_dpo"):
         settings |= {"beta": found["beta"]}
@@ -173,7 +184,7 @@ def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, mon
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
     if path.stem.startswith("10_sft"):
         assert type(config) is SFTConfig
-        assert (per_step, config.max_length) == (found["batch_size"], preset["sft"]["max_length"])
+        assert (per_step, config.max_length) == (preset["sft"]["batch_size"], preset["sft"]["max_length"])
         assert bool(adapters) == ("lora" in preset["sft"])
     elif path.stem.startswith("20_dpo"):
         assert type(config) is DPOConfig

@@ -144,22 +144,22 @@ def _commit(run: Committed, history: History) -> Iterator[str]:
 
 
 def _parameters(run: Committed) -> Iterator[str]:
-    """What the notebook, its record and its params file say, against one another and the template."""
-    declared = read_parameters(paths.root() / "notebooks" / f"{run.template}.ipynb")
+    """What the record and the notebook say against what the notebook declares; the params file against the template."""
+    declared, now = (read_parameters(path) for path in (run.path, paths.root() / "notebooks" / run.path.name))
     given = load_params_file(file) if (file := params_file(run.preset, run.name)).is_file() else {}
     injected = [cell.source for cell in run.notebook.cells if INJECTED in cell.metadata.get("tags", [])]
     assigned = {}
     for line in ast.parse("\n".join(injected)).body:
         assigned[line.targets[0].id] = ast.literal_eval(line.value)
     executed = dict(run.notebook.metadata.papermill.parameters)
-    for what, values in (
-        ("it", run.info["parameters"]),
-        ("its papermill record", executed),
-        (f"its cell {INJECTED}", assigned),
-        (f"params/{run.preset}/{run.name}.yaml", given),
+    for what, values, known in (
+        ("its run_info.json", run.info["parameters"], declared),
+        ("its papermill record", executed, declared),
+        (f"its cell {INJECTED}", assigned, declared),
+        (f"params/{run.preset}/{run.name}.yaml", given, now),
     ):
         try:
-            resolve(declared, values)
+            resolve(known, values)
         except ValueError as error:
             yield f"{what} has a parameter that is none of its notebook: {str(error).splitlines()[0]}"
     if executed != run.info["parameters"] or assigned.items() - executed.items():

@@ -119,6 +119,8 @@ def _execution(run: Committed) -> Iterator[str]:
 
 
 def _record(run: Committed) -> Iterator[str]:
+    if (run.info["preset"], run.info["run"]) != (run.preset, run.name):
+        yield f"is the notebook of another run, {run.info['preset']}/{run.info['run']}"
     if run.info["status"] != "finished":
         yield f"its run is {run.info['status']}"
     differing = [key for key in run.record if key != "summary" and run.record[key] != run.info[key]]

@@ -64,5 +64,6 @@ def _headline(run: Committed) -> str:
 
 
 def statements(text: str) -> set[str]:
-    """The lines and cells of an index, whether done or stale: what it says of its runs."""
-    return set(re.split(r"\n| \| ", text.replace("[stale](", "[done](")))
+    """What an index says of runs that there are, done and stale alike: its cells of more than one part."""
+    cells = re.split(r"\n| \| ", text.replace("[stale](", "[done]("))
+    return {cell.strip("| ") for cell in cells if "<br>" in cell}

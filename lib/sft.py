@@ -11,7 +11,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
@@ -66,6 +65,7 @@ def train_sft(
     max_length: int = 512,
     accumulation: int = 1,
     lora: dict | None = None,
+    bf16: bool = False,
     seed: int = 0,
     log_every: int = 10,
     save_every: int = 0,
@@ -75,9 +75,7 @@ def train_sft(
 
     The first `easy_steps` batches are drawn from the first `easy` pairs alone: a warm-up before the larger set.
 
-    `accumulation`: parts that a batch is read in, one after the other, where it does not fit into memory at once.
-    `lora`: arguments of peft's LoraConfig; then only the adapters are trained, activations are computed twice to save
-    memory, and at the end the adapters are merged into `model`, while checkpoints hold them alone.
+    `accumulation`, `lora` and `bf16`: as in `lib.training.arguments`.
 
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
     With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
@@ -87,23 +85,27 @@ def train_sft(
     """
     if easy_steps and not easy:
         raise ValueError(f"{easy_steps} steps on easy pairs, and there are none: let easy_steps be 0")
-    if batch_size % accumulation:
-        raise ValueError(f"{batch_size} pairs can't be read in {accumulation} equal parts")
     rows = [
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
     ]
     config = SFTConfig(
         **training.arguments(
-            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+            folder,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            save_every=save_every,
+            scratch=scratch,
+            seed=seed,
+            accumulation=accumulation,
+            lora=lora,
+            bf16=bf16,
         ),
-        per_device_train_batch_size=batch_size // accumulation,
-        gradient_accumulation_steps=accumulation,
         lr_scheduler_type="cosine",
         warmup_steps=round(warmup * steps),
         weight_decay=0.01,
         max_length=max_length,
-        gradient_checkpointing=bool(lora),
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
     )
@@ -112,7 +114,7 @@ def train_sft(
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=LoraConfig(**lora, task_type="CAUSAL_LM") if lora else None,
+        peft_config=training.adapters(lora, seed),
     )
     if len(trainer.train_dataset) != len(rows):
         lost = len(rows) - len(trainer.train_dataset)
@@ -122,8 +124,6 @@ def train_sft(
     lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
     trainer.order = _in_order(lengths, batch_size, steps, easy, easy_steps, seed)
     training.train(trainer, ("loss",), scratch, (rows, easy, easy_steps))
-    if lora:
-        trainer.model.merge_and_unload()  # in place: `model` is what it was, with other weights
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
 
@@ -136,18 +136,25 @@ def verified_pairs(
     prefer: str = "shortest",
     longest: int = 4000,
     easy: Collection[str] = (),
+    tokens: tuple[PreTrainedTokenizerBase, int] | None = None,
 ) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
     """(messages, program) of solutions that the judge accepts: `per_problem` of each problem.
 
     `prefer` says which of several: the `shortest`, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
-    Solutions of more than `longest` characters, and programs that never read their input, are left out unjudged.
+    Solutions of more than `longest` characters, those that with their statement have more tokens than `tokens` (of a
+    tokenizer, a limit) allow, and programs that never read their input, are left out unjudged.
     Pairs of easy problems come first: those whose difficulty is in `easy` or not known.
     Also returned are counts: of problems, of those with solutions, of solutions left out and judged, of solutions that
     the set calls correct and the judge rejects, of the pairs that are left, and of the easy ones among them.
     """
     order = PREFER[prefer]
     offered = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
-    short = [(program, problem) for program, problem in offered if len(program) <= longest]
+    short = [
+        (program, problem)
+        for program, problem in offered
+        if len(program) <= longest
+        and (tokens is None or _length(tokens[0], problem, instruction, program) <= tokens[1])
+    ]
     submissions = [
         (program, problem) for program, problem in short if problem.kind != "stdio" or _READS.search(program)
     ]
@@ -172,6 +179,11 @@ def verified_pairs(
         "easy pairs": sum(_is_easy(problem, easy) for *_, problem in chosen),
     }
     return pairs, counts
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
+    said = {"role": "assistant", "content": answer(program)}
+    return len(tokenizer.apply_chat_template([*messages(problem, instruction), said], return_dict=False))
 
 
 def _is_easy(problem: Problem, easy: Collection[str]) -> bool:

@@ -150,6 +150,20 @@ def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_le
     assert (chosen, counts["over-long"], counts["solutions judged"]) == (slow, 1, 1)
 
 
+def test_solutions_that_would_be_cut_in_training_are_left_out_and_counted_and_the_others_fit(
+    tokenizer, judge, tmp_path
+):
+    add, told = problem("add", 13, ADD_AT_LENGTH, ADD), problem("multiply " * 40, 42, MULTIPLY)
+    said = [{"role": "assistant", "content": answer(ADD)}]
+    limit = len(tokenizer.apply_chat_template(chat("add two numbers") + said, return_dict=False))
+    pairs, counts = verified_pairs([add, told], judge, per_problem=2, tokens=(tokenizer, limit))
+    assert pairs == [(chat("add two numbers"), ADD)]
+    assert (counts["over-long"], counts["solutions judged"], counts["pairs"]) == (2, 1, 1)
+    train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit)
+    with pytest.raises(ValueError, match="1 of 1 pairs are longer"):
+        train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit - 1)
+
+
 def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():
     class BrokenJudge:
         def judge_many(self, submissions, progress):
@@ -201,7 +215,7 @@ def test_a_batch_read_in_parts_gives_the_weights_of_one_read_at_once(tokenizer, 
         train_sft(model, tokenizer, pairs, tmp_path, steps=2, batch_size=4, accumulation=accumulation)
         found.append(weights(model))
     assert all(torch.allclose(tensor, found[1][name], atol=1e-4) for name, tensor in found[0].items())
-    with pytest.raises(ValueError, match="4 pairs can't be read in 3 equal parts"):
+    with pytest.raises(ValueError, match="a batch of 4 can't be read in 3 equal parts"):
         train_sft(model, tokenizer, pairs, tmp_path, steps=1, batch_size=4, accumulation=3)
 
 

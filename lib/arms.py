@@ -18,10 +18,11 @@ from lib.run import UpstreamError
 
 SEEDS = 3  # trainings of a recipe that a conclusion wants
 RULE = "public tests"  # how a best of n is chosen here
+BASE, BEST_OF_N = "Base", "SFT, best of n"
 LABELS = {
-    "03_baseline": "Base",
+    "03_baseline": BASE,
     "10_sft": "SFT",
-    "12_best_of_n": "SFT, best of n",
+    "12_best_of_n": BEST_OF_N,
     "20_dpo": "DPO",
     "20_dpo-flywheel": "DPO, flywheel",
     "30_grpo-dense": "GRPO dense",
@@ -30,7 +31,7 @@ LABELS = {
     "30_grpo-dense-easy_to_hard": "GRPO dense, easy to hard",
     "40_repair": "Repair",
 }
-_RUN = re.compile(r"(?P<recipe>\d\d_.+)-s(?P<seed>\d+)")
+_RUN = re.compile(r"(?P<recipe>\d\d_.+)-s\d+")
 
 Arm = dict[int, Stage | None]  # seed -> run; None: it has not been made
 
@@ -40,8 +41,8 @@ def read_arms(run, names: str) -> dict[str, Arm]:
     been made. `run`: the report's own."""
     arms, missing = {}, []
     for name in names.split():
-        recipe, seed = _RUN.fullmatch(name).groups()
-        arm = arms.setdefault(label(recipe), dict.fromkeys(() if recipe.startswith("03_") else range(SEEDS)))
+        row, seed = row_of(name), name.rpartition("-s")[2]
+        arm = arms.setdefault(row, dict.fromkeys(() if name.startswith("03_") else range(SEEDS)))
         try:
             arm[int(seed)] = Stage(name, run.upstream(name))
         except UpstreamError:
@@ -52,9 +53,15 @@ def read_arms(run, names: str) -> dict[str, Arm]:
     return {name: dict(sorted(arm.items())) for name, arm in arms.items()}
 
 
-def label(recipe: str) -> str:
-    """What a recipe is called in tables and figures; one without a name of its own keeps that of its runs."""
-    return LABELS.get(recipe, recipe)
+def row_of(name: str) -> str:
+    """What the row of a run is called in tables and figures; a recipe without a name of its own keeps that of its runs.
+
+    Raises ValueError for what is no run's name.
+    """
+    found = _RUN.fullmatch(name)
+    if not found:
+        raise ValueError(f"{name!r} is no run: <notebook>[-<variant>]-s<seed> is expected")
+    return LABELS.get(found["recipe"], found["recipe"])
 
 
 def made(arm: Arm) -> dict[int, Stage]:

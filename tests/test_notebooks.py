@@ -182,7 +182,7 @@ WHEEL_RUN = name_of("20_dpo", WHEEL)
 REPORTED = [BASE_RUN, SFT_RUN, *RL_RUNS]
 REPORT = {
     "runs": " ".join((*REPORTED, "20_dpo-s7")),  # of which the last one has not been made
-    "ablations": " ".join(f"{SFT_RUN[:-3]}:{run[:-3]}" for run in RL_RUNS),
+    "pairs": " ".join(f"{SFT_RUN},{run}" for run in RL_RUNS),
 }
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})

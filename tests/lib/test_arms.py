@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from test_report import BASE, write_run
 
-from lib.arms import accepted, by_name, made, outcomes, pairs, read_arms, start_of
+from lib.arms import accepted, by_name, made, outcomes, pairs, read_arms, row_of, start_of
 from lib.report import Stage
 from lib.run import UpstreamError
 
@@ -46,6 +46,13 @@ def test_arms_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_pa
     assert list(found["GRPO dense"]) == [0, 1, 2, 4]
     assert list(found["Base"]) == [0], "one greedy policy, whatever the seed"
     assert capsys.readouterr().out == "not run: 30_grpo-dense-s2, 20_dpo-s0; `make matrix` makes them\n"
+
+
+def test_a_row_is_named_after_its_recipe_and_what_is_no_run_is_an_error():
+    assert row_of("30_grpo-dense-from-dpo-s2") == "DPO → GRPO dense"
+    assert row_of("30_grpo-dense-steps=20-s0") == "30_grpo-dense-steps=20"
+    with pytest.raises(ValueError, match="'30_grpo-dense' is no run"):
+        row_of("30_grpo-dense")
 
 
 def test_a_pair_has_one_seed_and_the_untrained_policy_is_a_pair_to_every_seed(tmp_path):

@@ -1,25 +1,14 @@
-"""Tables of the report, made from metrics and run folders only; what is missing stays visible as a hole.
-
-python -m lib.report tiny          prints the headline table of the README
-"""
+"""Tables of the report, made from metrics and run folders only; what is missing stays visible as a hole."""
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.paths import artifacts
 from lib.run import UpstreamError
 
 HOLE = "not run"
-MAIN_LINE = {
-    "Base": "03_baseline-s0",
-    "SFT": "10_sft-s0",
-    "GRPO dense": "30_grpo-dense-s0",
-    "GRPO sparse": "30_grpo-sparse-s0",
-}
 
 
 def quality_table(metrics: dict) -> pd.DataFrame:
@@ -110,22 +99,6 @@ def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
     return stages
 
 
-def headline_markdown(preset: str) -> str:
-    """The README's table: one row per run of the main line, with links to the executed notebooks, read from them."""
-    lines = [
-        "| stage | run | contests test | ran to the end | HumanEval-like | MBPP-like |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, name in MAIN_LINE.items():
-        stage, notebook = Stage(label, artifacts() / preset / name), name.split("-")[0]
-        found = stage.metrics["datasets"]
-        cells = [with_interval(found[one], "accepted_at_1") for one in ("contests_test", "humaneval", "mbpp")]
-        cells.insert(1, with_interval(found["contests_test"], "exec_success_rate"))
-        link = f"[{name}](artifacts/{preset}/{name}/{notebook}.ipynb)"
-        lines.append(f"| {label} | {link} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def _shares(found: dict) -> dict[str, float]:
     judged = 1 - found["api_error_rate"]
     shares = {kind: found.get(f"{kind}_rate", 0.0) * judged for kind in ERROR_TYPES if kind != "api_error"}
@@ -145,7 +118,3 @@ def _figure(found: dict, name: str) -> str:
 
 def _rounded(value: float | None, digits: int) -> float | str:
     return "nothing solved" if value is None else round(value, digits)
-
-
-if __name__ == "__main__":
-    print(headline_markdown(sys.argv[1]))

@@ -20,6 +20,7 @@ Dialogue = list[dict]
 # Of Okabe and Ito's palette, which colour-blind readers tell apart, in light; the text on them is set to dark.
 ADDED, REMOVED = "#cfe6f5", "#fbe0c4"
 RIGHT, WRONG = "#0072b2", "#b24d00"
+CELL = "text-align: left; padding: 2px 16px 2px 4px"
 BOX = "white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 12px 0; padding: 6px; border: 1px solid #bbbbbb"
 
 
@@ -73,7 +74,9 @@ def verdict(line: dict) -> str:
     """A round's verdict in words."""
     passed = sum(test["error_type"] == "success" for test in line["tests"])
     sign = "✓ accepted" if line["accepted"] else f"✗ {line['error_type'].replace('_', ' ')}"
-    return f"{sign}: {passed} of {len(line['tests'])} tests that were run passed ({line['pass_ratio']:.0%} of all)"
+    stopped = passed != round(line["pass_ratio"] * len(line["tests"]))  # the judge stops at a timeout
+    which = f"tests that were run passed, {line['pass_ratio']:.0%} of all" if stopped else "tests passed"
+    return f"{sign}: {passed} of {len(line['tests'])} {which}"
 
 
 def round_html(dialogue: Dialogue, number: int) -> str:
@@ -125,9 +128,9 @@ def _tests(tests: list[dict]) -> str:
             one = tests[first]
             sign = "✓" if one["error_type"] == "success" else "✗"
             words = (numbers, one["visibility"], f"{sign} {one['error_type'].replace('_', ' ')}", one["detail"])
-            rows.append("<tr>" + "".join(f"<td>{_safe(word)}</td>" for word in words) + "</tr>")
+            rows.append("<tr>" + "".join(f'<td style="{CELL}">{_safe(word)}</td>' for word in words) + "</tr>")
             first = number
-    heads = "".join(f"<th>{name}</th>" for name in ("test", "visibility", "verdict", "detail"))
+    heads = "".join(f'<th style="{CELL}">{name}</th>' for name in ("test", "visibility", "verdict", "detail"))
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
 
 

@@ -40,9 +40,9 @@ class Failure:
         return extract(self.text).program
 
     @property
-    def failed(self) -> list[tuple[int, TestResult]]:
-        """The tests (of a function problem: cases) that were run and not passed, with their numbers from 0."""
-        return [(n, test) for n, test in enumerate(self.verdict.tests) if test.error_type != "success"]
+    def first(self) -> tuple[int, TestResult]:
+        """The first test (of a function problem: case) that failed, its number from 0; most rules go by it alone."""
+        return next((n, test) for n, test in enumerate(self.verdict.tests) if test.error_type != "success")
 
 
 def _no_program(failure: Failure) -> bool:
@@ -53,22 +53,16 @@ def _syntax(failure: Failure) -> bool:
     return failure.verdict.error_type == "syntax_error"
 
 
-def _timed_out(failure: Failure) -> list[int]:
-    """The sizes of the inputs at which the program ran out of time; of a function's case, that of its source."""
-    cases = sources(failure.problem)
-    return [len(cases[n]) for n, test in failure.failed if test.error_type == "timeout"]
-
-
 def _endless(failure: Failure) -> bool:
-    return any(size <= SMALL for size in _timed_out(failure))
+    return _slow(failure) and len(sources(failure.problem)[failure.first[0]]) <= SMALL
 
 
 def _slow(failure: Failure) -> bool:
-    return len(_timed_out(failure)) == len(failure.failed)
+    return failure.first[1].error_type == "timeout"
 
 
 def _form(failure: Failure) -> bool:
-    n, first = failure.failed[0]
+    n, first = failure.first
     if failure.problem.kind == "function":
         return first.got == "None" or _not_called(first.detail, failure.problem)
     return _misread(first.detail) or _same_values(failure.problem.tests[n].output, first)
@@ -98,7 +92,7 @@ def _edge(failure: Failure) -> bool:
 
 
 def _crash(failure: Failure) -> bool:
-    return failure.verdict.error_type == "runtime_error"
+    return failure.first[1].error_type == "runtime_error"
 
 
 @dataclass(frozen=True)
@@ -127,20 +121,20 @@ CLASSES = (
     Class(
         "endless loop",
         _endless,
-        f"out of time on an input of at most {SMALL} characters",
+        f"the first failed test ran out of time, on an input of at most {SMALL} characters",
         "give that input and say that it never ended: the loop's end is wrong, not the algorithm",
     ),
     Class(
         "too slow",
         _slow,
-        f"right wherever it came to its end, and out of time on inputs of more than {SMALL} characters",
+        f"the first failed test ran out of time, on an input of more than {SMALL} characters",
         "give the size of the input and the time limit, and ask for another algorithm; no example of a value helps",
     ),
     Class(
         "I/O format",
         _form,
-        "at the first failed test: crashed while reading, or printed the right values in another form; of a function: "
-        "it is missing, takes other arguments or returns nothing",
+        "the first failed test crashed while reading or printed the right values in another form; a function is "
+        "missing, takes other arguments or returns nothing",
         "give input, expected and got side by side: what has to change is the first or the last line",
     ),
     Class(
@@ -152,13 +146,13 @@ CLASSES = (
     Class(
         "crash",
         _crash,
-        "an exception, and fewer than half of the tests pass",
+        "the first failed test ended in an exception, and fewer than half of the tests pass",
         "give the last lines of the traceback with the input that caused it",
     ),
     Class(
         "logic",
         lambda failure: True,
-        "anything else: wrong values, and fewer than half of the tests pass",
+        "anything else: the first failed test got a wrong value, and fewer than half of the tests pass",
         "give two failed tests with expected and got; where nothing comes of it, a fresh sample costs as much",
     ),
 )
@@ -232,7 +226,7 @@ def sources(problem: Problem) -> list[str]:
 def record(failure: Failure) -> dict:
     """A failure as a line of failures.jsonl: class, program, verdict, and the first failed test in full but short."""
     problem, verdict = failure.problem, failure.verdict
-    n, test = failure.failed[0]
+    n, test = failure.first
     function = problem.kind == "function"
     case = {"input": sources(problem)[n], "expected": "" if function else problem.tests[n].output, "got": test.got}
     return {

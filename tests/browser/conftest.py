@@ -7,6 +7,7 @@ Pictures of what was seen are left in `artifacts/scratch/browser/`.
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -91,12 +92,16 @@ class Lab:
         # the notebook's own sign says idle before there is a kernel, and to run cells then asks which kernel
         page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for()
 
-    def give(self, page, parameters: str) -> None:
-        """Types parameters at the end of the parameters cell, as a person would."""
+    def give(self, page, notebook: str, values: dict[str, str]) -> None:
+        """Types other values into the parameters cell, as a person would. `values`: parameter -> Python literal."""
+        cells = json.loads((self.folder / "notebooks" / f"{notebook}.ipynb").read_text())["cells"]
+        [source] = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
+        for name, value in values.items():
+            source, found = re.subn(rf"^({name}: \w+) = .*?(  #.*)$", rf"\1 = {value}\2", source, flags=re.MULTILINE)
+            assert found == 1, f"{notebook} has no parameter {name}"
         page.locator(".jp-CodeCell .cm-content").first.click()
-        page.keyboard.press("Control+End")
-        page.keyboard.press("Enter")
-        page.keyboard.insert_text(parameters)
+        page.keyboard.press("Control+a")
+        page.keyboard.insert_text(source)
 
     def run_all(self, page, seconds: float) -> None:
         """Run > Run All Cells; returns when the last cell has run. Fails with what the last cell that ran has shown."""
@@ -107,6 +112,7 @@ class Lab:
         page.wait_for_function(f"() => {prompts}.every(one => !one.includes('*'))", timeout=seconds * 1000)
         ran = [any(map(str.isdigit, prompt)) for prompt in page.evaluate(prompts)]
         last = page.locator(".jp-CodeCell").nth(sum(ran) - 1)
+        last.scroll_into_view_if_needed()  # the text of what can't be seen is empty
         assert all(ran), f"cell {sum(ran)} was the last that ran:\n{last.inner_text()}"
 
     def saved(self, page, notebook: str) -> dict:

@@ -15,7 +15,7 @@ from lib.paths import root
 pytestmark = pytest.mark.timeout(1200)
 
 ROUNDS = Path(__file__).parents[1] / "lib" / "repair.jsonl"  # a repair run at smoke scale
-SMOKE = 'policy = "base"\nsteps = 2\nproblems = 4'
+SMOKE = {"policy": '"base"', "steps": "2", "problems": "4"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -59,7 +59,7 @@ def test_the_stepper_shows_the_round_of_the_problem_that_was_chosen(lab, page, p
 
 def test_grpo_runs_to_its_record_in_jupyterlab(lab, page, picture):
     lab.open(page, "30_grpo")
-    lab.give(page, SMOKE)
+    lab.give(page, "30_grpo", SMOKE)
     lab.run_all(page, 600)
     [folder] = (lab.artifacts / "scratch").glob("30_grpo-*")
     summary = json.loads((folder / "summary.json").read_text())

@@ -11,7 +11,7 @@ VLLM_READY := .venv-vllm/.ready
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix lab test test-browser judge-parity test-vllm lint format clean
+.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -23,6 +23,9 @@ demo: $(READY) ## the main line on the tiny preset: baseline, SFT, GRPO with bot
 
 matrix: $(READY) ## every run of a preset that is not up to date: PRESET=tiny PATTERN='30_grpo *-s1' JOBS=1
 	@$(BIN)/python -m lib.matrix $(PRESET) $(foreach pattern,$(PATTERN),'$(pattern)') --jobs $(JOBS)
+
+report: $(READY) ## the executed report of a preset as one HTML file that opens without a server: PRESET=tiny
+	@$(BIN)/python -m lib.evidence html $(PRESET)
 
 lab: $(READY) ## JupyterLab on this folder
 	@$(BIN)/jupyter lab

@@ -1,16 +1,11 @@
-"""Tables of the report, made from metrics and run folders only; what is missing stays visible as a hole.
-
-python -m lib.report tiny          prints the headline table of the README
-"""
+"""Tables of the report, made from metrics and run folders only; what is missing stays visible as a hole."""
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.paths import artifacts
 from lib.run import UpstreamError
 from lib.statistics import mcnemar_exact, paired_bootstrap
 
@@ -109,22 +104,6 @@ def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
     return stages
 
 
-def headline_markdown(preset: str) -> str:
-    """The README's table: one row per run of the main line, with links to the executed notebooks, read from them."""
-    lines = [
-        "| stage | run | contests test | ran to the end | HumanEval-like | MBPP-like |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, name in MAIN_LINE.items():
-        stage, notebook = Stage(label, artifacts() / preset / name), name.split("-")[0]
-        found = stage.metrics["datasets"]
-        cells = [with_interval(found[one], "accepted_at_1") for one in ("contests_test", "humaneval", "mbpp")]
-        cells.insert(1, with_interval(found["contests_test"], "exec_success_rate"))
-        link = f"[{name}](artifacts/{preset}/{name}/{notebook}.ipynb)"
-        lines.append(f"| {label} | {link} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def main_table(stages: dict[str, Stage | None], sets: list[str]) -> pd.DataFrame:
     """One row per stage, in percent with 95 % intervals: accepted_at_1 on each set, exec_success_rate on the first.
 
@@ -202,7 +181,3 @@ def _figure(found: dict, name: str) -> str:
 
 def _rounded(value: float | None, digits: int) -> float | str:
     return "nothing solved" if value is None else round(value, digits)
-
-
-if __name__ == "__main__":
-    print(headline_markdown(sys.argv[1]))

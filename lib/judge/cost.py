@@ -11,7 +11,8 @@ Tiers, in this order; a cost names the one it comes from, and costs of two tiers
 2. `cachegrind`: instructions, counted by valgrind (tool cachegrind without caches), about 30 to 50 times slower, with
    some seconds for its start. Valgrind lives in the program's process. It keeps its files from the program, but not
    its memory: who forges pointers through ctypes can falsify the count. A program that tries to start a process is
-   refused, but valgrind does not get over the refusal: it hangs until its limit, and there is no cost.
+   refused and goes on, as everywhere; only if it tries to become a file that is there and can be executed, such as the
+   loader of shared libraries, valgrind ends on the refusal, and there is no cost.
 3. `bytecode`: bytecodes of the interpreter, counted by a trace function in the program's own process. A program that
    hides its work in C code (`sum`, `sorted`, `in`, `re`, big integers) pays nearly nothing, and one that calls
    sys.settrace nothing at all; threads are not counted. The last resort, for programs of good faith.
@@ -194,6 +195,8 @@ class Meter:
                 count = int(logged.get(b"%d" % process, b"0").replace(b",", b""))
             if not count or (status != 0 and runs[number][0] != empty):
                 reason = f"status {status} where it was measured. {stderr.strip()}"
+                if self.tier == "cachegrind" and b"==%d== execve(" % process in _content(log):
+                    reason = "an exec, which is refused, and which valgrind does not survive"
                 raise CostError(f"{self.tier}: the program ended with {reason}")
             counts.append(count)
         return counts

@@ -63,7 +63,8 @@ class Job:
             self._functions_ran(header, payload, prepared)
             self._ended = self._ended or ("failure" in self.stops and self._first_failure() is not None)
             order = [] if self._ended or not self._alone else [self._alone.pop(0)]
-            worker.answer({"run": order, "cpu": self.problem.time_limit})
+            if "done" not in header:
+                worker.answer({"run": order, "cpu": self.problem.time_limit})
         elif "test" in header:
             self._confirm(header)
             result = scoring.alone_result(

@@ -12,6 +12,7 @@ DETAIL_LENGTH, SHOWN_LENGTH, FEEDBACK_LENGTH = 200, 300, 2000  # characters
 _LIBRARY = sysconfig.get_path("stdlib")
 _PROGRAM_LINE = re.compile(r'^  File "program\.py", line (\d+)(?:, in .*)?$')
 _LIMITS = {  # how an exception that a limit has caused begins
+    "BlockingIOError: [Errno 11]": "process limit",
     "MemoryError": "memory limit",
     "OSError: [Errno 24]": "open files limit",
     "OSError: [Errno 27]": "output limit",

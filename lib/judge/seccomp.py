@@ -23,7 +23,13 @@ _OWN_PID = 0xFFFFFFFF  # stands where each process puts its own id
 _RLIMIT_CPU, _RLIMIT_RTTIME = 0, 15  # these two end in a SIGKILL
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX, _FIOSETOWN, _SIOCSPGRP = 8, 10, 15, 0x8901, 0x8902  # signals from files
 _LOAD, _EQUAL, _FROM, _HAS_BITS, _END = 0x20, 0x15, 0x35, 0x45, 0x06
-_ENDINGS = {"kill": 0x80000000, "allow": 0x7FFF0000, "refuse": 0x50001, "not there": 0x50026}  # EPERM, ENOSYS
+_ENDINGS = {
+    "kill": 0x80000000,
+    "allow": 0x7FFF0000,
+    "refuse": 0x50001,  # EPERM
+    "not there": 0x50026,  # ENOSYS
+    "too many": 0x5000B,  # EAGAIN, as where a limit of processes is reached
+}
 _FREE = {"seccomp", "capset"}  # with these, a process can only take from itself
 
 
@@ -35,7 +41,7 @@ def _argument(number: int, high: int = 0) -> tuple:
 # A step: operation, where to go if the loaded word fits, where else (a count of steps to skip, or the name of a rule),
 # a value. A name in front of steps begins a rule.
 _RULES = (
-    *("threads only", _argument(0), (_HAS_BITS, "allow", "refuse", _CLONE_THREAD)),
+    *("threads only", _argument(0), (_HAS_BITS, "allow", "too many", _CLONE_THREAD)),
     *("signal in argument 1", _argument(1), (_EQUAL, "kill", "to itself", _SIGKILL)),
     *("signal in argument 2", _argument(2), (_EQUAL, "kill", "to itself", _SIGKILL)),
     *("to itself", _argument(0), (_EQUAL, "allow", "refuse", _OWN_PID)),
@@ -49,6 +55,7 @@ _RULES = (
 )
 _RULE_OF = {
     **dict.fromkeys(calls.NUMBERS.keys() - _FREE, "refuse"),
+    **dict.fromkeys({"fork", "vfork"} & calls.NUMBERS.keys(), "too many"),
     "clone": "threads only",
     "clone3": "not there",  # its flags lie in memory, where a filter can't look: glibc falls back to clone
     **dict.fromkeys(("kill", "tkill", "rt_sigqueueinfo"), "signal in argument 1"),

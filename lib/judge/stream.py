@@ -59,6 +59,8 @@ class Stream:
             while self._pool.free and (self._waiting or self._take()) and self._pace.delay() == 0:
                 self._start(self._waiting.popleft())
             ready = bool(self._line) and self._line[0].verdict is not None
+            if self.total and not self._waiting:  # nothing to wait for: one is made ready while the workers work
+                self._take()
             if self._running:
                 self._step(wait=not ready)
             elif self._waiting:

@@ -32,8 +32,17 @@ _OPENS_FILES = re.compile(rb"open\s*\(|FileIO|Buffered|TextIOWrapper")
 
 
 class Submission:
-    def __init__(self, connection, request: dict, source: int, inputs: int, own_namespace: bool):
-        self.connection, self.request, self.inputs, self.own_namespace = connection, request, inputs, own_namespace
+    """Made before it is known what will be submitted: `take` waits for that."""
+
+    def __init__(self, connection, own_namespace: bool):
+        self.connection, self.own_namespace = connection, own_namespace
+        self.stdout, self.stderr, self.report, self.start = map(os.memfd_create, ("out", "err", "report", "start"))
+
+    def take(self) -> None:
+        """Waits for the submission. Raises FrameError if the judge is gone."""
+        request, _, (source, self.inputs) = frames.receive_descriptors(self.connection, 2)
+        program.limit(request["memory"])
+        self.request = request
         self.source = os.pread(source, os.fstat(source).st_size, 0)
         os.close(source)
         self.offsets = [0]
@@ -43,7 +52,6 @@ class Submission:
         self.compiles_quickly = False  # seen in a child: then it is safe to compile here, once for all children
         self.code = None
         self.memory, self.time_limit = request["memory"], request["time_limit"]
-        self.stdout, self.stderr, self.report, self.start = map(os.memfd_create, ("out", "err", "report", "start"))
 
     def judge(self) -> None:
         """Runs all tests, sends a frame for each and a last one."""
@@ -156,13 +164,15 @@ class Submission:
         """Runs tests of a function problem as the judge outside orders, group by group."""
         order = self.request
         while order["run"]:
-            self._run_functions(order["run"], order["cpu"])
+            if self._run_functions(order["run"], order["cpu"]):
+                return
             order = self._answer()
         frames.send(self.connection, {"done": True})
 
-    def _run_functions(self, tests: list[list[int]], cpu_limit: float) -> None:
+    def _run_functions(self, tests: list[list[int]], cpu_limit: float) -> bool:
         """Runs tests, each [number, first case], in one process that calls the program in another one; sends the
-        records of the first as they are. This process never reads them, nor the tests: a later child is its copy."""
+        records of the first as they are. This process never reads them, nor the tests: a later child is its copy.
+        Returns whether the submission ends here: its only test has come to its end."""
         program_end, tests_end = _socket.socketpair()
         self._reset(self.stdout, self.stderr, self.report, self.start)
         child = os.fork()
@@ -191,7 +201,11 @@ class Submission:
             "memory": watch.memory(usage),
             "stderr": self._tail(0, os.fstat(self.stderr).st_size),
         }
+        ends_here = len(self.request["inputs"]) == 1 and tester_status == 0 and not killed
+        if ends_here:
+            header["done"] = True
         frames.send(self.connection, header, payload_file=(self.report, size))
+        return ends_here
 
     def _program_child(self, calls: int, cpu_limit: float) -> None:
         calls = os.dup2(calls, program.CALLS)
@@ -250,35 +264,51 @@ class Submission:
 
 
 def serve(connection, own_namespace: int | None) -> None:
-    """The life of a zygote: takes one submission after the other, each in a forked process 1 of a fresh namespace."""
+    """The life of a zygote: one submission after the other, each in a forked process 1 of a fresh namespace. That is
+    forked while the one before is at work, and what it is to judge it receives itself: nothing of a submission is ever
+    in the memory of the zygote, of which all later processes are copies."""
+    following = _fork(connection, own_namespace)
     while True:
-        try:
-            request, _, (source, inputs) = frames.receive_descriptors(connection, 2)
-        except (frames.FrameError, OSError):
-            return
-        if own_namespace is not None:
-            isolation.new_pid_namespace(own_namespace)
-        child = os.fork()
-        if child == 0:
-            _serve_one(connection, own_namespace, request, source, inputs)
-        os.close(source)
-        os.close(inputs)
+        child, go = following
+        os.write(go, b".")
+        os.close(go)
+        following = _fork(connection, own_namespace)
         _, status = os.waitpid(child, 0)
         if status != 0:  # perhaps in the middle of a frame: only the end of the connection can tell the judge
             return
 
 
-def _serve_one(connection, own_namespace: int | None, request: dict, source: int, inputs: int) -> None:
+def _fork(connection, own_namespace: int | None) -> tuple[int, int]:
+    """A process that judges the next submission once a byte is written to the descriptor returned beside it."""
+    wait, go = os.pipe()
+    if own_namespace is not None:
+        isolation.new_pid_namespace(own_namespace)
+    child = os.fork()
+    if child == 0:
+        _serve_one(connection, own_namespace, wait, go)
+    os.close(wait)
+    return child, go
+
+
+def _serve_one(connection, own_namespace: int | None, wait: int, go: int) -> None:
     try:
         if own_namespace is None:
             isolation.die_with_parent()
         else:  # the zygote is process 1 of the namespace around this one: nothing outlives it
             os.close(own_namespace)
+        os.close(go)
         isolation.drop_privileges()
-        program.limit(request["memory"])
-        Submission(connection, request, source, inputs, own_namespace is not None).judge()
-        os._exit(0)
+        submission = Submission(connection, own_namespace is not None)
+        if os.read(wait, 1):
+            os.close(wait)
+            submission.take()
+            submission.judge()
+            os._exit(0)
+    except (frames.FrameError, ConnectionError):  # the judge is gone
+        pass
     except BaseException as error:
         with contextlib.suppress(BaseException):
             frames.send(connection, {"fault": f"{type(error).__name__}: {error}"})
         os._exit(0)
+    finally:
+        os._exit(1)

@@ -9,7 +9,7 @@ from lib import report
 from lib.evidence import to_json
 from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.metrics import Record, by_difficulty, summarize, summarize_times
-from lib.report import HOLE, MAIN_LINE, Stage
+from lib.report import HOLE, Stage
 
 SETS = ("contests_test", "humaneval", "mbpp")
 RIGHT, WRONG, CRASH, SLOW, LOST = "success", "wrong_answer", "runtime_error", "timeout", "api_error"
@@ -148,18 +148,3 @@ def test_a_run_that_has_not_been_made_is_a_hole_and_the_reason_names_the_command
     assert "sft: 90_report-s0 needs the run 10_sft-s0, which has not been made" in done.stdout
     assert "python -m lib.matrix tiny 10_sft-s0" in done.stdout
     assert done.stdout.splitlines()[-1] == "{'baseline': 8, 'sft': None}"
-
-
-def test_the_command_prints_the_readmes_table_with_links_to_the_executed_notebooks(repository):
-    for name in MAIN_LINE.values():
-        write_run(repository.folder(name), BASE if name.startswith("03") else SFT)
-    done = repository.python("-m", "lib.report", "tiny")
-    assert done.returncode == 0, done.stderr
-    head, rule, *rows = done.stdout.splitlines()
-    assert {line.count("|") for line in (head, rule, *rows)} == {7}
-    assert len(rows) == len(MAIN_LINE)
-    assert rows[0].startswith(
-        "| Base | [03_baseline-s0](artifacts/tiny/03_baseline-s0/03_baseline.ipynb) | 12.5 [2.2, 47.1] |"
-    )
-    assert rows[1].split(" | ")[2:4] == ["37.5 [13.7, 69.4]", "87.5 [52.9, 97.8]"]
-    assert rows[3].startswith("| GRPO sparse | [30_grpo-sparse-s0](artifacts/tiny/30_grpo-sparse-s0/30_grpo.ipynb) |")

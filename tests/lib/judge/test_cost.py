@@ -112,13 +112,27 @@ def test_a_program_that_is_measured_is_as_isolated_as_one_that_is_judged(bytecod
 
 @needs_valgrind
 def test_under_valgrind_too(cachegrind):
-    attempts = ["open('/x', 'w')", f"open({__file__!r})", "open(os.path.dirname(os.__file__) + '/os.py', 'a')"]
+    attempts = ["os.fork()", "os.execv('/bin/true', ['true'])", "subprocess.run(['true'])"]
+    attempts += ["open('/x', 'w')", f"open({__file__!r})", "open(os.path.dirname(os.__file__) + '/os.py', 'a')"]
     attempts += ["[os.write(fd, b'==2== I refs: 1\\n') for fd in range(5, 300)]"]
-    source = "import os\n" + "".join(
+    source = "import os, subprocess\n" + "".join(
         f"try:\n    {attempt}\nexcept OSError:\n    print('refused')\n" for attempt in attempts
     )
     accepted = Verdict(True, 1.0, "success", 1, 1, 0.0)
     assert cachegrind.measure(source, stdio(("", "refused\n" * len(attempts))), accepted).total > 1000
+
+
+@needs_valgrind
+def test_valgrind_does_not_survive_that_an_exec_is_refused_and_the_error_says_so(cachegrind):
+    source = """
+import glob, os
+folders = ('/lib64', '/lib/*-linux-gnu', '/usr/lib64', '/usr/lib/*-linux-gnu')
+loader = next(file for folder in folders for file in glob.glob(folder + '/ld-linux*'))
+os.execv(loader, [loader])
+"""
+    accepted = Verdict(True, 1.0, "success", 1, 1, 0.0)
+    with pytest.raises(CostError, match="an exec, which is refused"):
+        cachegrind.measure(source, stdio(("", "42")), accepted)
 
 
 def test_what_is_missing_is_passed_over_with_the_reason(monkeypatch):

@@ -211,7 +211,7 @@ def test_so_do_bare_system_calls(judge, number, name):
     program = f"""
 import ctypes
 libc = ctypes.CDLL(None, use_errno=True)
-print(libc.syscall({number}, 0, 0, 0, 0, 0), ctypes.get_errno() in (1, 38))
+print(libc.syscall({number}, 0, 0, 0, 0, 0), ctypes.get_errno() in (1, 11, 38))
 """
     assert output(judge, program) == "-1 True\n"
 
@@ -250,7 +250,7 @@ def test_without_namespaces_only_when_asked_by_name():
         for victim in (os.getpid(), os.getppid(), -1, 0):
             assert not judge.judge(f"import os\nos.kill({victim}, 9)\nprint(42)", ANSWER).accepted
         assert judge.judge("print(42)", ANSWER).accepted
-        assert judge.judge("import os\nos.fork()", ANSWER).tests[0].detail.startswith("PermissionError")
+        assert judge.judge("import os\nos.fork()", ANSWER).tests[0].detail == "process limit"
         assert judge.judge("while True: pass", ANSWER).error_type == "timeout"
 
 

@@ -47,6 +47,8 @@ def test_a_right_program_is_accepted(judge):
             "runtime_error",
             "thread limit",
         ),
+        ("import os\nos.fork()", "runtime_error", "process limit"),
+        ("import subprocess\nsubprocess.run(['/bin/sh'])", "runtime_error", "process limit"),
         ("while True: print('x' * 10**5)", "runtime_error", "output limit"),
         ("def f(): f()\nf()", "runtime_error", "RecursionError"),
     ],

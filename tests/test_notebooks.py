@@ -185,6 +185,7 @@ REPORT = {
     "pairs": " ".join(f"{SFT_RUN},{run}" for run in RL_RUNS),
 }
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
+REPAIR = {"policy": RL_RUNS[0], "lesson_steps": 2, "steps": 2, **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
@@ -193,7 +194,8 @@ FAILURES = {"policy": RL_RUNS[0], "before": SFT_RUN, "failures": 6}
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
-    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N), ("91_failures", FAILURES)],
+    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
+    [("40_repair", REPAIR), ("91_failures", FAILURES)],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 

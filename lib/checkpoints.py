@@ -119,6 +119,7 @@ def validation_loss(
         said = tokenizer(answer(program), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
         rows.append((asked + said, [-100] * len(asked) + said))
     rows.sort(key=lambda row: len(row[0]))
+    batch_size = max(1, min(batch_size, 8192 // len(rows[-1][0])))  # logits of 8192 tokens of a 7B model have 5 GB
     total = tokens = 0
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]

@@ -6,7 +6,7 @@ How it departs from TRL's defaults:
 2. Log-probabilities of the reference, the policy as it is given, are computed once, before the first step: no second
    model stays in memory, and a step costs a third less.
 3. Pairs of a batch are of like length, which saves two thirds of the padding; every epoch has the same batches.
-4. No gradient checkpointing (small models); constant rate after a short warm-up, so that `steps` can be cut off.
+4. No gradient checkpointing for small models; constant rate after a short warm-up, so that `steps` can be cut off.
 """
 
 import random
@@ -85,6 +85,9 @@ def train_dpo(
     learning_rate: float = 1e-4,
     beta: float = 0.1,
     max_length: int = 4096,
+    accumulation: int = 1,
+    lora: dict | None = None,
+    bf16: bool = False,
     seed: int = 0,
     save_every: int = 0,
     scratch: Path | None = None,
@@ -92,8 +95,9 @@ def train_dpo(
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of pairs; returns the curve, one row per step.
 
-    `save_every` and `scratch` as in `lib.sft.train_sft`. `gate`: a `lib.gate.Gate`, which may end the training before;
-    a training that goes on after a kill is held against the model given here, and earlier readings are not repeated.
+    `accumulation`, `lora` and `bf16` as in `lib.training.arguments`, `save_every` and `scratch` as in
+    `lib.sft.train_sft`. `gate`: a `lib.gate.Gate`, which may end the training before; a training that goes on after a
+    kill is held against the model given here.
 
     Raises ValueError without pairs, and when a prompt with one of its answers is longer than `max_length` tokens.
     """
@@ -109,16 +113,23 @@ def train_dpo(
     ]
     config = DPOConfig(
         **training.arguments(
-            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+            folder,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            save_every=save_every,
+            scratch=scratch,
+            seed=seed,
+            accumulation=accumulation,
+            lora=lora,
+            bf16=bf16,
         ),
-        per_device_train_batch_size=batch_size,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=max(1, steps // 10),
         beta=beta,
         max_length=None,
         train_sampling_strategy="sequential",
         precompute_ref_log_probs=True,
-        gradient_checkpointing=False,
         logging_steps=1,
     )
     lengths = _lengths(tokenizer, columns)
@@ -133,12 +144,13 @@ def train_dpo(
         args=config,
         train_dataset=Dataset.from_list([columns[n] for n in _in_batches(lengths, batch_size, seed)]),
         processing_class=tokenizer,
+        peft_config=training.adapters(lora, seed),
         callbacks=[gate] if gate else None,
     )
     if len(trainer.train_dataset) != len(pairs):
         raise ValueError(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} of {len(pairs)} pairs")
     if gate:
-        gate.start(trainer.model)
+        gate.start(trainer.model, scratch if save_every else None)
     training.train(trainer, ("loss", "rewards/margins"), scratch, columns)
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

@@ -15,11 +15,15 @@ the same limits. `regressions.json` has every reading, its findings and how many
 
 The distance is estimated from answers that the starting policy has sampled: the mean of log start(token) minus
 log policy(token), a Monte Carlo estimate of KL(start || policy). It needs no second model in memory.
+
+A training that was killed and goes on has its earlier readings again. A step with a finding is never saved as a
+checkpoint, so that what goes on after it finds the same.
 """
 
+import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -36,6 +40,7 @@ from lib.prompts import answer, extract, messages
 from lib.statistics import mcnemar_exact
 
 FILE = "regressions.json"
+KEPT = "readings.json"  # beside the checkpoints of a training: its readings, as a training that goes on needs them
 WINDOW = 10  # logged steps whose timeout rates are averaged: of a single step they say little
 
 
@@ -57,6 +62,12 @@ class Reading:
     step: int
     verdicts: dict[str, dict[str, Verdict]]
     kl: float = 0.0
+
+    def slim(self) -> "Reading":
+        """The same without the results of single tests, which nothing here asks for."""
+        by_set = self.verdicts.items()
+        slim = {name: {key: replace(one, tests=(), feedback="") for key, one in own.items()} for name, own in by_set}
+        return replace(self, verdicts=slim)
 
     def figures(self, start: "Reading") -> dict[str, dict]:
         """Per set, of the problems judged: the slim metrics, and how many problems were lost and won since `start`."""
@@ -162,7 +173,8 @@ class Gate(TrainerCallback):
 
     `probe(model, step)` gives a Reading. `folder`: where `regressions.json` is written after each of them.
     Afterwards `readings` and `found` (step -> findings) tell what was seen, and `stopped_at` at which step it ended.
-    One copy of the weights is kept in the host's memory, so that it wants a model that is whole in this process.
+    One copy of the weights that are trained is kept in the host's memory, so that it wants a model that is whole in
+    this process.
     """
 
     def __init__(self, probe: Callable[..., Reading], folder: Path, every: int, limits: Thresholds | None = None):
@@ -172,17 +184,25 @@ class Gate(TrainerCallback):
         self.stopped_at: int | None = None
         self.sound_step, self._sound = 0, {}
         self._timeouts: list[float] = []
+        self._scratch: Path | None = None
 
-    def start(self, model) -> None:
+    def start(self, model, scratch: Path | None = None) -> None:
         """The first reading, what all others are held against. Call it where a training is resumed, with the policy as
-        it was before the first step; else the training does."""
+        it was before the first step; else the training does. `scratch`: where its checkpoints are, and readings are
+        kept."""
+        self._scratch = scratch
         self.readings = [self.probe(model, 0)]
         self._keep(model, 0)
 
     def on_train_begin(self, args, state, control, model=None, **_):
-        """The first reading, unless it has been taken."""
+        """The first reading, unless it has been taken; those before a kill."""
         if not self.readings:
             self.start(model)
+        if state.global_step:
+            self._timeouts = [one["timeout_rate"] for one in state.log_history if "timeout_rate" in one]
+            self.readings += self._before(state.global_step)
+            if self.readings[-1].step == state.global_step:
+                self._keep(model, state.global_step)
         self._end_if(self.findings_of(self.readings[0]), 0, control)
 
     def on_step_end(self, args, state, control, model=None, **_):
@@ -207,7 +227,7 @@ class Gate(TrainerCallback):
     def on_train_end(self, args, state, control, model=None, **_):
         """After a stop, the weights of the last sound reading."""
         if self.stopped_at is not None:
-            model.load_state_dict(self._sound)
+            model.load_state_dict(self._sound, strict=False)  # they are those that are trained
             print(f"stopped at step {self.stopped_at}: {'; '.join(self.found[self.stopped_at])}")
             print(f"the weights are those of step {self.sound_step} again")
 
@@ -227,13 +247,24 @@ class Gate(TrainerCallback):
     def _end_if(self, found: list[str], step: int, control) -> bool:
         if found:
             self.found[step] = self.found.get(step, []) + found
-            self.stopped_at, control.should_training_stop = step, True
+            self.stopped_at, control.should_training_stop, control.should_save = step, True, False
         self._write()
         return bool(found)
 
     def _keep(self, model, step: int) -> None:
         self.sound_step = step
-        self._sound = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+        trained = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+        self._sound = {name: weight.detach().to("cpu", copy=True) for name, weight in trained}
+
+    def _before(self, step: int) -> list[Reading]:
+        """The readings up to this step of the training that goes on, all but the first."""
+        if self._scratch is None or not (self._scratch / KEPT).is_file():
+            return []
+        kept = [one for one in json.loads((self._scratch / KEPT).read_text()) if 0 < one["step"] <= step]
+        for one in kept:
+            by_set = one["verdicts"].items()
+            one["verdicts"] = {name: {key: Verdict(**found) for key, found in own.items()} for name, own in by_set}
+        return [Reading(**one) for one in kept]
 
     def _write(self) -> None:
         start = self.readings[0]
@@ -249,6 +280,8 @@ class Gate(TrainerCallback):
             "readings": readings,
         }
         write_atomically(self.folder / FILE, to_json(content))
+        if self._scratch is not None:
+            write_atomically(self._scratch / KEPT, json.dumps([asdict(one.slim()) for one in self.readings]))
 
 
 def _paired(pairs: list[tuple[Verdict, Verdict]], error_type: str) -> dict:

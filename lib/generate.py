@@ -66,13 +66,16 @@ def generate_batches(
 ) -> Iterator[list[tuple[int, Completion]]]:
     """Completions batch by batch as they finish, as (row, completion); row = conversation * samples + sample.
 
-    Temperature 0 is greedy. `batch_size`: prompts decoded at once. `seed` draws samples.
+    Temperature 0 is greedy. `batch_size`: prompts decoded at once. `seed` draws samples. A conversation may also be
+    given as the token ids of its prompt, where those that were sampled before must be read as they are.
     A batch whose rows are all in `skip` is left out; the others stay as they were, so that each completion does too.
     """
     if temperature == 0 and samples != 1:
         raise ValueError(f"{samples} greedy samples would all be the same: give a temperature above 0, or samples=1")
     prompts = [
-        tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+        list(conversation)
+        if isinstance(conversation[0], int)
+        else tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
         for conversation in message_lists
         for _ in range(samples)
     ]

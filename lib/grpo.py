@@ -51,11 +51,11 @@ CURVE = {
 class JudgedReward:
     """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
 
-    `reward` is one of `lib.rewards.REWARDS`. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES. Use it as a
-    context manager: it owns a thread.
+    `reward` is one of the values of `lib.rewards.REWARDS`. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
+    Use it as a context manager: it owns a thread.
     """
 
-    def __init__(self, judge: Judge, problems: list[Problem], reward: Callable[[Verdict], float | None]):
+    def __init__(self, judge: Judge, problems: list[Problem], reward: Callable[[Verdict, Problem], float | None]):
         self.judge, self.reward = judge, reward
         self.problems = {problem.id: problem for problem in problems}
         self.__name__ = reward.__name__
@@ -83,7 +83,7 @@ class JudgedReward:
         for name in ERROR_TYPES:
             log_metric(f"{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
         require_judge(verdicts, MAX_JUDGE_FAILURES)
-        rewards = [self.reward(verdict) for verdict in verdicts]
+        rewards = [self.reward(verdict, self.problems[one]) for verdict, one in zip(verdicts, problem_id, strict=True)]
         self.seconds += time.perf_counter() - started
         return rewards
 
@@ -99,7 +99,10 @@ class JudgedReward:
 
 
 class Rollout:
-    """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated)."""
+    """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated).
+
+    By `lib.generate`, or by the vLLM that the trainer was told to use; that one samples by random numbers of its own.
+    """
 
     def __init__(self, judged: JudgedReward, rows: list[dict], max_new_tokens: int, temperature: float, seed: int):
         self.judged, self.max_new_tokens, self.temperature, self.seed = judged, max_new_tokens, temperature, seed
@@ -110,26 +113,25 @@ class Rollout:
     def __call__(self, prompts: list, trainer: GRPOTrainer) -> dict:
         started = time.perf_counter()
         tokenizer = trainer.processing_class
-        groups = generate(
-            trainer.accelerator.unwrap_model(trainer.model),
-            tokenizer,
-            prompts,
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            seed=self.seed * 1_000_003 + trainer.state.global_step,
-        )
-        completions = [completion for (completion,) in groups]
-        self.judged.begin(
-            [one.text for one in completions], [self.problem_ids[prompt[-1]["content"]] for prompt in prompts]
-        )
+        asked = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
+        logprobs = None
+        if trainer.use_vllm:
+            _, written, found, _ = trainer.vllm_generation.generate(asked, None, trainer.num_generations)
+            texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+            logprobs = [[of_token[0] for of_token in row] for row in found]  # of the token that was sampled
+        else:
+            groups = generate(
+                trainer.accelerator.unwrap_model(trainer.model),
+                tokenizer,
+                prompts,
+                max_new_tokens=self.max_new_tokens,
+                temperature=self.temperature,
+                seed=self.seed * 1_000_003 + trainer.state.global_step,
+            )
+            written, texts = [list(one.ids) for [one] in groups], [one.text for [one] in groups]
+        self.judged.begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
         self.seconds += time.perf_counter() - started
-        return {
-            "prompt_ids": [
-                tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts
-            ],
-            "completion_ids": [list(one.ids) for one in completions],
-            "logprobs": None,
-        }
+        return {"prompt_ids": asked, "completion_ids": written, "logprobs": logprobs}
 
 
 class _StepTimes(TrainerCallback):
@@ -190,7 +192,7 @@ def train_grpo(
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     judge: Judge,
-    reward: Callable[[Verdict], float | None],
+    reward: Callable[[Verdict, Problem], float | None],
     folder: Path,
     *,
     steps: int,
@@ -203,6 +205,10 @@ def train_grpo(
     scale_rewards: str = "group",
     instruction: str = "",
     curriculum: str = "none",
+    accumulation: int = 1,
+    lora: dict | None = None,
+    bf16: bool = False,
+    vllm: dict | None = None,
     save_every: int = 0,
     scratch: Path | None = None,
     gate: TrainerCallback | None = None,
@@ -210,16 +216,27 @@ def train_grpo(
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
 
-    `curriculum`: one of CURRICULA. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` as in
-    `lib.dpo.train_dpo`.
+    `curriculum`: one of CURRICULA. `accumulation`, `lora` and `bf16` as in `lib.training.arguments`; a step is sampled
+    and judged as a whole, and read in parts. `vllm`: GRPOConfig's arguments that begin with `vllm_`, where that is to
+    write the samples. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` as in `lib.dpo.train_dpo`.
     """
     ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     config = GRPOConfig(
         **training.arguments(
-            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+            folder,
+            steps=steps,
+            batch_size=prompts_per_step * samples,
+            learning_rate=learning_rate,
+            save_every=save_every,
+            scratch=scratch,
+            seed=seed,
+            accumulation=accumulation,
+            lora=lora,
+            bf16=bf16,
         ),
-        per_device_train_batch_size=prompts_per_step * samples,
+        use_vllm=bool(vllm),
+        **vllm or {},
         num_generations=samples,
         shuffle_dataset=False,
         max_completion_length=max_new_tokens,
@@ -228,7 +245,6 @@ def train_grpo(
         warmup_steps=max(1, steps // 20),
         beta=beta,
         scale_rewards=scale_rewards,
-        gradient_checkpointing=False,
         logging_steps=1,
     )
     with JudgedReward(judge, problems, reward) as judged:
@@ -240,10 +256,11 @@ def train_grpo(
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             rollout_func=rollout,
+            peft_config=training.adapters(lora, seed),
             callbacks=[_StepTimes(rollout, judged), *([gate] if gate else [])],
         )
         if gate:
-            gate.start(trainer.model)
+            gate.start(trainer.model, scratch if save_every else None)
         training.train(
             trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
         )

@@ -11,9 +11,11 @@ papermill (through this project's plug-in) stages the folder `artifacts/<preset>
 `artifacts/scratch/<run>/` and never touches committed evidence. Nothing printed or saved here holds a machine's path.
 """
 
+import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -88,6 +90,7 @@ class Run:
             **environment.describe(),
             "threads": preset.get("threads"),
             "phases": {},
+            "read": {},
             "status": "running",
         }
         self._save_info()
@@ -111,6 +114,8 @@ class Run:
                 f"{self.name} needs {needs} of the run {name}, of which only the results are here, as in a fresh clone"
             )
         else:
+            # which execution of that run this one has read: a later one gives another file
+            self._info["read"][name] = _digest(info)
             return folder
         raise UpstreamError(f"{problem}. Make it with\n{_commands(preset, name)}")
 
@@ -174,6 +179,7 @@ class Run:
         """
         self.save_json("summary.json", summary)
         self._info["status"] = "finished"
+        self._info["files"] = {path.relative_to(self.folder).as_posix(): _digest(path) for path in self._results()}
         self._save_info()
         write_stamp(self.folder, self._inputs, self._upstream)
         shutil.rmtree(self.scratch.parent, ignore_errors=True)
@@ -185,6 +191,12 @@ class Run:
         if not parts or name.startswith("/") or ".." in parts:
             raise ValueError(f"a run's file is named relative to the run's folder, without `..`: {name!r} is not")
         return self.folder / name
+
+    def _results(self) -> list[Path]:
+        """The files that git would take, but for the notebook and run_info.json, which are being written."""
+        unfinished = re.compile(rf"{self.notebook}\.ipynb.*|run_info\.json|(.*/)?(\.|(model|checkpoints)/).*|.*\.log")
+        named = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if path.is_file()}
+        return [path for name, path in sorted(named.items()) if not unfinished.fullmatch(name)]
 
     def _save_info(self) -> None:
         self._info["seconds"] = round(time.perf_counter() - self._began, 2)
@@ -234,6 +246,10 @@ def _clean_folder(notebook: str, name: str) -> Path:
     for path in earlier:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return folder
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _commands(preset: str, run: str) -> str:

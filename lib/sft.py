@@ -5,14 +5,14 @@ that would be truncated is an error instead of being dropped in silence.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from lib import training
@@ -27,26 +27,27 @@ PREFER = {
 _READS = re.compile(r"\b(input|stdin|open|fileinput)\b")
 
 
-class _ByLength(LengthGroupedSampler):
-    """Rows of like length in a batch, in an order that depends on seed and epoch alone.
+def _in_order(lengths: list[int], batch_size: int, steps: int, easy: int, easy_steps: int, seed: int) -> list[int]:
+    """The rows of `steps` batches, one after the other: a function of its arguments alone.
 
-    The Trainer's own draws from the process's random numbers: a training that goes on would see another order.
+    Rows of a batch are of like length. `easy_steps` batches are drawn from the first `easy` rows, the others from all;
+    every row is seen before one is seen again. (The Trainer's own grouping draws from the process's random numbers, so
+    that a training that goes on after a kill would see another order.)
     """
-
-    def __init__(self, trainer: SFTTrainer):
-        super().__init__(
-            trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps, trainer.train_dataset
-        )
-        self.seed = trainer.args.seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+    generator = torch.Generator().manual_seed(seed)
+    order: list[int] = []
+    for rows, end in ((easy, min(easy_steps, steps) * batch_size), (len(lengths), steps * batch_size)):
+        while len(order) < end:
+            drawn = get_length_grouped_indices(lengths[:rows], batch_size, generator=generator)
+            order += drawn[: end - len(order)]
+    return order
 
 
 class _Trainer(SFTTrainer):
+    order: list[int]
+
     def _get_train_sampler(self, train_dataset=None):
-        return _ByLength(self)
+        return self.order
 
 
 def train_sft(
@@ -56,12 +57,15 @@ def train_sft(
     folder: Path,
     *,
     steps: int,
+    easy: int = 0,
+    easy_steps: int = 0,
     batch_size: int = 32,
     learning_rate: float = 1e-3,
     warmup: float = 0.05,
     max_length: int = 512,
     accumulation: int = 1,
     lora: dict | None = None,
+    bf16: bool = False,
     seed: int = 0,
     log_every: int = 10,
     save_every: int = 0,
@@ -69,9 +73,9 @@ def train_sft(
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
 
-    `accumulation`: parts that a batch is read in, one after the other, where it does not fit into memory at once.
-    `lora`: arguments of peft's LoraConfig; then only the adapters are trained, activations are computed twice to save
-    memory, and at the end the adapters are merged into `model`, while checkpoints hold them alone.
+    The first `easy_steps` batches are drawn from the first `easy` pairs alone: a warm-up before the larger set.
+
+    `accumulation`, `lora` and `bf16`: as in `lib.training.arguments`.
 
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
     With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
@@ -79,23 +83,29 @@ def train_sft(
     Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word), and when a
     batch can't be read in equal parts.
     """
-    if batch_size % accumulation:
-        raise ValueError(f"{batch_size} pairs can't be read in {accumulation} equal parts")
+    if easy_steps and not easy:
+        raise ValueError(f"{easy_steps} steps on easy pairs, and there are none: let easy_steps be 0")
     rows = [
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
     ]
     config = SFTConfig(
         **training.arguments(
-            folder, steps=steps, learning_rate=learning_rate, save_every=save_every, scratch=scratch, seed=seed
+            folder,
+            steps=steps,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            save_every=save_every,
+            scratch=scratch,
+            seed=seed,
+            accumulation=accumulation,
+            lora=lora,
+            bf16=bf16,
         ),
-        per_device_train_batch_size=batch_size // accumulation,
-        gradient_accumulation_steps=accumulation,
         lr_scheduler_type="cosine",
         warmup_steps=round(warmup * steps),
         weight_decay=0.01,
         max_length=max_length,
-        gradient_checkpointing=bool(lora),
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
     )
@@ -104,16 +114,16 @@ def train_sft(
         args=config,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=LoraConfig(**lora, task_type="CAUSAL_LM") if lora else None,
+        peft_config=training.adapters(lora, seed),
     )
     if len(trainer.train_dataset) != len(rows):
         lost = len(rows) - len(trainer.train_dataset)
         raise ValueError(
             f"{lost} of {len(rows)} pairs are longer than {max_length} tokens: filter them or raise max_length"
         )
-    training.train(trainer, ("loss",), scratch, rows)
-    if lora:
-        trainer.model.merge_and_unload()  # in place: `model` is what it was, with other weights
+    lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
+    trainer.order = _in_order(lengths, batch_size, steps, easy, easy_steps, seed)
+    training.train(trainer, ("loss",), scratch, (rows, easy, easy_steps))
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[["step", "loss", "learning_rate"]]
 
@@ -125,17 +135,26 @@ def verified_pairs(
     instruction: str = "",
     prefer: str = "shortest",
     longest: int = 4000,
+    easy: Collection[str] = (),
+    tokens: tuple[PreTrainedTokenizerBase, int] | None = None,
 ) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
     """(messages, program) of solutions that the judge accepts: `per_problem` of each problem.
 
     `prefer` says which of several: the `shortest`, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
-    Solutions of more than `longest` characters, and programs that never read their input, are left out unjudged.
+    Solutions of more than `longest` characters, those that with their statement have more tokens than `tokens` (of a
+    tokenizer, a limit) allow, and programs that never read their input, are left out unjudged.
+    Pairs of easy problems come first: those whose difficulty is in `easy` or not known.
     Also returned are counts: of problems, of those with solutions, of solutions left out and judged, of solutions that
-    the set calls correct and the judge rejects, and of the pairs that are left.
+    the set calls correct and the judge rejects, of the pairs that are left, and of the easy ones among them.
     """
     order = PREFER[prefer]
     offered = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
-    short = [(program, problem) for program, problem in offered if len(program) <= longest]
+    short = [
+        (program, problem)
+        for program, problem in offered
+        if len(program) <= longest
+        and (tokens is None or _length(tokens[0], problem, instruction, program) <= tokens[1])
+    ]
     submissions = [
         (program, problem) for program, problem in short if problem.kind != "stdio" or _READS.search(program)
     ]
@@ -143,9 +162,12 @@ def verified_pairs(
     accepted: dict[str, list] = {}
     for (program, problem), verdict in zip(submissions, verdicts, strict=True):
         if verdict.accepted:
-            accepted.setdefault(problem.id, []).append((messages(problem, instruction), program, verdict.judge_time))
-    chosen = (sorted(found, key=lambda one: order(*one[1:]))[:per_problem] for found in accepted.values())
-    pairs = [(conversation, program) for found in chosen for conversation, program, _ in found]
+            accepted.setdefault(problem.id, []).append((program, verdict.judge_time, problem))
+    chosen = [
+        one for found in accepted.values() for one in sorted(found, key=lambda one: order(*one[:2]))[:per_problem]
+    ]
+    chosen.sort(key=lambda one: not _is_easy(one[-1], easy))
+    pairs = [(messages(problem, instruction), program) for program, _, problem in chosen]
     counts = {
         "problems": len(problems),
         "with solutions": sum(bool(problem.solutions) for problem in problems),
@@ -154,5 +176,15 @@ def verified_pairs(
         "solutions judged": len(submissions),
         "rejected by the judge": sum(not verdict.accepted for verdict in verdicts),
         "pairs": len(pairs),
+        "easy pairs": sum(_is_easy(problem, easy) for *_, problem in chosen),
     }
     return pairs, counts
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
+    said = {"role": "assistant", "content": answer(program)}
+    return len(tokenizer.apply_chat_template([*messages(problem, instruction), said], return_dict=False))
+
+
+def _is_easy(problem: Problem, easy: Collection[str]) -> bool:
+    return not problem.difficulty or problem.difficulty in easy

@@ -7,6 +7,8 @@
    are written to a folder that outlives the run (`Run.scratch`), since a run that is started again begins with an empty
    folder of its own. They are gone on from only where arguments, data and weights are as they were; `Run.scratch` is
    another one when the code was changed.
+4. What a GPU has too little memory for is read in parts, with activations that are computed twice, and trained through
+   adapters (LoRA, arXiv 2106.09685): the weights themselves stay, and stand in for the reference model.
 """
 
 import fcntl
@@ -19,7 +21,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import Trainer, TrainerCallback
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 
@@ -32,11 +36,33 @@ _NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
 
 
 def arguments(
-    folder: Path, *, steps: int, learning_rate: float, save_every: int, scratch: Path | None, seed: int
+    folder: Path,
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    save_every: int,
+    scratch: Path | None,
+    seed: int,
+    accumulation: int = 1,
+    lora: dict | None = None,
+    bf16: bool = False,
 ) -> dict:
     """What the TRL configs of all trainings are given alike. `save_every`: steps between checkpoints, 0 for none;
-    without `scratch` they hold the model alone, since nothing will go on from them."""
+    without `scratch` they hold the model alone, since nothing will go on from them.
+
+    `accumulation`: parts that a batch is read in, one after the other, where it does not fit into memory at once.
+    `lora`: see `adapters`. With either, activations are computed twice to save memory. `bf16`: products of matrices in
+    that precision; the weights stay in the one they were saved in. Raises ValueError when a batch can't be read in
+    equal parts.
+    """
+    parts = accumulation * int(os.environ.get("WORLD_SIZE", "1"))  # processes of `accelerate launch` share a batch
+    if batch_size % parts:
+        raise ValueError(f"a batch of {batch_size} can't be read in {parts} equal parts")
     return {
+        "per_device_train_batch_size": batch_size // parts,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_checkpointing": accumulation > 1 or bool(lora),
         "output_dir": str(folder),
         "max_steps": steps,
         "learning_rate": learning_rate,
@@ -45,10 +71,23 @@ def arguments(
         "save_only_model": scratch is None,
         "report_to": "none",
         "seed": seed,
-        "bf16": False,
+        "bf16": bf16,
+        "use_cpu": bf16 and not torch.cuda.is_available(),  # transformers refuses bf16 on a CPU unasked
         "dataloader_pin_memory": False,
         "disable_tqdm": True,
     }
+
+
+def adapters(lora: dict | None, seed: int) -> LoraConfig | None:
+    """For a TRL trainer: peft's LoraConfig with the arguments `lora`; then only the adapters are trained, checkpoints
+    hold them alone, and `train` merges them into the model at its end. None: all weights are trained.
+
+    Seeds the process, since the trainer draws the first adapters at random before it seeds anything itself.
+    """
+    if not lora:
+        return None
+    set_seed(seed)
+    return LoraConfig(**lora, task_type="CAUSAL_LM")
 
 
 def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: object) -> None:
@@ -57,8 +96,8 @@ def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: 
     `scratch`: where the checkpoints of an interrupted training are looked for and new ones written; None, or a trainer
     that saves nothing: no going on. `data`: everything else that the training depends on, besides its arguments and
     the weights; its `repr` is hashed. Afterwards the models of the checkpoints are in the trainer's `output_dir`,
-    without their optimizers. Raises FloatingPointError when loss or gradient are no numbers; BlockingIOError while
-    another process trains in `scratch`.
+    without their optimizers, and adapters are merged into the model in place. Raises FloatingPointError when loss or
+    gradient are no numbers; BlockingIOError while another process trains in `scratch`.
     """
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Lines(shown))
@@ -66,7 +105,13 @@ def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: 
     trainer.args.logging_nan_inf_filter = False
     if scratch is None or trainer.args.save_strategy == "no":
         trainer.train()
-        return
+    else:
+        _go_on(trainer, scratch, data)
+    if isinstance(trainer.model, PeftModel):
+        trainer.model.merge_and_unload()
+
+
+def _go_on(trainer: Trainer, scratch: Path, data: object) -> None:
     folder = Path(trainer.args.output_dir)
     with _owned(scratch):
         done = _checkpoints_of(scratch, _identity(trainer, data))

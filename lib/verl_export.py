@@ -78,17 +78,16 @@ def compute_score(
     ground_truth: str,
     extra_info: dict | None = None,
     reward: str = "dense",
-    weighting: str = "tests",
 ) -> dict[str, float]:
     """The reward of one answer: `score`, and its parts under names that are the same for every answer.
 
-    `reward` and `weighting` as in lib.rewards.score; verl passes them as `reward_kwargs`. Answers of one worker process
+    `reward` is one of lib.rewards.REWARDS; verl passes it as one of the `reward_kwargs`. Answers of one worker process
     are judged one after the other (verl starts eight of them). Raises JudgeFailure when the judge failed, SelfTestError
     when this machine's judge is not fit to pay rewards, ValueError for a ground truth that is none of `rows`.
     """
     problem = _problem(ground_truth)
     verdict = _judge().judge(extract(solution_str).program, problem)
-    found = score(verdict, problem, reward, weighting)
+    found = score(verdict, problem, reward)
     if found.value is None:
         raise JudgeFailure(f"{problem.id} of {data_source}: no score, since {verdict.feedback or 'the judge failed'}")
     return {"score": found.value, **found.parts}

@@ -159,7 +159,7 @@ def test_a_notebook_imports_only_from_lib_and_what_it_shows_with(template):
 
 # The main line at a smoke scale: the base model of the repository, a few problems of each set, a few steps.
 FEW = {"problems": 8}
-SFT = {"steps": 20, "batch_size": 16, "per_problem": 1, **FEW}
+SFT = {"steps": 20, "easy_steps": 15, "per_problem": 1, **FEW}
 GRPO = {"steps": 3, **FEW}
 
 

@@ -13,10 +13,12 @@ import termios
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from lib import paths
 from lib.papermill_plugin.engine import NO_BARS
+from lib.papermill_plugin.seal import seal
 
 PARAMETERS = """
 preset: str = "tiny"  # a folder of params/
@@ -211,6 +213,8 @@ def test_two_executions_say_the_same_wherever_they_start_and_hold_no_path_of_the
     assert record["input_path"] == "notebooks/30_grpo.ipynb"
     assert record["output_path"] == "artifacts/tiny/30_grpo-sparse-s0/30_grpo.ipynb"
     assert "widgets" not in notebook["metadata"]  # there was nothing but a progress bar
+    assert record["seal"] == seal(nbformat.read(file, as_version=4))
+    assert record["seal"] != seal(nbformat.reads(text.replace("UserWarning", "Warning"), as_version=4))
 
 
 def test_libraries_draw_progress_bars_elsewhere_but_not_in_a_run(repository):

@@ -3,10 +3,15 @@
 import inspect
 import re
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
+from accelerate import DeepSpeedPlugin, FullyShardedDataParallelPlugin
+from accelerate.commands.config.config_args import ClusterConfig
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import OffloadPolicy
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from lib import dpo, grpo, sft
@@ -155,15 +160,16 @@ def _config_of(path: Path, monkeypatch, tmp_path):
     found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
     settings = {name: found[name] for name in ("learning_rate", "seed")} | {"steps": _steps(found), "scratch": tmp_path}
     if path.stem.startswith("10_sft"):
-        settings |= {name: found[name] for name in ("batch_size", "save_every")} | preset["sft"]
+        settings |= {"save_every": found["save_every"]} | preset["sft"]
         rows, train = ([([{"role": "user", "content": "add"}], "pass")],), sft.train_sft
     elif path.stem.startswith("20_dpo"):
-        settings |= {"beta": found["beta"]}
+        settings |= {"beta": found["beta"]} | preset["dpo"]
         rows, train = ([([{"role": "user", "content": "add"}], "right", "wrong")],), dpo.train_dpo
     else:
         step = preset["rl_step"]
         settings |= {"beta": found["beta"], "prompts_per_step": step["prompts"], "samples": step["samples"]}
-        settings |= {"max_new_tokens": step["max_new_tokens"], "save_every": preset["save_every"]}
+        settings |= {"max_new_tokens": step["max_new_tokens"], "save_every": preset["save_every"]} | preset["grpo"]
+        settings |= {"scale_rewards": found["scale_rewards"]}
         rows, train = (load_problems("tiny_contests", "valid"), None, REWARDS[found["reward"]]), grpo.train_grpo
     with pytest.raises(Built) as built:
         train(None, load_tokenizer(root() / BASE), *rows, tmp_path, **settings)
@@ -182,15 +188,38 @@ def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, mon
         found["seed"],
     )
     per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    block = preset[path.stem[3:].partition("-")[0]]
+    assert (adapters and adapters.r) == block.get("lora", {}).get("r")
+    assert (config.gradient_accumulation_steps, config.bf16) == (block.get("accumulation", 1), block.get("bf16", False))
     if path.stem.startswith("10_sft"):
         assert type(config) is SFTConfig
-        assert (per_step, config.max_length) == (found["batch_size"], preset["sft"]["max_length"])
-        assert bool(adapters) == ("lora" in preset["sft"])
+        assert (per_step, config.max_length) == (preset["sft"]["batch_size"], preset["sft"]["max_length"])
     elif path.stem.startswith("20_dpo"):
         assert type(config) is DPOConfig
-        assert config.beta == found["beta"]
+        assert (per_step, config.beta) == (32, found["beta"])
     else:
         assert type(config) is GRPOConfig
         step = preset["rl_step"]
         assert (per_step, config.num_generations) == (step["prompts"] * step["samples"], step["samples"])
         assert (config.max_completion_length, config.beta) == (step["max_new_tokens"], found["beta"])
+        assert config.scale_rewards == found["scale_rewards"]
+        wanted = block.get("vllm", {})
+        assert (config.use_vllm, {name: getattr(config, name) for name in wanted}) == (bool(wanted), wanted)
+
+
+@pytest.mark.parametrize("path", sorted(PARAMS.glob("*/accelerate/*.yaml")), ids=relative)
+def test_a_file_for_accelerate_launch_is_one_that_accelerate_accepts(path, monkeypatch):
+    """Loaded as `accelerate launch` loads it, then as the processes that it starts do."""
+    found = ClusterConfig.from_yaml_file(path)
+    assert (found.num_processes, found.num_machines, found.mixed_precision) == (8, 1, "bf16")
+    if found.distributed_type == DistributedType.FSDP:
+        for name, value in found.fsdp_config.items():
+            monkeypatch.setenv(name.upper(), str(value))
+        plugin = FullyShardedDataParallelPlugin()
+        assert (plugin.fsdp_version, plugin.state_dict_type.name) == (2, "FULL_STATE_DICT")
+        assert plugin.reshard_after_forward
+        assert type(plugin.cpu_offload) is OffloadPolicy, "the base class: nothing is offloaded"
+    else:
+        assert found.distributed_type == DistributedType.DEEPSPEED
+        assert found.deepspeed_config.keys() <= {field.name for field in fields(DeepSpeedPlugin)}
+        assert found.deepspeed_config["zero_stage"] == 3

@@ -70,6 +70,7 @@ def _execute(
     from .clean import clean, shortener
     from .client import RunManager, interruptible
     from .failure import as_papermill, mark_failed, mark_unfinished, reason
+    from .seal import seal
 
     def tidy(mark=None):
         try:
@@ -97,6 +98,7 @@ def _execute(
             ignore_signals()
             manager.index = None
             finished = tidy()
+            finished.metadata.papermill.seal = seal(finished)
             logger.info(f"Finished {plan.name}: {target.succeed(nbformat.writes(finished))}")
             return finished
         except BaseException as error:

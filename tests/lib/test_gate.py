@@ -169,7 +169,10 @@ def test_a_resumed_training_is_held_against_its_real_start(tmp_path):
     planted = {0: sound(0), 30: reading(step=30, success=12, wrong_answer=28)}
     gate = Gate(lambda model, step: given.append((model, step)) or planted[step], tmp_path, 10, LIMITS)
     first, resumed = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
-    control, state = SimpleNamespace(should_training_stop=False), SimpleNamespace(global_step=20, max_steps=40)
+    control, state = (
+        SimpleNamespace(should_training_stop=False),
+        SimpleNamespace(global_step=20, max_steps=40, log_history=[]),
+    )
     gate.start(first)
     gate.on_train_begin(None, state, control, model=resumed)
     state.global_step = 30
@@ -244,6 +247,50 @@ def test_the_collapse_of_an_over_trained_dpo_is_caught_and_undone(folder, tokeni
     kinds = {text.partition(":")[0] for text in gate.found[gate.stopped_at]}
     assert {"drop", "kl"} <= kinds
     assert solved(model, tokenizer, judge) == 10, "the weights are those of the last sound reading"
+
+
+def test_a_training_that_goes_on_keeps_the_readings_made_before_and_takes_only_those_to_come(
+    folder, tokenizer, judge, tmp_path
+):
+    class Dying(Probe):
+        """Dies at the reading of step `at`, as a process that is killed would."""
+
+        at = -1
+
+        def __call__(self, model, step):
+            if step == self.at:
+                raise KeyboardInterrupt
+            asked.append(step)
+            return super().__call__(model, step)
+
+    def train(name: str, at: int = -1):
+        model = load_policy(folder, device="cpu")
+        probe = Dying(tokenizer, {"watched": WATCHED}, judge, max_new_tokens=60)
+        probe.at = at
+        gate = Gate(probe, tmp_path / name, every=3)
+        kept = {"save_every": 3, "scratch": tmp_path / f"{name}.scratch", "gate": gate}
+        train_dpo(model, tokenizer, PAIRS, tmp_path / name, steps=9, batch_size=8, learning_rate=3e-5, **kept)
+        return gate, json.loads((tmp_path / name / "regressions.json").read_text())
+
+    asked: list[int] = []
+    whole, written = train("whole")
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", at=9)
+    asked.clear()
+    gate, again = train("killed")
+    assert asked == [0, 9], "the first is taken again, because it also measures the distance"
+    assert again == written
+    assert gate.table().equals(whole.table())
+    assert gate.sound_step == 9
+
+
+def test_a_step_with_a_finding_is_no_checkpoint_to_go_on_from(folder, tokenizer, judge, tmp_path):
+    model = load_policy(folder, device="cpu")
+    gate = Gate(Probe(tokenizer, {"watched": WATCHED}, judge, max_new_tokens=60), tmp_path, every=5)
+    kept = {"save_every": 5, "scratch": tmp_path / "scratch", "gate": gate}
+    train_dpo(model, tokenizer, PAIRS, tmp_path / "run", steps=20, batch_size=8, learning_rate=2e-2, **kept)
+    assert gate.stopped_at == 5
+    assert not list(tmp_path.glob("*/checkpoint-*"))
 
 
 def test_a_healthy_dpo_passes_the_gate(folder, tokenizer, judge, tmp_path):

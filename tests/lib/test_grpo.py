@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -217,6 +218,48 @@ def test_two_problems_with_the_same_statement_are_judged_by_their_own_tests(poli
     curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, tmp_path, steps=2, **SETTINGS)
     assert {problem.id for problems in judged.asked for problem in problems} == {"echo", "twin"}
     assert 0 < curve.success_rate.max() <= 0.5, "half of the programs are for the twin, which nothing solves"
+
+
+def test_where_vllm_writes_the_samples_their_probabilities_reach_the_trainer_and_the_judge_begins(tokenizer, judge):
+    """vLLM itself is a double that answers as TRL's client of it does: it needs a GPU."""
+    said = tokenizer(answer("print(input())") + tokenizer.eos_token)["input_ids"]
+    asked = []
+
+    class Vllm:
+        def generate(self, prompts, images, num_generations):
+            asked.append((prompts, images, num_generations))
+            return prompts, [said] * len(prompts), [[[-0.5] for _ in said]] * len(prompts), None
+
+    rows = [{"prompt": [{"role": "user", "content": one.prompt}], "problem_id": one.id} for one in PROBLEMS]
+    prompts = [row["prompt"] for row in rows for _ in range(2)]
+    trainer = SimpleNamespace(
+        processing_class=tokenizer, use_vllm=True, vllm_generation=Vllm(), num_generations=2, accelerator=None
+    )
+    with JudgedReward(WatchingJudge(judge), PROBLEMS, sparse) as judged:
+        given = Rollout(judged, rows, 60, 1.0, 0)(prompts, trainer)
+        completions = [[{"role": "assistant", "content": answer("print(input())")}]] * 4
+        rewards = judged(completions, problem_id=["echo", "echo", "wait", "wait"], log_metric=lambda *_: None)
+        assert len(judged.judge.asked) == 1, "what the rollout had begun"
+    assert asked == [(given["prompt_ids"], None, 2)]
+    assert [tokenizer.decode(ids) for ids in given["prompt_ids"]] == [
+        tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False) for prompt in prompts
+    ]
+    assert (given["completion_ids"], given["logprobs"]) == ([said] * 4, [[-0.5] * len(said)] * 4)
+    assert rewards == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_step_read_in_parts_is_sampled_and_judged_at_once_and_gives_the_same_gradient(
+    folder, tokenizer, judge, tmp_path
+):
+    curves = []
+    for accumulation in (1, 4):
+        model, judged = load_policy(folder, device="cpu"), WatchingJudge(judge)
+        settings = SETTINGS | {"accumulation": accumulation}
+        curves.append(train_grpo(model, tokenizer, PROBLEMS, judged, dense, tmp_path, steps=2, **settings))
+        assert [len(problems) for problems in judged.asked] == [16, 16]
+    whole, in_parts = curves
+    assert list(whole.reward) == list(in_parts.reward)
+    assert list(whole.grad_norm) == pytest.approx(list(in_parts.grad_norm), rel=1e-3)
 
 
 def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are():

@@ -208,6 +208,30 @@ def test_an_upstream_run_that_a_parameter_names_is_found(sft):
     assert run.model_path("03_baseline-s0") == str(folder / "model")
 
 
+def test_run_info_says_which_execution_of_an_upstream_run_was_read(sft):
+    read = []
+    for seconds in (1.0, 2.0):
+        sft.write("artifacts/tiny/03_baseline-s0/run_info.json", json.dumps({"status": "finished", "seconds": seconds}))
+        run = start("10_sft", values(policy="03_baseline-s0"))
+        assert info(run)["read"] == {}
+        run.upstream("03_baseline-s0")
+        run.finish({})
+        read.append(info(run)["read"]["03_baseline-s0"])
+    assert read[0] != read[1]
+
+
+def test_run_info_has_a_hash_of_every_file_that_git_would_take_but_the_two_being_written(sft):
+    run = start("10_sft", values())
+    run.save_json("metrics.json", {"a": 1})
+    run.save_text("qa_logs/test.jsonl", "")
+    for private in ("model/weights", "eval/model/weights", "checkpoints/1", "train.log", "10_sft.ipynb", ".hidden/x"):
+        run.save_text(private, "x")
+    run.finish({})
+    files = info(run)["files"]
+    assert set(files) == {"ledger.jsonl", "metrics.json", "qa_logs/test.jsonl", "summary.json"}
+    assert files["qa_logs/test.jsonl"] == "e3b0c44298fc1c14"  # of nothing
+
+
 def test_a_run_that_no_parameter_names_is_refused_because_the_matrix_could_not_know(sft):
     finished(sft, "03_baseline-s0")
     with pytest.raises(ValueError, match="no parameter of 10_sft-s0 names the run '03_baseline-s0'"):

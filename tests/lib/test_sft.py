@@ -1,5 +1,7 @@
 """Supervised fine-tuning with the real TRL on a tiny policy, on solutions that the real judge has accepted."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
@@ -10,7 +12,7 @@ from lib.judge import Judge, Verdict
 from lib.models import load_policy
 from lib.problems import Problem, Test
 from lib.prompts import answer
-from lib.sft import train_sft, verified_pairs
+from lib.sft import _in_order, train_sft, verified_pairs
 
 ADD = "a, b = map(int, input().split())\nprint(a + b)"
 ADD_SHORTLY = "print(sum(map(int, input().split())))"
@@ -113,6 +115,7 @@ def test_only_solutions_that_the_judge_accepts_become_pairs(judge):
         "solutions judged": 6,
         "rejected by the judge": 4,
         "pairs": 2,
+        "easy pairs": 2,
     }
 
 
@@ -126,6 +129,16 @@ def test_of_many_solutions_of_a_problem_the_shortest_are_kept_and_repeats_count_
     assert (counts["solutions judged"], counts["pairs"]) == (4, 2)
 
 
+def test_pairs_of_easy_problems_and_of_those_without_a_difficulty_come_first(judge):
+    hard, easy, unknown = (
+        replace(problem(name, 13, ADD), id=name, prompt=name, difficulty=difficulty)
+        for name, difficulty in (("hard", "C"), ("easy", "A"), ("unknown", ""))
+    )
+    pairs, counts = verified_pairs([hard, easy, unknown], judge, per_problem=1, easy=["A", "B"])
+    assert pairs == [(chat("easy"), ADD), (chat("unknown"), ADD), (chat("hard"), ADD)]
+    assert (counts["pairs"], counts["easy pairs"]) == (3, 2)
+
+
 def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_left_out(judge):
     slow = f"for _ in range(2_000_000): pass\n{ADD_SHORTLY}"
     add = problem("add", 13, slow, ADD_AT_LENGTH)
@@ -135,6 +148,20 @@ def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_le
     assert len(slow) < len(ADD_AT_LENGTH)
     [(_, chosen)], counts = verified_pairs([add], judge, per_problem=2, longest=len(slow))
     assert (chosen, counts["over-long"], counts["solutions judged"]) == (slow, 1, 1)
+
+
+def test_solutions_that_would_be_cut_in_training_are_left_out_and_counted_and_the_others_fit(
+    tokenizer, judge, tmp_path
+):
+    add, told = problem("add", 13, ADD_AT_LENGTH, ADD), problem("multiply " * 40, 42, MULTIPLY)
+    said = [{"role": "assistant", "content": answer(ADD)}]
+    limit = len(tokenizer.apply_chat_template(chat("add two numbers") + said, return_dict=False))
+    pairs, counts = verified_pairs([add, told], judge, per_problem=2, tokens=(tokenizer, limit))
+    assert pairs == [(chat("add two numbers"), ADD)]
+    assert (counts["over-long"], counts["solutions judged"], counts["pairs"]) == (2, 1, 1)
+    train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit)
+    with pytest.raises(ValueError, match="1 of 1 pairs are longer"):
+        train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit - 1)
 
 
 def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():
@@ -188,5 +215,21 @@ def test_a_batch_read_in_parts_gives_the_weights_of_one_read_at_once(tokenizer, 
         train_sft(model, tokenizer, pairs, tmp_path, steps=2, batch_size=4, accumulation=accumulation)
         found.append(weights(model))
     assert all(torch.allclose(tensor, found[1][name], atol=1e-4) for name, tensor in found[0].items())
-    with pytest.raises(ValueError, match="4 pairs can't be read in 3 equal parts"):
+    with pytest.raises(ValueError, match="a batch of 4 can't be read in 3 equal parts"):
         train_sft(model, tokenizer, pairs, tmp_path, steps=1, batch_size=4, accumulation=3)
+
+
+def test_the_first_steps_are_drawn_from_the_easy_pairs_and_every_row_is_seen_before_one_is_seen_again():
+    lengths = [9, 3, 7, 5, 8, 2, 6, 4, 1, 10]
+    order = _in_order(lengths, batch_size=2, steps=9, easy=4, easy_steps=4, seed=0)
+    assert len(order) == 18
+    assert set(order[:8]) == {0, 1, 2, 3}
+    assert sorted(order[:4]) == sorted(order[4:8]) == [0, 1, 2, 3]
+    assert sorted(order[8:]) == list(range(10))
+    assert order == _in_order(lengths, 2, 9, 4, 4, seed=0) != _in_order(lengths, 2, 9, 4, 4, seed=1)
+    assert _in_order(lengths, 2, 5, 4, 4, seed=0) == order[:10], "a longer training begins as a shorter one does"
+
+
+def test_steps_on_easy_pairs_need_some(tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="easy_steps be 0"):
+        train_sft(None, tokenizer, [(chat("add"), ADD)], tmp_path, steps=2, easy_steps=1)

@@ -96,10 +96,10 @@ def test_the_score_comes_with_the_same_parts_for_every_answer():
     assert text == {"score": 0.0, "pass_ratio": 0.0, "accepted": 0.0, "ran_to_the_end": 0.0}
 
 
-def test_reward_and_weighting_are_chosen_by_reward_kwargs():
+def test_the_reward_is_chosen_by_reward_kwargs():
     half = answer("print(6)")
     assert call(half, reward="sparse")["score"] == 0.0
-    assert call(half, weighting="visibility")["score"] == 0.5
+    assert call(half, reward="dense_by_visibility")["score"] == 0.5
     with pytest.raises(ValueError, match="no reward 'dens'"):
         call(half, reward="dens")
 

@@ -1,26 +1,14 @@
-"""Tables of the report, made from metrics and run folders only; what is missing stays visible as a hole.
-
-python -m lib.report tiny          prints the headline table of the README
-"""
+"""Tables of the report, made from metrics and run folders only; what is missing stays visible as a hole."""
 
 import json
-import sys
 from pathlib import Path
 
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.paths import artifacts
 from lib.run import UpstreamError
-from lib.statistics import mcnemar_exact, paired_bootstrap
 
 HOLE = "not run"
-MAIN_LINE = {
-    "Base": "03_baseline-s0",
-    "SFT": "10_sft-s0",
-    "GRPO dense": "30_grpo-dense-s0",
-    "GRPO sparse": "30_grpo-sparse-s0",
-}
 
 
 def quality_table(metrics: dict) -> pd.DataFrame:
@@ -82,7 +70,7 @@ def with_interval(found: dict, metric: str) -> str:
 
 
 class Stage:
-    """A finished run as the report reads it; `curve` is None for a run that trains nothing.
+    """A finished run as the report reads it; `curve` and `gate` are None for a run that trains nothing, or has no gate.
 
     A folder inside a run, to which another policy was measured for comparison, is one too; its `info` is empty.
     """
@@ -95,6 +83,8 @@ class Stage:
         self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
         curve = folder / "curves.csv"
         self.curve = pd.read_csv(curve) if curve.is_file() else None
+        gate = folder / "regressions.json"
+        self.gate = json.loads(gate.read_text()) if gate.is_file() else None
 
 
 def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
@@ -107,80 +97,6 @@ def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
             print(f"{label}: {missing}")
             stages[label] = None
     return stages
-
-
-def headline_markdown(preset: str) -> str:
-    """The README's table: one row per run of the main line, with links to the executed notebooks, read from them."""
-    lines = [
-        "| stage | run | contests test | ran to the end | HumanEval-like | MBPP-like |",
-        "|---|---|---|---|---|---|",
-    ]
-    for label, name in MAIN_LINE.items():
-        stage, notebook = Stage(label, artifacts() / preset / name), name.split("-")[0]
-        found = stage.metrics["datasets"]
-        cells = [with_interval(found[one], "accepted_at_1") for one in ("contests_test", "humaneval", "mbpp")]
-        cells.insert(1, with_interval(found["contests_test"], "exec_success_rate"))
-        link = f"[{name}](artifacts/{preset}/{name}/{notebook}.ipynb)"
-        lines.append(f"| {label} | {link} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def main_table(stages: dict[str, Stage | None], sets: list[str]) -> pd.DataFrame:
-    """One row per stage, in percent with 95 % intervals: accepted_at_1 on each set, exec_success_rate on the first.
-
-    `stages`: label -> Stage, or None for a run that has not been made: a row of holes.
-    """
-    columns = {f"{name} accepted": (name, "accepted_at_1") for name in sets}
-    columns[f"{sets[0]} ran to the end"] = (sets[0], "exec_success_rate")
-    rows = {}
-    for label, stage in stages.items():
-        datasets = stage.metrics["datasets"] if stage else {}
-        rows[label] = {"run": stage.info["run"] if stage else HOLE} | {
-            title: with_interval(datasets[name], metric) if name in datasets else HOLE
-            for title, (name, metric) in columns.items()
-        }
-    return pd.DataFrame(rows).T
-
-
-def cost_table(stages: dict[str, Stage | None]) -> pd.DataFrame:
-    """What each stage cost: wall minutes by phase, tokens and judge seconds per solved contest problem."""
-    rows = {}
-    for label, stage in stages.items():
-        if stage is None:
-            rows[label] = {"minutes": HOLE}
-            continue
-        phases = {f"{name} min": round(seconds / 60, 2) for name, seconds in stage.info["phases"].items()}
-        found, times = stage.metrics["datasets"]["contests_test"], stage.metrics["times"]["datasets"]["contests_test"]
-        rows[label] = {
-            "minutes": round(stage.info["seconds"] / 60, 2),
-            **phases,
-            "tokens per solved": _rounded(found["cost_per_solved_tokens"], 0),
-            "judge s per solved": _rounded(times["cost_per_solved_judge_s"], 3),
-        }
-    return pd.DataFrame(rows).T.fillna("")
-
-
-def comparison(before: Stage, after: Stage, dataset: str, seed: int = 0) -> dict:
-    """Two stages on the same problems of `dataset`: difference in points with its 95 % interval, and McNemar's exact p.
-
-    Raises ValueError when they were not measured on the same problems.
-    """
-    tables = [stage.verdicts[stage.verdicts.dataset == dataset].set_index("problem_id") for stage in (before, after)]
-    if list(tables[0].index) != list(tables[1].index):
-        raise ValueError(f"{before.label} and {after.label} were not measured on the same problems of {dataset}")
-    a, b = ([kind == "success" for kind in table.error_type] for table in tables)
-    change = paired_bootstrap(a, b, seed=seed)
-    return {
-        "set": dataset,
-        "n": len(a),
-        "from": before.label,
-        "to": after.label,
-        "points": round(100 * change["difference"], 1),
-        "95 % interval": f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]",
-        "lost": mcnemar_exact(a, b)["only_a"],
-        "won": mcnemar_exact(a, b)["only_b"],
-        "McNemar p": float(f"{mcnemar_exact(a, b)['p_value']:.2g}"),
-    }
 
 
 def _shares(found: dict) -> dict[str, float]:
@@ -202,7 +118,3 @@ def _figure(found: dict, name: str) -> str:
 
 def _rounded(value: float | None, digits: int) -> float | str:
     return "nothing solved" if value is None else round(value, digits)
-
-
-if __name__ == "__main__":
-    print(headline_markdown(sys.argv[1]))

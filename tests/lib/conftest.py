@@ -70,6 +70,12 @@ class Repository:
         return json.loads((self.folder(run) / name).read_text())
 
 
+@pytest.fixture(scope="session")
+def new_repository() -> type[Repository]:
+    """For fixtures that make a small repository once, for all tests of a module."""
+    return Repository
+
+
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Repository:
     """The small repository; for code called in the test's own process, too, it is the root."""

@@ -70,7 +70,7 @@ def test_a_plot_redoes_a_report(repository):
     assert Fingerprints("tiny").of("90_report-s0").changes(vars(earlier)) == ["lib.plots"]
 
 
-@pytest.mark.parametrize("module", ["run", "parameters", "fingerprint", "evidence", "ledger"])
+@pytest.mark.parametrize("module", ["run", "parameters", "fingerprint", "evidence/record", "evidence/check", "ledger"])
 def test_the_bookkeeping_does_not_redo_a_training(grpo, module):
     edited = (grpo.root / "lib" / f"{module}.py").read_text() + "\n\nX = 1\n"
     assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", edited)) == []

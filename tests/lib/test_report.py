@@ -1,7 +1,5 @@
 """The report's tables, read from run folders whose figures were made by the real metrics from chosen verdicts."""
 
-import re
-
 import pandas as pd
 import pytest
 
@@ -9,7 +7,7 @@ from lib import report
 from lib.evidence import to_json
 from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.metrics import Record, by_difficulty, summarize, summarize_times
-from lib.report import HOLE, MAIN_LINE, Stage
+from lib.report import Stage
 
 SETS = ("contests_test", "humaneval", "mbpp")
 RIGHT, WRONG, CRASH, SLOW, LOST = "success", "wrong_answer", "runtime_error", "timeout", "api_error"
@@ -87,46 +85,6 @@ def test_a_stage_keeps_its_curve_and_one_without_training_has_none(stages):
     assert list(stages["SFT"].curve.loss) == [2.0, 1.0]
 
 
-def test_the_main_table_shows_every_stage_and_holes_where_a_run_is_missing(stages):
-    table = report.main_table(stages, list(SETS))
-    assert list(table.index) == ["Base", "SFT", "GRPO dense"]
-    assert table.loc["Base", "contests_test accepted"] == "12.5 [2.2, 47.1]"
-    assert table.loc["SFT", "contests_test ran to the end"].startswith("87.5 [")
-    assert table.loc["SFT", "run"] == "10_sft-s0"
-    assert set(table.loc["GRPO dense"]) == {HOLE}
-
-
-def test_costs_are_minutes_by_phase_and_what_a_solved_problem_took(stages):
-    table = report.cost_table(stages)
-    assert table.loc["SFT", "minutes"] == 1.5
-    assert table.loc["SFT", "evaluate min"] == 1.0
-    assert table.loc["Base", "tokens per solved"] == 80
-    assert table.loc["Base", "judge s per solved"] == pytest.approx(8 * 0.02)
-    assert list(table.loc["GRPO dense"]) == [HOLE, "", "", ""]
-
-
-def test_a_stage_that_solved_nothing_has_no_cost_per_solved_problem(tmp_path):
-    stage = Stage("Base", write_run(tmp_path / "03_baseline-s0", [WRONG, CRASH]))
-    assert report.cost_table({"Base": stage}).loc["Base", "tokens per solved"] == "nothing solved"
-
-
-def test_a_comparison_counts_what_was_won_and_lost_on_the_same_problems(stages):
-    found = report.comparison(stages["Base"], stages["SFT"], "contests_test")
-    assert (found["n"], found["from"], found["to"]) == (8, "Base", "SFT")
-    assert (found["points"], found["won"], found["lost"]) == (25.0, 2, 0)
-    assert found["McNemar p"] == 0.5
-    low, high = map(float, re.fullmatch(r"\[([+-][\d.]+), ([+-][\d.]+)\]", found["95 % interval"]).groups())
-    assert low <= 25 <= high
-    back = report.comparison(stages["SFT"], stages["Base"], "contests_test")
-    assert (back["points"], back["won"], back["lost"]) == (-25.0, 0, 2)
-
-
-def test_stages_measured_on_other_problems_are_not_compared(stages, tmp_path):
-    short = Stage("short", write_run(tmp_path / "10_sft-problems=4-s0", SFT[:4]))
-    with pytest.raises(ValueError, match="Base and short were not measured on the same problems of mbpp"):
-        report.comparison(stages["Base"], short, "mbpp")
-
-
 READ = """
 from lib.report import read_stages
 from lib.run import start
@@ -148,18 +106,3 @@ def test_a_run_that_has_not_been_made_is_a_hole_and_the_reason_names_the_command
     assert "sft: 90_report-s0 needs the run 10_sft-s0, which has not been made" in done.stdout
     assert "python -m lib.matrix tiny 10_sft-s0" in done.stdout
     assert done.stdout.splitlines()[-1] == "{'baseline': 8, 'sft': None}"
-
-
-def test_the_command_prints_the_readmes_table_with_links_to_the_executed_notebooks(repository):
-    for name in MAIN_LINE.values():
-        write_run(repository.folder(name), BASE if name.startswith("03") else SFT)
-    done = repository.python("-m", "lib.report", "tiny")
-    assert done.returncode == 0, done.stderr
-    head, rule, *rows = done.stdout.splitlines()
-    assert {line.count("|") for line in (head, rule, *rows)} == {7}
-    assert len(rows) == len(MAIN_LINE)
-    assert rows[0].startswith(
-        "| Base | [03_baseline-s0](artifacts/tiny/03_baseline-s0/03_baseline.ipynb) | 12.5 [2.2, 47.1] |"
-    )
-    assert rows[1].split(" | ")[2:4] == ["37.5 [13.7, 69.4]", "87.5 [52.9, 97.8]"]
-    assert rows[3].startswith("| GRPO sparse | [30_grpo-sparse-s0](artifacts/tiny/30_grpo-sparse-s0/30_grpo.ipynb) |")

@@ -1,0 +1,78 @@
+"""python -m lib.evidence check | fill | index | html"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from lib import paths
+from lib.evidence import index, markers, page
+from lib.evidence.check import PAGES, check
+from lib.evidence.committed import committed_runs
+from lib.evidence.stale import Staleness
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The commands. Gives 0, or 1 when something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m lib.evidence", description="Evidence that can be checked.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("check", help="is the evidence whole, and do the pages say what it says?")
+    one.add_argument("--strict", action="store_true", help="stale runs are wrong, too")
+    one = commands.add_parser("fill", help="write the figures that markers ask for")
+    one.add_argument("pages", nargs="*", type=Path, help=f"Markdown files (default: {' '.join(PAGES)})")
+    commands.add_parser("index", help=f"write artifacts/{index.FILE}")
+    one = commands.add_parser("html", help="render a preset's report to one HTML file")
+    one.add_argument("preset", nargs="?", default="tiny")
+    options = parser.parse_args(arguments)
+    if options.command == "check":
+        return _check(options.strict)
+    if options.command == "fill":
+        return _fill(options.pages or [path for name in PAGES if (path := paths.root() / name).is_file()])
+    return _html(options.preset) if options.command == "html" else _index()
+
+
+def _check(strict: bool) -> int:
+    found, notes = check(paths.root(), paths.artifacts())
+    for one in sorted(found, key=lambda one: not one.stale):
+        print(one)
+    stale = sum(one.stale for one in found)
+    wrong = len(found) - stale
+    print(f"{', '.join(notes)}: {wrong} wrong, {stale} stale")
+    return int(bool(wrong or (strict and stale)))
+
+
+def _fill(pages: list[Path]) -> int:
+    records, failed = markers.Records(committed_runs(paths.artifacts())), False
+    for file in pages:
+        text = file.read_text()
+        filled, wrong = markers.fill(text, records)
+        if filled != text:
+            paths.write_atomically(file, filled)
+        for line, what in wrong:
+            print(f"{file.name}:{line}: {what}", file=sys.stderr)
+        failed |= bool(wrong)
+        print(f"{file.name}: {'written' if filled != text else 'unchanged'}")
+    return int(failed)
+
+
+def _index() -> int:
+    runs = committed_runs(paths.artifacts())
+    paths.write_atomically(paths.artifacts() / index.FILE, index.index(runs, Staleness(runs)))
+    print(f"artifacts/{index.FILE}: {len(runs)} runs")
+    return 0
+
+
+def _html(preset: str) -> int:
+    report = page.fullest_report(committed_runs(paths.artifacts()), preset)
+    if report is None:
+        print(
+            f"no report of {preset} has been executed: `python -m lib.matrix {preset} 90_report` does", file=sys.stderr
+        )
+        return 1
+    file = page.place(paths.artifacts(), preset)
+    paths.write_atomically(file, page.render(report.path))
+    print(f"artifacts/{preset}/{file.name} shows {report.name}: open it in any browser")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Markers: figures in a page that name the record they are from, and can't be seen when the page is shown.
+
+    SFT solves <!--n 10_sft-s* contests_test.accepted_at_1 mean_sd-->54.9 ± 4.5<!--/n--> percent.
+
+`python -m lib.evidence fill` writes what stands between the two comments. The first one reads
+`n RUNS [- RUNS] METRIC [FORMAT]`:
+
+1. RUNS is a run, several between commas, or all seeds of one (`10_sft-s*`); `qwen7b/10_sft-s0` is one of that preset.
+2. `- RUNS` subtracts another run, seed by seed.
+3. METRIC is a path in metrics.json, whose data sets need no `datasets.` before them; `summary.…` is a path in the
+   record of the notebook, `info.…` one in run_info.json. With spaces in it, it stands in quotes.
+4. FORMAT is for Python's str.format with the fields value, low, high (of one run; the interval that the record has
+   beside the metric), mean, sd, min, max and runs (how many). `.1p` shows a share in percent, `.1m` seconds in minutes.
+   Without braces it is the format of the value, or one of the two names `interval` and `mean_sd` (NAMED); without a
+   FORMAT it is .1p.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from statistics import mean, stdev
+
+from lib.evidence.committed import Committed
+
+MARKER = re.compile(r"<!--n (?P<asked>[^\n]*?)-->(?P<shown>[^\n]*?)<!--/n-->")
+ASKED = re.compile(
+    r"(?P<runs>\S+) (?:- (?P<minus>\S+) )?(?:\"(?P<quoted>[^\"]+)\"|(?P<metric>[^\s\"]+))(?: (?P<format>.+))?"
+)
+NAMED = {"interval": "{value:.1p} [{low:.1p}, {high:.1p}]", "mean_sd": "{mean:.1p} ± {sd:.1p}"}
+
+
+class MarkerError(ValueError):
+    """A marker that asks for what no record has; the message says what."""
+
+
+class Number(float):
+    """A float with three more formats: p percent, m minutes of seconds, and nothing, which shows 3.0 as 3."""
+
+    def __format__(self, spec: str) -> str:
+        if spec.endswith("p"):
+            return format(100 * self, f"{spec[:-1]}f")
+        if spec.endswith("m"):
+            return format(self / 60, f"{spec[:-1]}f")
+        whole = self.is_integer() and (not spec or spec.endswith("d"))
+        return format(int(self) if whole else float(self), spec)
+
+
+class Records:
+    """The records that markers name. `runs`: all that there are, as `lib.evidence.committed` gives them."""
+
+    def __init__(self, runs: dict[tuple[str, str], Committed]):
+        self._runs = runs
+
+    def text(self, asked: str) -> str:
+        """What a marker that asks so must show. Raises MarkerError."""
+        parts = ASKED.fullmatch(asked.strip())
+        if not parts or "--" in asked:
+            raise MarkerError("reads not `n RUNS [- RUNS] METRIC [FORMAT]`, or has -- in it, which ends a comment")
+        metric, shown = parts["quoted"] or parts["metric"], NAMED.get(parts["format"], parts["format"] or ".1p")
+        fields = self._fields(parts["runs"], parts["minus"], metric)
+        try:
+            return (shown if "{" in shown else f"{{value:{shown}}}").format(**fields)
+        except KeyError as error:
+            raise MarkerError(f"has no {error.args[0]} to show, only {', '.join(fields)}") from None
+        except (ValueError, IndexError) as error:
+            raise MarkerError(f"can't be shown as {shown}: {error}") from None
+
+    def _fields(self, runs: str, minus: str | None, metric: str) -> dict:
+        found = self._by_seed(runs, metric)
+        if minus:
+            less = self._by_seed(minus, metric)
+            if found.keys() != less.keys():
+                raise MarkerError(f"subtracts seeds {sorted(less)} from seeds {sorted(found)}")
+            if not all(isinstance(value, float) for value in (*found.values(), *less.values())):
+                raise MarkerError(f"subtracts {metric}, which is no number")
+            found = {seed: Number(value - less[seed]) for seed, value in found.items()}
+        values = list(found.values())
+        fields = {"runs": len(values)}
+        if len(values) == 1:
+            fields["value"] = values[0]
+            ends = None if minus else _look_up(_namespace(self._named(runs)[0]), f"{metric}_interval")
+            if isinstance(ends, list) and len(ends) == 2 and None not in ends:
+                fields |= {"low": Number(ends[0]), "high": Number(ends[1])}
+        if all(isinstance(value, float) for value in values):
+            fields |= {"mean": Number(mean(values)), "min": min(values), "max": max(values)}
+            fields |= {"sd": Number(stdev(values))} if len(values) > 1 else {}
+        return fields
+
+    def _by_seed(self, runs: str, metric: str) -> dict[int, object]:
+        named = self._named(runs)
+        if len({run.seed for run in named}) < len(named):
+            raise MarkerError(f"names two runs of one seed: {', '.join(run.name for run in named)}")
+        return {run.seed: self._value(run, metric) for run in named}
+
+    def _named(self, runs: str) -> list[Committed]:
+        found = []
+        for name in runs.split(","):
+            preset, _, run = name.rpartition("/")
+            pattern = re.escape(run).replace(r"\*", r"\d+")
+            matching = [
+                one
+                for (of, other), one in self._runs.items()
+                if of == (preset or "tiny") and re.fullmatch(pattern, other)
+            ]
+            if not matching:
+                raise MarkerError(f"names the run {name}, which is not there")
+            found += matching
+        return found
+
+    def _value(self, run: Committed, metric: str) -> object:
+        try:
+            value = _look_up(_namespace(run), metric)
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise MarkerError(f"names {run.name}, whose record can't be read ({error})") from None
+        if value is None:
+            raise MarkerError(f"names {metric}, for which {run.name} has no figure")
+        return Number(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def replace(text: str, say: Callable[[str, str, int], str]) -> str:
+    """The text with each marker's figure replaced by `say(asked, shown, line)`."""
+
+    def one(match: re.Match) -> str:
+        line = text.count("\n", 0, match.start()) + 1
+        return f"<!--n {match['asked']}-->{say(match['asked'], match['shown'], line)}<!--/n-->"
+
+    return MARKER.sub(one, text)
+
+
+def fill(text: str, records: Records) -> tuple[str, list[tuple[int, str]]]:
+    """The text with the figures of the records, and (line, what is wrong) for markers that can't be filled."""
+    wrong = [(_line(text, at.start()), "a marker without its end <!--/n-->") for at in _unended(text)]
+
+    def say(asked: str, shown: str, line: int) -> str:
+        try:
+            return records.text(asked)
+        except MarkerError as error:
+            wrong.append((line, f"the marker `{asked}` {error}"))
+            return shown
+
+    return replace(text, say), sorted(wrong)
+
+
+def differences(text: str, records: Records) -> tuple[int, list[tuple[int, str]]]:
+    """How many markers a page has, and (line, what is wrong) for those whose figure is not the record's."""
+    count, wrong = 0, fill(text, records)[1]
+
+    def look(asked: str, shown: str, line: int) -> str:
+        nonlocal count
+        count += 1
+        try:
+            if shown != (said := records.text(asked)):
+                wrong.append((line, f"`{asked}` shows {shown!r}, the record says {said!r}"))
+        except MarkerError:
+            pass  # said by `fill`
+        return shown
+
+    replace(text, look)
+    # GitHub takes a line that begins with a comment for HTML, and shows what follows in it as it stands
+    starts = re.finditer(r"^ {0,3}<!--n ", text, re.MULTILINE)
+    wrong += [(_line(text, at.start()), "a line begins with a marker: begin it with a word") for at in starts]
+    return count, sorted(wrong)
+
+
+def _unended(text: str) -> list[re.Match]:
+    ended = {match.start() for match in MARKER.finditer(text)}
+    return [match for match in re.finditer(r"<!--n ", text) if match.start() not in ended]
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _namespace(run: Committed) -> dict:
+    return {**run.metrics.get("datasets", {}), **run.metrics, "summary": run.record["summary"], "info": run.info}
+
+
+def _look_up(value: object, path: str) -> object:
+    """The value at a dotted path; keys may have dots in them, and numbers count through lists. None: not there."""
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if path == str(key):
+            return item
+        if path.startswith(f"{key}.") and (found := _look_up(item, path[len(str(key)) + 1 :])) is not None:
+            return found
+    return None

@@ -44,12 +44,12 @@ def _fill(pages: list[Path]) -> int:
     records, failed = markers.Records(committed_runs(paths.artifacts())), False
     for file in pages:
         text = file.read_text()
-        filled, wrong = markers.fill(text, records)
+        filled, marked = markers.fill(text, records)
         if filled != text:
             paths.write_atomically(file, filled)
-        for line, what in wrong:
-            print(f"{file.name}:{line}: {what}", file=sys.stderr)
-        failed |= bool(wrong)
+        for one in (one for one in marked if one.wrong):
+            print(f"{file.name}:{one.line}: {one.wrong}", file=sys.stderr)
+            failed = True
         print(f"{file.name}: {'written' if filled != text else 'unchanged'}")
     return int(failed)
 

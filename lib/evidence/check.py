@@ -57,12 +57,12 @@ def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
     for name in PAGES:
         if (folder / name).is_file():
             text = (folder / name).read_text()
-            count, wrong = markers.differences(text, records)
-            notes.append(f"{count} figures in {name}")
-            found += [Finding(f"{name}:{line}", what, FILL.format(name)) for line, what in wrong]
+            _, marked = markers.fill(text, records)
+            notes.append(f"{len(marked)} figures in {name}")
+            found += [Finding(f"{name}:{line}", what, FILL.format(name)) for line, what in markers.differences(marked)]
             links = sorted({link for link in LINK.findall(text) if not (folder / link).exists()})
             found += [Finding(name, f"links to {link}, which is not there", "correct the link") for link in links]
-            if not count:
+            if not marked:
                 found.append(Finding(name, "no figure has a marker to trace it by", "see lib/evidence/markers.py"))
     found += [one for preset in sorted({preset for preset, _ in runs}) for one in _of_page(runs, artifacts, preset)]
     found += _of_index(index.index(runs, stale), artifacts / index.FILE)
@@ -171,7 +171,8 @@ def _parameters(run: Committed) -> Iterator[str]:
 def _markdown(run: Committed, records: markers.Records) -> Iterator[str]:
     for cell in run.code:
         for output in cell.outputs:
-            for line, what in markers.differences(output.get("data", {}).get("text/markdown", ""), records)[1]:
+            _, marked = markers.fill(output.get("data", {}).get("text/markdown", ""), records)
+            for line, what in markers.differences(marked):
                 yield f"cell {cell.id}, line {line} of its output: {what}"
 
 

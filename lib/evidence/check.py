@@ -48,7 +48,7 @@ class Finding:
 def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
     """All findings about the pages in `folder` and the runs below `artifacts`, and notes on what was looked at."""
     runs, history = committed_runs(artifacts), History()
-    stale, records = Staleness(runs), markers.Records(runs)
+    stale, records = Staleness(runs, history), markers.Records(runs)
     found, notes = [], [f"{len(runs)} runs"]
     for run in runs.values():
         found += _of_run(run, history, records)
@@ -77,7 +77,7 @@ def _of_run(run: Committed, history: History, records: markers.Records) -> list[
         try:
             extra = (records,) if look is _markdown else (history,) if look in (_cells, _commit) else ()
             found += [Finding(file, what, _again(run)) for what in look(run, *extra)]
-        except (OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
             what = f"is no complete run ({type(error).__name__}: {error})"
             found.append(Finding(file, what.replace(str(paths.root()), "."), _again(run)))
     return list(dict.fromkeys(found))

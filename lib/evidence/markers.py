@@ -155,6 +155,31 @@ def fill(text: str, records: Records) -> tuple[str, list[Marked]]:
     return filled, sorted(marked, key=lambda one: one.line)
 
 
+def seeds_table(arms: Mapping[str, Mapping], metric: str) -> str:
+    """A Markdown table of every run alone: a row per recipe, a column per seed, each figure in a marker.
+
+    `arms`: label -> seed -> a run with its `folder`, or None for one that has not been made (lib.arms). A run whose
+    record has no such metric shows a dash.
+    """
+    seeds = sorted({seed for arm in arms.values() for seed in arm})
+    lines = [f"| | {' | '.join(f'seed {seed}' for seed in seeds)} |", f"|{'---|' * (len(seeds) + 1)}"]
+    for label, arm in arms.items():
+        cells = [_marked(arm[seed], metric) if seed in arm else "" for seed in seeds]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _marked(stage, metric: str) -> str:
+    if stage is None:
+        return "not run"
+    run = Committed(stage.folder)
+    asked = f"{run.preset}/{run.name} {metric} interval"
+    try:
+        return f"<!--n {asked}-->{Records({(run.preset, run.name): run}).text(asked)}<!--/n-->"
+    except MarkerError:
+        return "–"
+
+
 def differences(marked: list[Marked]) -> list[tuple[int, str]]:
     """(line, what is wrong) for markers that are wrong or show something else than their record says."""
     return [

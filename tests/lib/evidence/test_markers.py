@@ -1,10 +1,12 @@
 """Markers: what they can ask for, and how they say that no record has it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from lib import paths
 from lib.evidence.committed import committed_runs
-from lib.evidence.markers import Records, differences, fill
+from lib.evidence.markers import Records, differences, fill, seeds_table
 
 
 @pytest.fixture
@@ -86,3 +88,17 @@ def test_a_marker_that_never_ends_or_that_begins_a_line_is_named(records):
         (1, "a marker without its end <!--/n-->"),
         (2, "a line begins with a marker: begin it with a word"),
     ]
+
+
+def test_a_report_shows_every_run_alone_in_a_marker_and_holes_as_holes(executed, records):
+    first, report = (
+        SimpleNamespace(folder=executed / "artifacts/tiny" / name) for name in ("10_sft-s0", "90_report-s0")
+    )
+    table = seeds_table({"SFT": {0: first, 1: None}, "other": {0: report}}, "contests_test.accepted_at_1")
+    assert table.splitlines() == [
+        "| | seed 0 | seed 1 |",
+        "|---|---|---|",
+        "| SFT | <!--n tiny/10_sft-s0 contests_test.accepted_at_1 interval-->48.5 [41.0, 56.1]<!--/n--> | not run |",
+        "| other | – |  |",
+    ]
+    assert differences(fill(table, records)[1]) == []

@@ -28,7 +28,11 @@ class Staleness:
     def of(self, run: Committed) -> str:
         """Why a run is stale, in a few words, or an empty string. A run without a record is not: it is broken."""
         try:
-            changed = self._changed(run, run.info)
+            info = run.info
+        except (OSError, ValueError):
+            return ""
+        try:
+            changed = self._changed(run, info)
         except (OSError, KeyError, TypeError):
             return ""
         except ValueError as error:  # a template or params file that no longer suits the run

@@ -2,7 +2,8 @@
 
 A policy that has only ever seen a statement and an answer doesn't know what to do with feedback. `lessons` makes the
 dialogues that teach it, on problems of the train splits alone: programs that the policy itself wrote and that failed
-public tests, what the judge said of them, and a program that all tests accept. The loss is on that last program.
+public tests, what the judge said of them, and a program that all tests accept. The loss is on that last program. They
+are made of problems that the policy fails greedily, and `train_repair` goes on with these.
 
 `train_repair` then samples whole dialogues. A dialogue is one completion for TRL: what the policy wrote in all rounds
 learns from one return (`lib.rewards.RETURNS`), and what it was told is masked (`env_mask`), so that it learns to use
@@ -68,61 +69,62 @@ def lessons(
     temperature: float = 1.0,
     instruction: str = "",
     seed: int = 0,
-) -> tuple[list[Lesson], dict[str, int]]:
-    """(conversation, program) pairs for `lib.sft.train_sft`, and counts of what there was.
+) -> tuple[list[Lesson], list[Problem], dict[str, int]]:
+    """(conversation, program) pairs for `lib.sft.train_sft`; the problems that the policy failed; counts of both.
 
-    Of each problem for which a right program is known (a sample of the policy, or a solution, that all tests accept):
-    the statement alone with one of these, so that round 1 is not forgotten; and for every different wrong program a
-    dialogue that ends with it, after none or some of the others. Wrong are the policy's greedy answer and `samples`
-    sampled ones that fail public tests. Pairs of more than `max_length` tokens are left out and counted.
+    What the policy gets right at once teaches no repair: there the answer after a failure would be the one it gives
+    anyway, and it would learn to ignore the feedback. So dialogues are made of problems whose greedy program fails
+    public tests. Each begins with that program, goes on with none or some of `samples` sampled failures, and ends with
+    a program that all tests accept, a sample or a solution: one dialogue for each of these. Every problem gives its
+    statement alone with an accepted program too, so that round 1 is not forgotten. Pairs of more than `max_length`
+    tokens are left out and counted.
     """
     problems = [problem for problem in problems if public(problem)]
-    chats = [messages(problem, instruction) for problem in problems]
+    chats = {problem.id: messages(problem, instruction) for problem in problems}
     limits = {"max_new_tokens": max_new_tokens, "seed": seed}
-    written = generate(model, tokenizer, chats, samples=samples, temperature=temperature, **limits)
-    greedy = generate(model, tokenizer, chats, **limits)
-    offered = [
-        (problem, completion)
-        for problem, own, first in zip(problems, written, greedy, strict=True)
-        for completion in {one.text: one for one in first + own}.values()
-    ]
-    right, wrong = _sorted_out(offered, problems, judge, say)
-    rng, pairs, counts = random.Random(seed), [], Counter()
-    for problem, chat in zip(problems, chats, strict=True):
-        programs, mistakes = right.get(problem.id, []), wrong.get(problem.id, [])
-        counts["problems without a right program"] += not programs
-        for end in range(-1, len(mistakes)) if programs else ():
-            before = mistakes[:end] + mistakes[end + 1 :] if end >= 0 else []
-            depth = rng.randint(0, min(rounds - 2, len(before)))
-            history = [*rng.sample(before, depth), mistakes[end]] if end >= 0 else []
-            conversation = [*chat, *(message for mistake in history for message in mistake)]
-            program = rng.choice(programs)
-            length = _length(tokenizer, conversation, program)
-            if length > max_length:
-                counts["too long"] += 1
-            else:
-                pairs.append((conversation, program))
-                counts[f"of {len(history) + 1} rounds"] += 1
-    return pairs, dict(sorted(counts.items()))
+    first = generate(model, tokenizer, list(chats.values()), **limits)
+    right, wrong = _sorted_out([(one, own) for one, [own] in zip(problems, first, strict=True)], judge, say)
+    failed = [problem for problem in problems if problem.id in wrong]
+    asked = [chats[problem.id] for problem in failed]
+    drawn = generate(model, tokenizer, asked, samples=samples, temperature=temperature, **limits)
+    offered = [(one, own) for one, group in zip(failed, drawn, strict=True) for own in group]
+    for found, more in zip((right, wrong), _sorted_out(offered, judge, say, failed), strict=True):
+        for name, own in more.items():
+            found.setdefault(name, {}).update(own)
+    rng, pairs, counts = random.Random(seed), [], Counter(problems=len(problems), failed=len(failed))
+    for problem in problems:
+        programs, mistakes = right.get(problem.id, {}), list(wrong.get(problem.id, {}).values())
+        counts["without a right program"] += not programs
+        rows = [(chats[problem.id], rng.choice(list(programs)))] if programs else []
+        for program in programs if mistakes else ():
+            others = rng.sample(mistakes[1:], rng.randint(0, min(rounds - 2, len(mistakes) - 1)))
+            history = [message for mistake in (mistakes[0], *others) for message in mistake]
+            rows.append(([*chats[problem.id], *history], program))
+        for row in rows:
+            fits = _length(tokenizer, *row) <= max_length
+            counts[f"of {len(row[0]) // 2 + 1} rounds" if fits else "too long"] += 1
+            pairs += [row] if fits else []
+    return pairs, failed, dict(sorted(counts.items()))
 
 
 def _sorted_out(
-    offered: list[tuple[Problem, Completion]], problems: list[Problem], judge, say: Say
-) -> tuple[dict[str, list[str]], dict[str, list[list[dict[str, str]]]]]:
-    """By problem: the programs that all tests accept, and the wrong answers, each with what is said of it."""
+    offered: list[tuple[Problem, Completion]], judge, say: Say, solved: Sequence[Problem] = ()
+) -> tuple[dict[str, dict[str, None]], dict[str, dict[str, list[dict[str, str]]]]]:
+    """By problem: the different programs that all tests accept, solutions of `solved` among them; and the different
+    wrong answers, each with what is said of it."""
     shown = judge.judge_many([(extract(one.text).program, public(own)) for own, one in offered], progress=False)
-    asked, wrong = [(solution, own) for own in problems for solution in own.solutions[:1]], {}
+    asked, wrong = [(solution, own) for own in solved for solution in own.solutions[:1]], {}
     for (problem, completion), verdict in zip(offered, shown, strict=True):
         if verdict.accepted:
             asked.append((extract(completion.text).program, problem))
         elif verdict.error_type != "api_error":
             told = [{"role": "assistant", "content": completion.text}]
             told.append({"role": "user", "content": say(public(problem), verdict)})
-            wrong.setdefault(problem.id, []).append(told)
-    right: dict[str, list[str]] = {}
+            wrong.setdefault(problem.id, {})[completion.text] = told
+    right: dict[str, dict[str, None]] = {}
     for (program, problem), verdict in zip(asked, judge.judge_many(asked, progress=False), strict=True):
         if verdict.accepted:
-            right.setdefault(problem.id, []).append(program)
+            right.setdefault(problem.id, {})[program] = None
     return right, wrong
 
 
@@ -202,12 +204,15 @@ def train_repair(
 
     `returns`: one of lib.rewards.RETURNS, with its `penalty` for a round; `max_new_tokens` of an answer. Of problems
     with one statement only the first is trained on, since TRL's rollouts know no more of a problem. The other arguments
-    are as in `lib.grpo.train_grpo`. The KL is to the weights on disk that `model` was loaded from.
+    are as in `lib.grpo.train_grpo`. The KL is to the weights on disk that `model` was loaded from. Raises ValueError
+    when no problem has public tests.
     """
     by_statement = {problem.prompt.strip(): problem for problem in reversed(problems) if public(problem)}
     drawn = sorted(by_statement.values(), key=lambda problem: problem.id)
     random.Random(seed).shuffle(drawn)
     drawn = drawn[: steps * prompts_per_step]
+    if not drawn:
+        raise ValueError("no problem with public tests to train on: without them nothing is told, and nothing repaired")
     rows = [{"prompt": messages(problem, instruction)} for problem in drawn]
     config = GRPOConfig(
         **training.arguments(

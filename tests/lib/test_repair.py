@@ -12,7 +12,7 @@ from lib.generate import Completion, generate
 from lib.judge import Judge, Verdict
 from lib.problems import Problem, Test
 from lib.prompts import answer, messages
-from lib.repair import CONSTANT, constant, continued, feedback, lines, repair, within, write
+from lib.repair import CONSTANT, constant, continued, feedback, lines, redraw, repair, within, write
 
 MARK = "91827364"
 DOUBLE = Problem(
@@ -65,14 +65,15 @@ class Scripted:
         self.prompts: list[str] = []
         monkeypatch.setattr(module, "generate", self)
 
-    def __call__(self, model, tokenizer, prompts, **_):
+    def __call__(self, model, tokenizer, prompts, samples=1, **_):
         found = []
         for ids in prompts:
             text = tokenizer.decode(ids)
             self.prompts.append(text)
             [own] = [programs for statement, programs in self.programs.items() if statement in text]
-            written = answer(own.pop(0))
-            found.append([Completion(written, (*tokenizer(written)["input_ids"], tokenizer.eos_token_id), False)])
+            written = [answer(own.pop(0)) for _ in range(samples)]
+            ends = [(*tokenizer(one)["input_ids"], tokenizer.eos_token_id) for one in written]
+            found.append([Completion(one, ids, False) for one, ids in zip(written, ends, strict=True)])
         return found
 
 
@@ -238,6 +239,28 @@ def test_a_real_policy_reads_the_feedback_in_its_second_round(tokenizer, judge):
     assert (one.ending, one.last.completion.ids[-1]) == ("passed", tokenizer.eos_token_id)
     again = generate(model, tokenizer, [one.last.prompt_ids], max_new_tokens=60)
     assert again == [[one.last.completion]]
+
+
+def test_the_control_draws_again_for_what_failed_public_tests_and_for_nothing_else(
+    dialogues, tokenizer, judge, monkeypatch
+):
+    missed = "n = int(input())\nprint(n * 2 if n < 9 else 0)"  # public tests pass, hidden ones fail
+    found, _ = dialogues(
+        [(DOUBLE, ["print(7)", RIGHT]), (HIDDEN, [RIGHT]), (replace(DOUBLE, prompt="Twin."), [missed])]
+    )
+    script = Scripted(tokenizer, monkeypatch, {DOUBLE.prompt: [RIGHT, "print(0)", missed]})
+    limits = {"samples": 3, "max_new_tokens": 64, "temperature": 0.8}
+    drawn = redraw(make_model(tokenizer), tokenizer, found[:2], judge, **limits)
+    assert script.prompts == [tokenizer.decode(found[0].turns[0].prompt_ids)], "the statement, without any feedback"
+    assert [len(own) for own in drawn] == [3, 0]
+    hidden = replace(DOUBLE, tests=DOUBLE.tests[2:])
+    assert not judge.judge(RIGHT, hidden).accepted, "this problem can't be solved"
+    assert [(one.passed, passed, accepted) for one, passed, accepted in drawn[0]] == [
+        (2, True, False),
+        (1, False, False),
+        (2, True, False),
+    ]
+    assert redraw(make_model(tokenizer), tokenizer, found[2:], judge, **limits) == [[]], "it passed its public tests"
 
 
 def test_the_record_of_a_dialogue_has_one_line_per_round(dialogues, tmp_path):

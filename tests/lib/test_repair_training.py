@@ -83,31 +83,46 @@ def rollouts(monkeypatch):
     return seen
 
 
-def test_lessons_are_the_policys_own_failures_with_a_right_program_to_end_with(policy, tokenizer, judge):
-    asked = {"samples": 12, "max_new_tokens": 48, "max_length": 300}
-    pairs, counts = lessons(policy, tokenizer, [ECHO, HIDDEN], judge, feedback, **asked)
-    assert {program for _, program in pairs} == {RIGHT}
+@pytest.fixture
+def stubborn(policy, tokenizer, tmp_path):
+    """The policy, taught to prefer WRONG, so that it fails greedily and is sometimes right when it samples."""
+    pairs = [(messages(ECHO), WRONG), (messages(ECHO), WRONG), (messages(ECHO), RIGHT)] * 4
+    train_sft(policy, tokenizer, pairs, tmp_path, steps=20, batch_size=12, learning_rate=2e-3)
+    return policy
+
+
+def test_lessons_are_the_policys_own_failures_with_a_right_program_to_end_with(stubborn, tokenizer, judge):
+    asked = {"samples": 24, "max_new_tokens": 48, "max_length": 300}
+    pairs, failed, counts = lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, feedback, **asked)
+    assert (failed, counts["problems"], counts["failed"]) == ([ECHO], 1, 1)
+    assert RIGHT in {program for _, program in pairs}
+    assert all(judge.judge(program, ECHO).accepted for _, program in pairs)
     assert pairs[0][0] == messages(ECHO), "the statement alone"
     dialogues = [conversation for conversation, _ in pairs[1:]]
-    assert counts["of 1 rounds"] == 1
-    assert sum(counts[name] for name in counts if name.startswith("of ")) == len(pairs) > 1
-    assert all(
-        [one["role"] for one in chat] == ["user", *["assistant", "user"] * (len(chat) // 2)] for chat in dialogues
-    )
-    assert {answer(WRONG)} <= {chat[-2]["content"] for chat in dialogues}
-    assert all("public tests passed" in chat[-1]["content"] for chat in dialogues)
+    assert len(dialogues) == len(pairs) - 1 == sum(counts.get(f"of {n} rounds", 0) for n in (2, 3)) > 0
+    for chat in dialogues:
+        assert [one["role"] for one in chat] == ["user", *["assistant", "user"] * (len(chat) // 2)]
+        assert chat[1]["content"] == answer(WRONG), "each begins with the greedy failure"
+        assert "public tests passed" in chat[-1]["content"]
     assert MARK not in repr(pairs)
-    assert lessons(policy, tokenizer, [ECHO, HIDDEN], judge, feedback, **asked) == (pairs, counts)
+    assert lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, feedback, **asked) == (pairs, failed, counts)
 
 
-def test_a_lesson_can_end_with_a_verified_solution_and_one_that_is_too_long_is_counted(policy, tokenizer, judge):
+def test_a_problem_that_is_solved_at_once_gives_its_statement_and_no_dialogue(stubborn, tokenizer, judge):
+    seven = replace(ECHO, tests=(Test("5\n", "7\n", "public"),))  # what is wrong elsewhere is right here
+    asked = {"samples": 4, "max_new_tokens": 48, "max_length": 300}
+    pairs, failed, _ = lessons(stubborn, tokenizer, [seven], judge, feedback, **asked)
+    assert (pairs, failed) == ([(messages(seven), WRONG)], [])
+
+
+def test_a_lesson_can_end_with_a_verified_solution_and_one_that_is_too_long_is_counted(stubborn, tokenizer, judge):
     other = "n = input()\nprint(n)"
-    known = replace(ECHO, prompt="a statement that nobody has taught", solutions=(other,))
-    pairs, counts = lessons(policy, tokenizer, [known], judge, constant, samples=2, max_new_tokens=48, max_length=300)
-    assert other in {program for _, program in pairs}
-    short = {"samples": 2, "max_new_tokens": 48, "max_length": 10}
-    pairs, counts = lessons(policy, tokenizer, [known], judge, constant, **short)
-    assert pairs == []
+    known = replace(ECHO, solutions=(other,))
+    asked = {"samples": 2, "max_new_tokens": 48}
+    pairs, _, _ = lessons(stubborn, tokenizer, [known], judge, constant, max_length=300, **asked)
+    assert other in {program for conversation, program in pairs if len(conversation) > 1}
+    pairs, failed, counts = lessons(stubborn, tokenizer, [known], judge, constant, max_length=10, **asked)
+    assert (pairs, failed) == ([], [known])
     assert counts["too long"] > 0
 
 
@@ -150,6 +165,11 @@ def test_of_problems_with_one_statement_or_without_public_tests_none_is_mistaken
 ):
     train_repair(policy, tokenizer, [ECHO, TWIN, HIDDEN], judge, constant, tmp_path, steps=2, **SETTINGS)
     assert {dialogue.problem.id for seen in rollouts for dialogue in seen["dialogues"]} == {"echo"}
+
+
+def test_without_public_tests_there_is_nothing_to_train_on(policy, tokenizer, judge, tmp_path):
+    with pytest.raises(ValueError, match="no problem with public tests"):
+        train_repair(policy, tokenizer, [HIDDEN], judge, constant, tmp_path, steps=1, **SETTINGS)
 
 
 class FailingJudge:

@@ -23,7 +23,7 @@ import pytest
 from lib.paths import root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = float(os.environ.get("RLVR_BROWSER_PATIENCE", "120"))  # seconds for anything to appear
+PATIENCE = float(os.environ.get("RLVR_BROWSER_PATIENCE", "180"))  # seconds for anything to appear
 PICTURES = root() / "artifacts" / "scratch" / "browser"
 
 
@@ -48,8 +48,10 @@ def what_is_missing() -> str | None:
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and (reason := what_is_missing()):
-            item.add_marker(pytest.mark.skip(reason=reason))
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(6 * PATIENCE))
+            if reason := what_is_missing():
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -103,13 +105,13 @@ class Lab:
         page.keyboard.press("Control+a")
         page.keyboard.insert_text(source)
 
-    def run_all(self, page, seconds: float) -> None:
+    def run_all(self, page) -> None:
         """Run > Run All Cells; returns when the last cell has run. Fails with what the last cell that ran has shown."""
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(one => one.textContent)"
         page.wait_for_function(f"() => {prompts}.some(one => one.includes('*'))")
-        page.wait_for_function(f"() => {prompts}.every(one => !one.includes('*'))", timeout=seconds * 1000)
+        page.wait_for_function(f"() => {prompts}.every(one => !one.includes('*'))", timeout=3 * PATIENCE * 1000)
         ran = [any(map(str.isdigit, prompt)) for prompt in page.evaluate(prompts)]
         last = page.locator(".jp-CodeCell").nth(sum(ran) - 1)
         last.scroll_into_view_if_needed()  # the text of what can't be seen is empty

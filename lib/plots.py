@@ -9,15 +9,17 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from lib.judge.verdict import ERROR_TYPES
 
-# success in green, then from "ran but wrong" to "did not run", the judge's own failures in grey
-ERROR_COLOURS = dict(zip(ERROR_TYPES, ("#4c9a5b", "#f2c14e", "#8c5aa8", "#d95f4b", "#5b7db1", "#9a9a9a"), strict=True))
+# success in green, then from "ran but wrong" to "did not run", the judge's own failures in grey;
+# the colours of Okabe and Ito, which colour-blind readers tell apart
+ERROR_COLOURS = dict(zip(ERROR_TYPES, ("#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999"), strict=True))
 
 sns.set_theme(style="whitegrid", context="notebook", font_scale=0.85)
 
 
 def error_types(shares: pd.DataFrame, title: str) -> Figure:
     """Stacked bars. `shares`: one row per stage, one column per error type, each row adding up to 1."""
-    figure, axes = plt.subplots(figsize=(7, 0.55 * len(shares) + 1.3))
+    height = 0.55 * len(shares) + 1.3
+    figure, axes = plt.subplots(figsize=(7, height))
     left = pd.Series(0.0, index=shares.index)
     for name in ERROR_TYPES:
         axes.barh(shares.index, shares[name], left=left, color=ERROR_COLOURS[name], label=name.replace("_", " "))
@@ -25,7 +27,7 @@ def error_types(shares: pd.DataFrame, title: str) -> Figure:
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="share of problems", title=title)
     axes.xaxis.set_major_formatter("{x:.0%}")
-    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.28 - 0.1 / len(shares)), frameon=False)
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.75 / height), frameon=False)
     return figure
 
 
@@ -36,7 +38,7 @@ def curves(runs: dict[str, pd.DataFrame], panels: dict[str, str], title: str, wi
     """
     figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.9), squeeze=False)
     for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
-        for colour, (label, curve) in zip(sns.color_palette("deep"), runs.items(), strict=False):
+        for colour, (label, curve) in zip(sns.color_palette("colorblind"), runs.items(), strict=False):
             ax.plot(curve["step"], curve[column], color=colour, alpha=0.25, linewidth=0.8)
             smooth = curve[column].rolling(window, min_periods=1).mean()
             ax.plot(curve["step"], smooth, color=colour, linewidth=2, label=label)
@@ -83,7 +85,7 @@ def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str)
     reach is dashed. `points`: label -> (tokens, accepted) of other policies."""
     figure, axes = plt.subplots(figsize=(7, 3.8))
     table = pd.DataFrame(rows)
-    for colour, (rule, own) in zip(sns.color_palette("deep"), table.groupby("rule", sort=False), strict=False):
+    for colour, (rule, own) in zip(sns.color_palette("colorblind"), table.groupby("rule", sort=False), strict=False):
         style = "--" if "bound" in rule else "-"
         axes.plot(own.tokens, own.accepted, style, color=colour, marker=".", label=rule)
         axes.fill_between(own.tokens, own.low, own.high, color=colour, alpha=0.12, linewidth=0)

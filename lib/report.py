@@ -7,15 +7,8 @@ import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
 from lib.run import UpstreamError
-from lib.statistics import mcnemar_exact, paired_bootstrap
 
 HOLE = "not run"
-MAIN_LINE = {
-    "Base": "03_baseline-s0",
-    "SFT": "10_sft-s0",
-    "GRPO dense": "30_grpo-dense-s0",
-    "GRPO sparse": "30_grpo-sparse-s0",
-}
 
 
 def quality_table(metrics: dict) -> pd.DataFrame:
@@ -77,7 +70,7 @@ def with_interval(found: dict, metric: str) -> str:
 
 
 class Stage:
-    """A finished run as the report reads it; `curve` is None for a run that trains nothing.
+    """A finished run as the report reads it; `curve` and `gate` are None for a run that trains nothing, or has no gate.
 
     A folder inside a run, to which another policy was measured for comparison, is one too; its `info` is empty.
     """
@@ -90,6 +83,8 @@ class Stage:
         self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
         curve = folder / "curves.csv"
         self.curve = pd.read_csv(curve) if curve.is_file() else None
+        gate = folder / "regressions.json"
+        self.gate = json.loads(gate.read_text()) if gate.is_file() else None
 
 
 def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
@@ -102,64 +97,6 @@ def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
             print(f"{label}: {missing}")
             stages[label] = None
     return stages
-
-
-def main_table(stages: dict[str, Stage | None], sets: list[str]) -> pd.DataFrame:
-    """One row per stage, in percent with 95 % intervals: accepted_at_1 on each set, exec_success_rate on the first.
-
-    `stages`: label -> Stage, or None for a run that has not been made: a row of holes.
-    """
-    columns = {f"{name} accepted": (name, "accepted_at_1") for name in sets}
-    columns[f"{sets[0]} ran to the end"] = (sets[0], "exec_success_rate")
-    rows = {}
-    for label, stage in stages.items():
-        datasets = stage.metrics["datasets"] if stage else {}
-        rows[label] = {"run": stage.info["run"] if stage else HOLE} | {
-            title: with_interval(datasets[name], metric) if name in datasets else HOLE
-            for title, (name, metric) in columns.items()
-        }
-    return pd.DataFrame(rows).T
-
-
-def cost_table(stages: dict[str, Stage | None]) -> pd.DataFrame:
-    """What each stage cost: wall minutes by phase, tokens and judge seconds per solved contest problem."""
-    rows = {}
-    for label, stage in stages.items():
-        if stage is None:
-            rows[label] = {"minutes": HOLE}
-            continue
-        phases = {f"{name} min": round(seconds / 60, 2) for name, seconds in stage.info["phases"].items()}
-        found, times = stage.metrics["datasets"]["contests_test"], stage.metrics["times"]["datasets"]["contests_test"]
-        rows[label] = {
-            "minutes": round(stage.info["seconds"] / 60, 2),
-            **phases,
-            "tokens per solved": _rounded(found["cost_per_solved_tokens"], 0),
-            "judge s per solved": _rounded(times["cost_per_solved_judge_s"], 3),
-        }
-    return pd.DataFrame(rows).T.fillna("")
-
-
-def comparison(before: Stage, after: Stage, dataset: str, seed: int = 0) -> dict:
-    """Two stages on the same problems of `dataset`: difference in points with its 95 % interval, and McNemar's exact p.
-
-    Raises ValueError when they were not measured on the same problems.
-    """
-    tables = [stage.verdicts[stage.verdicts.dataset == dataset].set_index("problem_id") for stage in (before, after)]
-    if list(tables[0].index) != list(tables[1].index):
-        raise ValueError(f"{before.label} and {after.label} were not measured on the same problems of {dataset}")
-    a, b = ([kind == "success" for kind in table.error_type] for table in tables)
-    change = paired_bootstrap(a, b, seed=seed)
-    return {
-        "set": dataset,
-        "n": len(a),
-        "from": before.label,
-        "to": after.label,
-        "points": round(100 * change["difference"], 1),
-        "95 % interval": f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]",
-        "lost": mcnemar_exact(a, b)["only_a"],
-        "won": mcnemar_exact(a, b)["only_b"],
-        "McNemar p": float(f"{mcnemar_exact(a, b)['p_value']:.2g}"),
-    }
 
 
 def _shares(found: dict) -> dict[str, float]:

@@ -1,11 +1,22 @@
 """Ablations on planted runs: for every outcome there are figures that lead to it, and to no other."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 from test_report import write_run
 
-from lib.ablation import Comparison, arm_table, compare, conclusion, first_reached, interval, read_arms
+from lib.ablation import (
+    Comparison,
+    compare,
+    comparison_table,
+    conclusion,
+    first_reached,
+    interval,
+    learning_table,
+    sign_flip,
+)
 from lib.report import HOLE, Stage
 
 N = 200
@@ -32,7 +43,8 @@ def arms(tmp_path, a: list[float], b: list[float], shared: float = 0.9) -> dict:
 
 
 def concluded(tmp_path, a: list[float], b: list[float], **options) -> str:
-    return conclusion(compare(arms(tmp_path, a, b, **options), "dense", "sparse", "contests_test"))
+    found = compare(arms(tmp_path, a, b, **options), "dense", "sparse", "contests_test")
+    return conclusion(found, "dense", "sparse")
 
 
 def test_a_clear_difference_has_a_winner_whichever_arm_it_is(tmp_path):
@@ -57,15 +69,20 @@ def test_two_seeds_conclude_nothing_however_large_the_difference(tmp_path):
 
 def test_seeds_that_disagree_have_no_winner():
     by_seed = {seed: {"points": points, "McNemar p": 0.1} for seed, points in enumerate((9.0, 9.0, -1.0))}
-    found = Comparison("dense", "sparse", "contests_test", N, 5.7, 0.2, 11.0, by_seed, dict.fromkeys(range(3), 0.1))
-    assert conclusion(found).startswith("Open: the interval leaves 0 out, but the seeds do not agree.")
+    found = Comparison(
+        "dense", "sparse", "contests_test", N, 5.7, 0.2, 11.0, 0.04, by_seed, dict.fromkeys(range(3), 0.1)
+    )
+    assert conclusion(found, "dense", "sparse").startswith(
+        "Open: the interval leaves 0 out, but the seeds do not agree."
+    )
 
 
 def test_without_a_pair_of_equal_seeds_there_is_nothing_to_compare(tmp_path):
     found = arms(tmp_path, [0.5], [0.6])
     found["sparse"] = {0: None, 1: found["sparse"][0]}
     assert compare(found, "dense", "sparse", "contests_test") is None
-    assert conclusion(None).startswith("Nothing to compare")
+    assert compare({"dense": found["dense"]}, "dense", "sparse", "contests_test") is None
+    assert conclusion(None, "dense", "sparse").startswith("sparse against dense: nothing to compare")
 
 
 def test_a_comparison_counts_what_the_arms_solved_and_how_fast_they_learned(tmp_path):
@@ -75,8 +92,44 @@ def test_a_comparison_counts_what_the_arms_solved_and_how_fast_they_learned(tmp_
     assert found.low <= found.points <= found.high
     assert all(one["McNemar p"] < 1e-6 for one in found.by_seed.values())
     assert list(found.areas.values()) == pytest.approx([0.2 * 30 / 40] * 3)
-    assert "more accepted samples in 3 of 3 (+0.150)" in conclusion(found)
-    assert list(found.table().columns) == ["points", "McNemar p", "area"]
+    assert "more accepted samples in 3 of 3 (+0.150)" in conclusion(found, "dense", "sparse")
+
+
+def test_the_untrained_policy_is_compared_with_every_seed_and_any_other_control_with_its_own(tmp_path):
+    found = arms(tmp_path, [0.5] * 3, [0.7] * 3)
+    base = {0: stage(tmp_path / "03_baseline-s0", np.arange(N) < 20, [0.1])}
+    for control, seeds in ((base, [0, 1, 2]), ({0: found["dense"][0]}, [0])):
+        compared = compare({"control": control, "sparse": found["sparse"]}, "control", "sparse", "contests_test")
+        assert list(compared.by_seed) == seeds
+
+
+def test_runs_that_were_measured_on_other_problems_are_not_compared(tmp_path):
+    found = arms(tmp_path, [0.5], [0.7])
+    found["sparse"][0] = stage(tmp_path / "30_grpo-sparse-problems=9-s0", np.arange(9) < 5, [0.5])
+    with pytest.raises(ValueError, match="not measured on the same problems of contests_test"):
+        compare(found, "dense", "sparse", "contests_test")
+
+
+def test_a_permutation_of_signs_finds_what_is_no_chance_and_nothing_else():
+    drawn = np.random.default_rng(0)
+    noise = drawn.normal(0, 0.3, (3, N))
+    assert sign_flip(noise + 0.1) < 0.001
+    assert sign_flip(noise - noise.mean()) > 0.9
+    exact = sum(abs(sum(s)) >= 4 for s in itertools.product((1, -1), repeat=4)) / 16
+    assert sign_flip(np.ones((1, 4))) == pytest.approx(exact, abs=0.01)
+    false = [sign_flip(drawn.normal(0, 1, (3, 40)), seed=trial, draws=400) < 0.05 for trial in range(200)]
+    assert 0.01 <= np.mean(false) <= 0.10
+
+
+def test_the_table_corrects_p_for_all_comparisons_in_it():
+    by_seed = {seed: {"points": 3.0 + seed, "McNemar p": 0.2} for seed in range(3)}
+    ps = (0.03, 0.01, 0.04)
+    found = [Comparison("a", "b", "mbpp", N, 4.0, 1.0, 7.0, p, by_seed, {}) for p in ps]
+    table = comparison_table(found)
+    assert list(table["p (Holm)"]) == pytest.approx([0.06, 0.03, 0.06])
+    assert table.loc[0, "points [95 %]"] == "+4.0 [+1.0, +7.0]"
+    assert table.loc[0, "by seed"] == "+3.0 · +4.0 · +5.0"
+    assert table.loc[0, "sd"] == "1.0"
 
 
 def test_the_interval_widens_with_the_variance_between_seeds_and_with_few_problems():
@@ -106,28 +159,16 @@ def test_a_threshold_is_reached_by_the_running_mean_or_never():
     assert first_reached(curve, 0.7) is None
 
 
-def test_the_table_has_a_row_per_seed_and_shows_a_hole_where_a_run_is_missing(tmp_path):
-    found = arms(tmp_path, [0.5, 0.6], [0.7, 0.7])
+def test_the_table_has_a_value_per_seed_and_shows_a_hole_where_a_run_is_missing(tmp_path):
+    found = arms(tmp_path, [0.45, 0.6], [0.7, 0.7])
     found["dense"][2] = found["sparse"][2] = None
-    table = arm_table(found, "contests_test", per_step=64)
-    assert table.loc[("dense", "seed 2"), "accepted"] == HOLE
-    shown = [table.loc[("dense", f"seed {seed}"), "accepted"] for seed in (0, 1)]
-    assert table.loc[("dense", "mean"), "accepted"] == pytest.approx(sum(shown) / 2)
-    assert table.loc[("dense", "sd over seeds"), "accepted"] == pytest.approx(
-        abs(shown[0] - shown[1]) / 2**0.5, abs=0.01
-    )
-    steps = table.loc[("sparse", "seed 0"), "steps to 50%"]
-    assert table.loc[("sparse", "seed 0"), "rollouts to 50%"] == 64 * steps == 64 * 15
-
-
-def test_arms_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_path):
-    class Run:
-        def upstream(self, name):
-            return write_run(tmp_path / name, ["success"])
-
-    found = read_arms(Run(), "30_grpo-dense-s0 30_grpo-dense-s4 30_grpo-sparse-steps=20-s1")
-    assert {label: [seed for seed, one in arm.items() if one] for label, arm in found.items()} == {
-        "dense": [0, 4],
-        "sparse-steps=20": [1],
-    }
-    assert list(found["dense"]) == [0, 1, 2, 4]
+    found["SFT"] = dict.fromkeys(range(3))
+    table = learning_table(found, "contests_test", per_step=64)
+    shown = table.loc["dense", "accepted"].split(" · ")
+    assert shown[2] == HOLE
+    first, second = map(float, shown[:2])
+    assert float(table.loc["dense", "sd"]) == pytest.approx(abs(first - second) / 2**0.5, abs=0.11)
+    assert table.loc["dense", "steps to 50%"] == f"never · 17 · {HOLE}"
+    assert table.loc["sparse", "rollouts to 50%"] == f"960 · 960 · {HOLE}"
+    assert table.loc["dense", "area"].startswith("0.412 · 0.525")
+    assert set(table.loc["SFT"].drop(["runs", "sd"])) == {HOLE}

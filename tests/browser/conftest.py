@@ -161,7 +161,7 @@ def lab(tmp_path_factory):
 
 def _address(file: Path, server: subprocess.Popen, log: Path) -> str:
     deadline = time.monotonic() + PATIENCE
-    while not file.is_file():
+    while not (file.is_file() and file.stat().st_size):  # which is made first and written then
         assert server.poll() is None, log.read_text()
         assert time.monotonic() < deadline, f"JupyterLab did not start:\n{log.read_text()}"
         time.sleep(0.1)

@@ -13,7 +13,7 @@ from lib.evidence.page import fullest_report, render
 from lib.paths import root
 
 ROUNDS = Path(__file__).parents[1] / "lib" / "repair.jsonl"  # a repair run at smoke scale
-SMOKE = {"policy": '"base"', "steps": "2", "problems": "4"}
+SMOKE = {"policy": '"base"', "steps": "3", "problems": "4"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 

@@ -21,7 +21,8 @@ Dialogue = list[dict]
 ADDED, REMOVED = "#cfe6f5", "#fbe0c4"
 RIGHT, WRONG = "#0072b2", "#b24d00"
 CELL = "text-align: left; padding: 2px 16px 2px 4px"
-BOX = "white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 12px 0; padding: 6px; border: 1px solid #bbbbbb"
+BOX = "font-family: monospace; white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; "
+BOX += "margin: 4px 0 12px 0; padding: 6px; border: 1px solid #bbbbbb"
 
 
 def read_dialogues(file: Path) -> list[Dialogue]:
@@ -76,7 +77,7 @@ def verdict(line: dict) -> str:
     sign = "✓ accepted" if line["accepted"] else f"✗ {line['error_type'].replace('_', ' ')}"
     stopped = abs(passed - line["pass_ratio"] * len(line["tests"])) > 0.01  # the judge runs no test after a timeout
     which = f"tests that were run passed, {line['pass_ratio']:.0%} of all" if stopped else "tests passed"
-    return f"{sign}: {passed} of {len(line['tests'])} {which}"
+    return f"{sign}: {passed} of {len(line['tests'])} {which}" if line["error_type"] != "syntax_error" else sign
 
 
 def round_html(dialogue: Dialogue, number: int) -> str:

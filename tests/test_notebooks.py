@@ -196,6 +196,7 @@ STAGES = [
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
     [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
     [("40_repair", REPAIR), ("91_failures", FAILURES)],
+    [("92_case_studies", {"repair": name_of("40_repair", REPAIR)})],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 

@@ -4,6 +4,7 @@ The browser is the distribution's Chromium (or Chrome), driven by Playwright. Wi
 Pictures of what was seen are left in `artifacts/scratch/browser/`.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -23,7 +24,7 @@ import pytest
 from lib.paths import root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE = float(os.environ.get("RLVR_BROWSER_PATIENCE", "120"))  # seconds for anything to appear
+PATIENCE = float(os.environ.get("RLVR_BROWSER_PATIENCE", "180"))  # seconds for anything to appear
 PICTURES = root() / "artifacts" / "scratch" / "browser"
 
 
@@ -48,8 +49,10 @@ def what_is_missing() -> str | None:
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.is_relative_to(Path(__file__).parent) and (reason := what_is_missing()):
-            item.add_marker(pytest.mark.skip(reason=reason))
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(6 * PATIENCE))
+            if reason := what_is_missing():
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -103,13 +106,13 @@ class Lab:
         page.keyboard.press("Control+a")
         page.keyboard.insert_text(source)
 
-    def run_all(self, page, seconds: float) -> None:
+    def run_all(self, page) -> None:
         """Run > Run All Cells; returns when the last cell has run. Fails with what the last cell that ran has shown."""
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         prompts = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(one => one.textContent)"
         page.wait_for_function(f"() => {prompts}.some(one => one.includes('*'))")
-        page.wait_for_function(f"() => {prompts}.every(one => !one.includes('*'))", timeout=seconds * 1000)
+        page.wait_for_function(f"() => {prompts}.every(one => !one.includes('*'))", timeout=3 * PATIENCE * 1000)
         ran = [any(map(str.isdigit, prompt)) for prompt in page.evaluate(prompts)]
         last = page.locator(".jp-CodeCell").nth(sum(ran) - 1)
         last.scroll_into_view_if_needed()  # the text of what can't be seen is empty
@@ -121,10 +124,12 @@ class Lab:
         before = file.stat().st_mtime_ns
         page.keyboard.press("Control+s")
         deadline = time.monotonic() + PATIENCE
-        while file.stat().st_mtime_ns == before:
-            assert time.monotonic() < deadline, f"Ctrl+S did not save {notebook}"
+        while time.monotonic() < deadline:
+            if file.stat().st_mtime_ns != before:
+                with contextlib.suppress(ValueError):  # the server writes in place: it may be half-way
+                    return json.loads(file.read_text())
             page.wait_for_timeout(200)
-        return json.loads(file.read_text())
+        raise AssertionError(f"Ctrl+S did not save {notebook}")
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +164,7 @@ def lab(tmp_path_factory):
 
 def _address(file: Path, server: subprocess.Popen, log: Path) -> str:
     deadline = time.monotonic() + PATIENCE
-    while not file.is_file():
+    while not (file.is_file() and file.stat().st_size):  # which is made first and written then
         assert server.poll() is None, log.read_text()
         assert time.monotonic() < deadline, f"JupyterLab did not start:\n{log.read_text()}"
         time.sleep(0.1)

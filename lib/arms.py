@@ -5,6 +5,7 @@ trains or samples, each of the seeds 0 to SEEDS - 1 that nobody names. The untra
 the seed, it is one and the same.
 """
 
+import json
 import re
 from functools import cache
 
@@ -16,9 +17,10 @@ from lib.judge.verdict import ERROR_TYPES
 from lib.report import Stage
 from lib.run import UpstreamError
 
+MAIN_SET = "contests_test"
 SEEDS = 3  # trainings of a recipe that a conclusion wants
 RULE = "public tests"  # how a best of n is chosen here
-BASE, BEST_OF_N = "Base", "SFT, best of n"
+BASE, BEST_OF_N, REPAIR = "Base", "SFT, best of n", "GRPO dense → repair"
 LABELS = {
     "03_baseline": BASE,
     "10_sft": "SFT",
@@ -29,7 +31,7 @@ LABELS = {
     "30_grpo-sparse": "GRPO sparse",
     "30_grpo-dense-from-dpo": "DPO → GRPO dense",
     "30_grpo-dense-easy_to_hard": "GRPO dense, easy to hard",
-    "40_repair": "Repair",
+    "40_repair": REPAIR,
 }
 _RUN = re.compile(r"(?P<recipe>\d\d_.+)-s\d+")
 
@@ -95,12 +97,18 @@ def outcomes(stage: Stage, dataset: str, samples: int | None = None) -> pd.DataF
     """How the program that a run hands in for a problem ends: a row per problem, a column per error type, the chances.
 
     Of a greedy policy they are 0 or 1. Of a best of n they are exact means over all ways to draw `samples` (all) of the
-    programs that there are, the one with most public tests passed handed in; see lib.best_of_n. Problems that the judge
-    failed on are left out. Raises ValueError for a set that the run has not measured.
+    programs that there are, the one with most public tests passed handed in; see lib.best_of_n. Of a repair it is the
+    program of the last round, where there are dialogues. Problems that the judge failed on are left out. Raises
+    ValueError for a set that the run has not measured.
     """
     rows = stage.verdicts[stage.verdicts.dataset == dataset]
     if rows.empty:
         raise ValueError(f"{stage.label} has not been measured on {dataset}")
+    dialogues = stage.folder / "repair.jsonl"
+    if dialogues.is_file():
+        rounds = [json.loads(line) for line in dialogues.read_text().splitlines()]
+        last = {one["problem_id"]: one["error_type"] for one in rounds if one["dataset"] == dataset}
+        rows = rows.assign(error_type=[last.get(*one) for one in zip(rows.problem_id, rows.error_type, strict=True)])
     kinds = pd.get_dummies(rows.error_type).reindex(columns=list(ERROR_TYPES), fill_value=False)
     if "public_passed" in rows:
         own = rows.groupby("problem_id", sort=False)
@@ -115,6 +123,17 @@ def _handed_in(own: pd.DataFrame, kinds: pd.DataFrame, samples: int | None) -> d
     ended = {kind: column.to_list() for kind, column in kinds.loc[own.index].items()}
     last = (samples or len(own)) - 1
     return {kind: chances(RULE, seen, is_so)[last] if any(is_so) else 0.0 for kind, is_so in ended.items()}
+
+
+def repairs(stage: Stage) -> dict | None:
+    """What a run of 40_repair has found of the main set, setting -> figures (`lib.repair_metrics.summary`); the setting
+    with all its rounds comes first. None for other runs."""
+    file = stage.folder / "repair.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text())[MAIN_SET]
+    whole = max((name for name in found if name.endswith("rounds")), key=lambda name: found[name]["rounds"])
+    return {whole: found[whole]} | found
 
 
 def accepted(stages: list[Stage], dataset: str, samples: int | None = None) -> np.ndarray:

@@ -25,7 +25,7 @@ SECOND = {"lib.rewards", "lib.metrics", "lib.statistics"}
 FOURTH = {"lib.parameters", "lib.fingerprint", "lib.environment", "lib.evidence", "lib.run", "lib.matrix"}
 FOURTH |= {"lib.sources", "lib.graph", "lib.report", "lib.papermill_plugin", "lib.ledger"}
 FOURTH |= {"lib.ablation", "lib.checkpoints", "lib.comparison", "lib.gate", "lib.mirror", "lib.requirements"}
-FOURTH |= {"lib.verl_export", "lib.arms", "lib.main_table", "lib.panels", "lib.report_figures"}
+FOURTH |= {"lib.verl_export", "lib.arms", "lib.main_table", "lib.panels", "lib.report_figures", "lib.repair_page"}
 
 
 def floor(module: str) -> int:

@@ -11,7 +11,7 @@ VLLM_READY := .venv-vllm/.ready
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix report lab test judge-parity test-vllm lint format clean
+.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -31,7 +31,23 @@ lab: $(READY) ## JupyterLab on this folder
 	@$(BIN)/jupyter lab
 
 test: $(READY) ## the tests, two modules at a time
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
+
+# The distribution's browser; without one that starts, the tests say so and are skipped.
+test-browser: $(READY) ## notebooks and report in real JupyterLab and Chromium, clicked through; leaves pictures of them
+	@for browser in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  command -v $$browser >/dev/null && break; browser=; \
+	done; \
+	if [ -z "$$browser" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium: apt-get install chromium fonts-dejavu-core"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	      apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null || true; \
+	  else \
+	    echo "No Chromium here. Debian, Ubuntu: sudo apt install chromium" >&2; \
+	  fi; \
+	fi
+	@$(BIN)/python -m pytest -rs tests/browser
 
 judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? URL='http://127.0.0.1:8080'
 	@$(BIN)/python tests/bench/judge_parity.py $(URL)

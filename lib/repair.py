@@ -23,9 +23,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lib.best_of_n import public
+from lib.best_of_n import Sample, public
 from lib.generate import Completion, generate
 from lib.judge.verdict import Verdict
+from lib.metrics import require_judge
 from lib.paths import json_lines, write_atomically
 from lib.problems import Problem
 from lib.prompts import extract, messages
@@ -111,6 +112,9 @@ def constant(shown: Problem, verdict: Verdict) -> str:
     return CONSTANT
 
 
+SAY: dict[str, Say] = {"public": feedback, "constant": constant}
+
+
 def within(say: Say, tokenizer: PreTrainedTokenizerBase, limit: int) -> Say:
     """`say`, cut off after `limit` tokens."""
 
@@ -193,6 +197,40 @@ def continued(tokenizer: PreTrainedTokenizerBase, turn: Turn, told: str) -> tupl
     if turn.completion.ids and turn.completion.ids[-1] == tokenizer.eos_token_id:
         rest = rest.removeprefix(tokenizer.eos_token)
     return asked, [*turn.prompt_ids, *turn.completion.ids, *tokenizer(rest, add_special_tokens=False)["input_ids"]]
+
+
+def redraw(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    dialogues: list[Dialogue],
+    judge,
+    *,
+    samples: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int = 0,
+) -> list[list[tuple[Sample, bool, bool]]]:
+    """The control, as `lib.repair_metrics.resampled` reads it: `samples` answers to the first prompt of each dialogue
+    whose first program failed public tests, none for the others."""
+    failed = [one for one in dialogues if one.turns[0].shown and not one.turns[0].shown.accepted]
+    prompts = [one.turns[0].prompt_ids for one in failed]
+    limits = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    written = generate(model, tokenizer, prompts, samples=samples, **limits)
+    asked = [
+        (extract(completion.text).program, one.problem)
+        for one, own in zip(failed, written, strict=True)
+        for completion in own
+    ]
+    shown = judge.judge_many([(program, public(problem)) for program, problem in asked], progress=False)
+    verdicts = judge.judge_many(asked, progress=False)
+    require_judge([*shown, *verdicts], 0.0)  # every sample counts, so none may be missing
+    flat = [completion for own in written for completion in own]
+    drawn = [
+        (Sample(completion.tokens, look.passed, public_s=look.judge_time), look.accepted, verdict.accepted)
+        for completion, look, verdict in zip(flat, shown, verdicts, strict=True)
+    ]
+    by_problem = {one.problem.id: drawn[k * samples : (k + 1) * samples] for k, one in enumerate(failed)}
+    return [by_problem.get(one.problem.id, []) for one in dialogues]
 
 
 def lines(dialogues: list[Dialogue], dataset: str) -> list[dict]:

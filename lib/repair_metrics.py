@@ -18,7 +18,7 @@ import numpy as np
 
 from lib.best_of_n import Sample, chances
 from lib.judge.verdict import ERROR_TYPES
-from lib.statistics import mcnemar_exact, paired_bootstrap, wilson
+from lib.statistics import bootstrap, mcnemar_exact, paired_bootstrap, wilson
 
 RESAMPLES = 2_000  # of a bootstrap interval
 NOT_CONTINUED = "not continued"
@@ -138,6 +138,18 @@ def at_budget(retries: Sequence[Retries], budget: float, with_prompts: bool = Fa
         "tokens": (1 - share) * costs[k] + share * costs[other],
         "accepted": [(1 - share) * one.accepted[k] + share * one.accepted[other] for one in retries],
     }
+
+
+def by_retries(retries: Sequence[Retries], seed: int = 0) -> list[dict]:
+    """The curve of resampling: for every number of retries `tokens` generated per problem and the share `accepted`,
+    with its 95 % interval from resampling the problems (`low`, `high`)."""
+    rows = []
+    for k in range(len(retries[0].tokens)):
+        values = [one.accepted[k] for one in retries]
+        low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
+        tokens = fmean(one.tokens[k] for one in retries)
+        rows.append({"retries": k, "tokens": tokens, "accepted": fmean(values), "low": low, "high": high})
+    return rows
 
 
 def compare(control: Sequence[float], treated: Sequence[float], seed: int = 0) -> dict:

@@ -3,20 +3,55 @@
 A policy that has only ever seen a statement and an answer doesn't know what to do with feedback. `lessons` makes the
 dialogues that teach it, on problems of the train splits alone: programs that the policy itself wrote and that failed
 public tests, what the judge said of them, and a program that all tests accept. The loss is on that last program.
+
+`train_repair` then samples whole dialogues. A dialogue is one completion for TRL: what the policy wrote in all rounds
+learns from one return (`lib.rewards.RETURNS`), and what it was told is masked (`env_mask`), so that it learns to use
+feedback and not to write it. The return is of verdicts on all tests of the train problem, as every reward here; what
+the policy reads is of its public tests.
 """
 
 import random
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import pandas as pd
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
 
+from lib import training
 from lib.best_of_n import public
+from lib.evaluate import manifest
 from lib.generate import Completion, generate
+from lib.grpo import MAX_JUDGE_FAILURES
+from lib.judge.verdict import Verdict
+from lib.metrics import require_judge
 from lib.problems import Problem
-from lib.prompts import extract, messages
-from lib.repair import Say
+from lib.prompts import answer, extract, messages
+from lib.repair import Dialogue, Say, repair
+from lib.rewards import RETURNS
 
 Lesson = tuple[list[dict[str, str]], str]  # conversation, program
+Earned = Callable[[Sequence[Verdict]], float | None]
+
+# What is kept of TRL's log, and its name in curves.csv. Tokens are those that the policy wrote, in all rounds;
+# `accepted_*` shares of the dialogues; `timeout_rate` and `api_error_rate` of the programs.
+CURVE = {
+    "step": "step",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "frac_reward_zero_std": "zero_variance_groups",
+    "kl": "kl",
+    "entropy": "entropy",
+    "grad_norm": "grad_norm",
+    "completions/mean_length": "completion_tokens",
+    **{name: name for name in ("rounds", "accepted_first", "accepted_last", "timeout_rate", "api_error_rate")},
+    "rollout_s": "rollout_s",
+}
 
 
 def lessons(
@@ -28,50 +63,191 @@ def lessons(
     *,
     samples: int,
     max_new_tokens: int,
+    max_length: int,
     rounds: int = 3,
     temperature: float = 1.0,
     instruction: str = "",
     seed: int = 0,
 ) -> tuple[list[Lesson], dict[str, int]]:
-    """(conversation, program) pairs for `lib.sft.train_sft`: of each problem for which a right program is known, one
-    without any feedback, and one dialogue after each different wrong program; counts of what there was."""
+    """(conversation, program) pairs for `lib.sft.train_sft`, and counts of what there was.
+
+    Of each problem for which a right program is known (a sample of the policy, or a solution, that all tests accept):
+    the statement alone with one of these, so that round 1 is not forgotten; and for every different wrong program a
+    dialogue that ends with it, after none or some of the others. Wrong are the policy's greedy answer and `samples`
+    sampled ones that fail public tests. Pairs of more than `max_length` tokens are left out and counted.
+    """
+    problems = [problem for problem in problems if public(problem)]
     chats = [messages(problem, instruction) for problem in problems]
-    limits = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    written = generate(model, tokenizer, chats, samples=samples, **limits)
-    offered = [(one, problem) for problem, own in zip(problems, written, strict=True) for one in own]
-    offered = [(one, problem) for one, problem in offered if public(problem)]
-    shown = judge.judge_many([(extract(one.text).program, public(problem)) for one, problem in offered], progress=False)
-    passed = [pair for pair, verdict in zip(offered, shown, strict=True) if verdict.accepted]
-    solutions = [(one, problem) for problem in problems for one in problem.solutions[:1]]
-    asked = [(extract(one.text).program, problem) for one, problem in passed] + solutions
-    right: dict[str, list[str]] = {}
-    for (program, problem), verdict in zip(asked, judge.judge_many(asked, progress=False), strict=True):
-        if verdict.accepted and program not in right.setdefault(problem.id, []):
-            right[problem.id].append(program)
-    wrong: dict[str, list[tuple[Completion, str]]] = {}
-    for (one, problem), verdict in zip(offered, shown, strict=True):
-        known = wrong.setdefault(problem.id, [])
-        if not (verdict.accepted or verdict.error_type == "api_error" or one.text in [c.text for c, _ in known]):
-            known.append((one, say(public(problem), verdict)))
+    limits = {"max_new_tokens": max_new_tokens, "seed": seed}
+    written = generate(model, tokenizer, chats, samples=samples, temperature=temperature, **limits)
+    greedy = generate(model, tokenizer, chats, **limits)
+    offered = [
+        (problem, completion)
+        for problem, own, first in zip(problems, written, greedy, strict=True)
+        for completion in {one.text: one for one in first + own}.values()
+    ]
+    right, wrong = _sorted_out(offered, problems, judge, say)
     rng, pairs, counts = random.Random(seed), [], Counter()
     for problem, chat in zip(problems, chats, strict=True):
-        programs = right.get(problem.id, [])
-        if not programs:
-            counts["nothing right"] += 1
-            continue
-        pairs.append((chat, rng.choice(programs)))
-        counts["single round"] += 1
-        mistakes = wrong.get(problem.id, [])
-        for first in range(len(mistakes)):
-            depth = rng.randint(1, min(rounds - 1, len(mistakes)))
-            others = rng.sample(mistakes[:first] + mistakes[first + 1 :], depth - 1)
-            conversation = chat
-            for one, told in [*others, mistakes[first]]:
-                conversation = [
-                    *conversation,
-                    {"role": "assistant", "content": one.text},
-                    {"role": "user", "content": told},
-                ]
-            pairs.append((conversation, rng.choice(programs)))
-            counts[f"{depth + 1} rounds"] += 1
-    return pairs, dict(counts)
+        programs, mistakes = right.get(problem.id, []), wrong.get(problem.id, [])
+        counts["problems without a right program"] += not programs
+        for end in range(-1, len(mistakes)) if programs else ():
+            before = mistakes[:end] + mistakes[end + 1 :] if end >= 0 else []
+            depth = rng.randint(0, min(rounds - 2, len(before)))
+            history = [*rng.sample(before, depth), mistakes[end]] if end >= 0 else []
+            conversation = [*chat, *(message for mistake in history for message in mistake)]
+            program = rng.choice(programs)
+            length = _length(tokenizer, conversation, program)
+            if length > max_length:
+                counts["too long"] += 1
+            else:
+                pairs.append((conversation, program))
+                counts[f"of {len(history) + 1} rounds"] += 1
+    return pairs, dict(sorted(counts.items()))
+
+
+def _sorted_out(
+    offered: list[tuple[Problem, Completion]], problems: list[Problem], judge, say: Say
+) -> tuple[dict[str, list[str]], dict[str, list[list[dict[str, str]]]]]:
+    """By problem: the programs that all tests accept, and the wrong answers, each with what is said of it."""
+    shown = judge.judge_many([(extract(one.text).program, public(own)) for own, one in offered], progress=False)
+    asked, wrong = [(solution, own) for own in problems for solution in own.solutions[:1]], {}
+    for (problem, completion), verdict in zip(offered, shown, strict=True):
+        if verdict.accepted:
+            asked.append((extract(completion.text).program, problem))
+        elif verdict.error_type != "api_error":
+            told = [{"role": "assistant", "content": completion.text}]
+            told.append({"role": "user", "content": say(public(problem), verdict)})
+            wrong.setdefault(problem.id, []).append(told)
+    right: dict[str, list[str]] = {}
+    for (program, problem), verdict in zip(asked, judge.judge_many(asked, progress=False), strict=True):
+        if verdict.accepted:
+            right.setdefault(problem.id, []).append(program)
+    return right, wrong
+
+
+def _length(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], program: str) -> int:
+    whole = [*conversation, {"role": "assistant", "content": answer(program)}]
+    return len(tokenizer.apply_chat_template(whole, return_dict=False))
+
+
+class Rollout:
+    """A sampled dialogue per prompt entry, as TRL's `rollout_func`; what they earned, as its reward function."""
+
+    __name__ = "dialogue"
+
+    def __init__(self, problems: list[Problem], judge, say: Say, earned: Earned, seed: int, **options):
+        self.by_statement = {messages(one, options["instruction"])[-1]["content"]: one for one in problems}
+        self.judge, self.say, self.earned, self.seed, self.options = judge, say, earned, seed, options
+        self.dialogues: list[Dialogue] = []
+        self.seconds = 0.0
+
+    def rollout(self, prompts: list, trainer: GRPOTrainer) -> dict:
+        started = time.perf_counter()
+        self.dialogues = repair(
+            trainer.accelerator.unwrap_model(trainer.model),
+            trainer.processing_class,
+            [self.by_statement[prompt[-1]["content"]] for prompt in prompts],
+            self.judge,
+            self.say,
+            seed=self.seed * 1_000_003 + trainer.state.global_step,
+            **self.options,
+        )
+        parts = [dialogue.sequence() for dialogue in self.dialogues]
+        prompt_ids, completion_ids, mask = (list(part) for part in zip(*parts, strict=True))
+        self.seconds = time.perf_counter() - started
+        return {"prompt_ids": prompt_ids, "completion_ids": completion_ids, "env_mask": mask, "logprobs": None}
+
+    def __call__(self, completions, log_metric, **_) -> list[float | None]:
+        verdicts = [[turn.verdict for turn in dialogue.turns] for dialogue in self.dialogues]
+        programs = [verdict for own in verdicts for verdict in own]
+        log_metric("rounds", fmean(map(len, verdicts)))
+        log_metric("accepted_first", fmean(own[0].accepted for own in verdicts))
+        log_metric("accepted_last", fmean(own[-1].accepted for own in verdicts))
+        for name in ("timeout", "api_error"):
+            log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in programs))
+        log_metric("rollout_s", self.seconds)
+        require_judge(programs, MAX_JUDGE_FAILURES)
+        return [self.earned(own) for own in verdicts]
+
+
+def train_repair(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    problems: list[Problem],
+    judge,
+    say: Say,
+    folder: Path,
+    *,
+    steps: int,
+    returns: str = "A",
+    penalty: float = 0.03,
+    rounds: int = 3,
+    prompts_per_step: int = 8,
+    samples: int = 8,
+    learning_rate: float = 1e-4,
+    beta: float = 0.01,
+    max_new_tokens: int = 96,
+    temperature: float = 1.0,
+    instruction: str = "",
+    accumulation: int = 1,
+    lora: dict | None = None,
+    bf16: bool = False,
+    save_every: int = 0,
+    scratch: Path | None = None,
+    gate: TrainerCallback | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Trains `model` in place for `steps` groups of dialogues; returns the curve, one row per step.
+
+    `returns`: one of lib.rewards.RETURNS, with its `penalty` for a round; `max_new_tokens` of an answer. Of problems
+    with one statement only the first is trained on, since TRL's rollouts know no more of a problem. The other arguments
+    are as in `lib.grpo.train_grpo`. The KL is to the weights on disk that `model` was loaded from.
+    """
+    by_statement = {problem.prompt.strip(): problem for problem in reversed(problems) if public(problem)}
+    drawn = sorted(by_statement.values(), key=lambda problem: problem.id)
+    random.Random(seed).shuffle(drawn)
+    drawn = drawn[: steps * prompts_per_step]
+    rows = [{"prompt": messages(problem, instruction)} for problem in drawn]
+    config = GRPOConfig(
+        **training.arguments(
+            folder,
+            steps=steps,
+            batch_size=prompts_per_step * samples,
+            learning_rate=learning_rate,
+            save_every=save_every,
+            scratch=scratch,
+            seed=seed,
+            accumulation=accumulation,
+            lora=lora,
+            bf16=bf16,
+        ),
+        num_generations=samples,
+        shuffle_dataset=False,
+        max_completion_length=rounds * max_new_tokens,
+        temperature=temperature,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=max(1, steps // 20),
+        beta=beta,
+        logging_steps=1,
+    )
+    options = {"rounds": rounds, "max_new_tokens": max_new_tokens, "temperature": temperature}
+    earned = partial(RETURNS[returns], penalty=penalty)
+    rollout = Rollout(drawn, judge, say, earned, seed, instruction=instruction, **options)
+    trainer = GRPOTrainer(
+        model=model,
+        args=config,
+        reward_funcs=rollout,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        rollout_func=rollout.rollout,
+        peft_config=training.adapters(lora, seed),
+        callbacks=[gate] if gate else [],
+    )
+    if gate:
+        gate.start(trainer.model, scratch if save_every else None)
+    training.train(
+        trainer, ("reward", "kl"), scratch, (rows, manifest(drawn), getattr(earned, "keywords", ""), options)
+    )
+    log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
+    return log[list(CURVE)].rename(columns=CURVE)

@@ -80,13 +80,15 @@ def test_the_licence_is_apache_2():
 
 def test_make_help_names_every_target():
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    assert {"help", "demo", "test", "test-vllm", "lab", "matrix", "lint", "format", "clean"} <= set(phony)
+    assert {"help", "demo", "test", "test-browser", "test-vllm", "lab", "matrix", "lint", "format", "clean"} <= set(
+        phony
+    )
     assert make("help") == make(), "make alone gives the list"
     for target in phony:
         assert f"make {target} " in make("help")
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-vllm", "lab", "matrix", "lint", "format"])
+@pytest.mark.parametrize("target", ["demo", "test", "test-browser", "test-vllm", "lab", "matrix", "lint", "format"])
 def test_a_target_makes_the_virtual_environment_itself(target, tmp_path):
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     (tmp_path / "pyproject.toml").write_text("")
@@ -167,11 +169,22 @@ def test_judge_and_problems_load_no_model_library():
     assert done.stdout.strip() == "[]"
 
 
-def test_continuous_integration_runs_make_test_and_tells_how_it_ended(tmp_path):
+@pytest.mark.parametrize(
+    ("test", "browser", "last"),
+    [
+        ("1 failed, 2 passed in 3.21s", "3 passed in 60.00s", "test"),
+        ("3 passed in 3.21s", "1 failed, 2 passed in 60.00s", "browser"),
+        ("3 passed in 3.21s", "3 passed in 60.00s", "test"),
+    ],
+)
+def test_continuous_integration_runs_the_tests_and_the_browser_and_tells_how_it_ended(tmp_path, test, browser, last):
     (tmp_path / ".ci").mkdir()
     script = tmp_path / ".ci" / "run"
     script.write_text((ROOT / ".ci" / "run").read_text())
-    (tmp_path / "Makefile").write_text("test:\n\t@echo '==== 1 failed, 2 passed in 3.21s ===='\n\t@exit 1\n")
+    targets = {"test": test, "test-browser": browser}
+    rules = [f"{name}:\n\t@echo '==== {how} ===='\n\t@exit {int('failed' in how)}\n" for name, how in targets.items()]
+    (tmp_path / "Makefile").write_text("\n".join(rules))
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "==== 1 failed, 2 passed in 3.21s ===="
-    assert done.returncode != 0
+    assert done.stdout.splitlines()[-1] == f"==== {test if last == 'test' else browser} ===="
+    assert (done.returncode != 0) == ("failed" in test + browser)
+    assert f"==== {browser} ====" in done.stdout, "the pages are looked at also when a test has failed"

@@ -185,14 +185,17 @@ REPORT = {
     "pairs": " ".join(f"{SFT_RUN},{run}" for run in RL_RUNS),
 }
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
+REPAIR = {"policy": RL_RUNS[0], "lesson_steps": 2, "steps": 2, **FEW}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
+FAILURES = {"policy": RL_RUNS[0], "before": SFT_RUN, "failures": 6}
 # What stands in one line needs nothing of one another, and can share the two cores.
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
     [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
+    [("40_repair", REPAIR), ("91_failures", FAILURES)],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 
@@ -362,3 +365,13 @@ def test_the_report_shows_the_figures_of_the_runs_it_names(runs):
     assert len(read(report, "metrics.json")["conclusions"]) == len(RL_RUNS)
     pictures = {"curves.png", "error_types.png", "main_table.png"}
     assert {path.name for path in (report / "figures").iterdir()} == pictures
+
+
+def test_failures_are_written_again_as_they_were_and_each_has_a_class(runs):
+    folder = runs / name_of("91_failures", FAILURES)
+    figures = read(folder, "metrics.json")
+    assert {run: one["verdicts_changed"] for run, one in figures["runs"].items()} == {SFT_RUN: 0, RL_RUNS[0]: 0}
+    lines = [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * FAILURES["failures"]
+    counted = sum(n for classes in figures["classes"].values() for n in classes.values())
+    assert counted == len(lines)

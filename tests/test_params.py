@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import OffloadPolicy
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
-from lib import dpo, grpo, sft
+from lib import dpo, grpo, repair_training, sft
 from lib.fingerprint import RUN_NAME, upstream_names
 from lib.judge import Judge
 from lib.models import load_tokenizer
@@ -205,6 +205,25 @@ def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, mon
         assert config.scale_rewards == found["scale_rewards"]
         wanted = block.get("vllm", {})
         assert (config.use_vllm, {name: getattr(config, name) for name in wanted}) == (bool(wanted), wanted)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem.startswith("40_repair")], ids=relative)
+def test_dialogues_are_read_as_the_samples_of_grpo_are_and_written_by_this_project(path, monkeypatch, tmp_path):
+    def trainer(*_, args, peft_config, **__):
+        raise Built(args, peft_config)
+
+    monkeypatch.setattr(repair_training, "GRPOTrainer", trainer)
+    found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
+    block = {name: value for name, value in preset["grpo"].items() if name != "vllm"}
+    settings = {name: found[name] for name in ("steps", "learning_rate", "returns", "penalty", "seed")}
+    problems, tokenizer = load_problems("tiny_contests", "valid"), load_tokenizer(root() / BASE)
+    with pytest.raises(Built) as built:
+        repair_training.train_repair(None, tokenizer, problems, None, None, tmp_path, **settings, **block)
+    config, adapters = built.value.args
+    assert (config.max_steps, config.learning_rate) == (found["steps"], found["learning_rate"])
+    assert (config.gradient_accumulation_steps, config.bf16) == (block.get("accumulation", 1), block.get("bf16", False))
+    assert (adapters and adapters.r) == block.get("lora", {}).get("r")
+    assert not config.use_vllm
 
 
 @pytest.mark.parametrize("path", sorted(PARAMS.glob("*/accelerate/*.yaml")), ids=relative)

@@ -4,6 +4,7 @@
 2. No clocks and counters of the execution: timing, random ids, process numbers, addresses of objects.
 3. Of a cell's stdout and stderr one text each, as long as no other output comes between: how the kernel cuts them into
    messages is a matter of time. Progress bars are left out: what they show in the end is only how long it took.
+4. Of a widget that brought its own rendering as HTML, that rendering only: nobody reads it with the kernel at hand.
 """
 
 import copy
@@ -86,7 +87,7 @@ def shortener(folder: Path, shown: str) -> Callable[[str], str]:
 def clean(notebook: nbformat.NotebookNode, shorten: Callable[[str], str]) -> nbformat.NotebookNode:
     """A copy of an executed notebook, or of one under execution, with all of the above done."""
     notebook = copy.deepcopy(notebook)
-    _drop_bars(notebook)
+    _drop_widgets(notebook)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if not cell.metadata.get("tags", True):
@@ -142,8 +143,9 @@ def _joined(outputs: Iterable[dict]) -> list[dict]:
     return joined
 
 
-def _drop_bars(notebook: nbformat.NotebookNode) -> None:
-    """Removes the widgets that are progress bars of tqdm, and the parts of which only they consist."""
+def _drop_widgets(notebook: nbformat.NotebookNode) -> None:
+    """Removes the widgets that say nothing without a kernel, and the parts of which only they consist: progress bars of
+    tqdm, and those that brought a rendering as HTML, which every reader of a finished notebook can show."""
     states = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
 
     def parts(models: set[str]) -> set[str]:
@@ -155,7 +157,7 @@ def _drop_bars(notebook: nbformat.NotebookNode) -> None:
                 queue += re.findall(r"IPY_MODEL_([0-9a-f]+)", json.dumps(states.get(model, {})))
         return found
 
-    bars, others = set(), set()
+    dropped, others = set(), set()
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -164,11 +166,13 @@ def _drop_bars(notebook: nbformat.NotebookNode) -> None:
             data = output.get("data", {})
             is_bar = VIEW in data and BAR.search(data.get("text/plain", ""))
             if VIEW in data:
-                (bars if is_bar else others).add(data[VIEW]["model_id"])
+                (dropped if is_bar or "text/html" in data else others).add(data[VIEW]["model_id"])
+            if "text/html" in data:
+                data.pop(VIEW, None)
             if not is_bar:
                 kept.append(output)
         cell.outputs = kept
-    for model in parts(bars) - parts(others):
+    for model in parts(dropped) - parts(others):
         states.pop(model, None)
     if not states:
         notebook.metadata.pop("widgets", None)

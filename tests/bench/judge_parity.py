@@ -1,12 +1,12 @@
 """Do SandboxFusion servers give the verdicts of this machine? `make judge-parity URL='http://127.0.0.1:8080'`
 
-    python tests/bench/judge_parity.py [--most 50] [--isolation none] URL ...
+    python tests/bench/judge_parity.py [--most 50] [--strict] [--isolation none] URL ...
 
 Judges the same programs both ways: correct and incorrect ones of the tiny world, the judge's gallery of cheats, and,
 where the rows lie in ../shared/data, references of HumanEval, MBPP and CodeContests and programs of language models.
-`--most`: at most so many of a corpus, evenly spaced. Two verdicts agree if all they say of the program is the same: how
-every test ended and why, and so passed, total, error type and pass ratio (times aside). Prints a table and each
-disagreement; exit status 1 below BOUND, 2 without a server.
+`--most`: at most so many of a corpus, evenly spaced. `--strict`: on both sides every test alone, without a quick pass.
+Two verdicts agree if all they say of the program is the same: how every test ended and why, and so passed, total, error
+type and pass ratio (times aside). Prints a table and each disagreement; exit status 1 below BOUND, 2 without a server.
 """
 
 import argparse
@@ -83,15 +83,16 @@ def cause(here: Verdict, there: Verdict) -> str:
     return f"the same ending, other words: {odd[0]!r:.300} here, {odd[1]!r:.300} there"
 
 
-def main(urls: list[str], most: int, isolation: str, workers: int) -> int:
+def main(urls: list[str], most: int, isolation: str, workers: int, strict: bool) -> int:
+    how = {"isolation": isolation, "workers": workers, "strict": strict}
     try:
-        remote = Judge(backend="sandbox_fusion", url=urls, isolation=isolation, workers=workers)
+        remote = Judge(backend="sandbox_fusion", url=urls, **how)
     except (ServerError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     programs = agreed = 0
     differ: list[str] = []
-    with remote, Judge(workers=workers, isolation=isolation) as local:
+    with remote, Judge(**how) as local:
         print(f"here: {local.isolation}\nthere: {remote.isolation}")
         print(f"{'corpus':<34}{'programs':>9}{'agree':>7}{'accepted':>10}{'s here':>9}{'s there':>9}", flush=True)
         judged = corpora()
@@ -124,5 +125,5 @@ if __name__ == "__main__":
     parser.add_argument("--most", type=int, default=50, help="programs of a corpus")
     parser.add_argument("--isolation", default="namespaces", choices=["namespaces", "none"])
     parser.add_argument("--workers", type=int, default=2)
-    chosen = parser.parse_args()
-    sys.exit(main(chosen.urls, chosen.most, chosen.isolation, chosen.workers))
+    parser.add_argument("--strict", action="store_true", help="every test in a process and a namespace of its own")
+    sys.exit(main(**vars(parser.parse_args())))

@@ -10,7 +10,7 @@ from lib.generate import Completion
 from lib.judge import Verdict
 from lib.problems import Problem
 from lib.repair import Dialogue, Turn
-from lib.repair_metrics import NOT_CONTINUED, Retries, at_budget, compare, resampled, summary, transitions
+from lib.repair_metrics import NOT_CONTINUED, Retries, at_budget, by_retries, compare, resampled, summary, transitions
 
 PROBLEM = Problem("p", "tiny", "test", "stdio", "p", ())
 
@@ -110,6 +110,12 @@ def test_a_budget_between_two_numbers_of_retries_is_met_exactly():
     assert at_budget(retries, 10)["accepted"] == [0, 1]
     assert at_budget(retries, 5)["tokens"] == 10, "the first answer is always written"
     assert at_budget(retries, 99) == {"retries": 2, "tokens": 20, "accepted": [0.75, 1]}
+
+
+def test_the_curve_of_resampling_has_a_row_for_every_number_of_retries():
+    rows = by_retries([Retries([0, 0.5], [10, 20], [1, 2]), Retries([1, 1], [10, 10], [1, 1])])
+    assert [(row["retries"], row["tokens"], row["accepted"]) for row in rows] == [(0, 10, 0.5), (1, 15, 0.75)]
+    assert all(row["low"] <= row["accepted"] <= row["high"] for row in rows)
 
 
 def test_a_comparison_has_an_interval_and_an_exact_test_where_both_are_verdicts():

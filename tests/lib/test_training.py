@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from lib.judge import Judge
 from lib.models import load_policy
 from lib.problems import Problem, Test
 from lib.prompts import answer
+from lib.repair import constant
+from lib.repair_training import train_repair
 from lib.rewards import dense
 from lib.sft import train_sft
 from lib.training import LINES
@@ -67,6 +70,16 @@ def dpo(start: Path, folder: Path, scratch: Path | None, **changed):
     return train_dpo(model, make_tokenizer(), rows, folder, scratch=scratch, **options), model.state_dict()
 
 
+def repair(start: Path, folder: Path, scratch: Path | None):
+    """The same of GRPO over repair dialogues."""
+    model = load_policy(start, device="cpu")
+    shown = [replace(one, tests=tuple(replace(test, visibility="public") for test in one.tests)) for one in PROBLEMS]
+    options = {"steps": 6, "rounds": 2, "prompts_per_step": 2, "samples": 4, "max_new_tokens": 24, "save_every": 2}
+    with Judge(workers=1) as judge:
+        curve = train_repair(model, make_tokenizer(), shown, judge, constant, folder, scratch=scratch, **options)
+    return curve[[name for name in curve if not name.endswith("_s")]], model.state_dict()
+
+
 def killed(kind: str, start: Path, folder: Path, scratch: Path, **changed) -> None:
     """Trains in a process of its own, and kills it when it has saved its second checkpoint."""
     folders = ", ".join(f"Path({str(path)!r})" for path in (start, folder, scratch))
@@ -101,7 +114,7 @@ def same(one: dict, other: dict) -> bool:
     return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize(("kind", "train"), [("sft", sft), ("dpo", dpo), ("grpo", grpo)])
+@pytest.mark.parametrize(("kind", "train"), [("sft", sft), ("dpo", dpo), ("grpo", grpo), ("repair", repair)])
 def test_after_kill_9_the_same_training_goes_on_bit_for_bit(kind, train, start, tmp_path, capsys):
     whole_curve, whole = train(start, tmp_path / "whole", None)
     killed(kind, start, tmp_path / "run", tmp_path / "scratch")

@@ -7,6 +7,7 @@ recorded judge did (its README there), as far as that is a matter of the tests a
 import ast
 import gzip
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,8 @@ def mapcoder_humaneval() -> Iterator[Row]:
 
 def mapcoder_mbpp() -> Iterator[Row]:
     """By the asserts behind the first one, which was the sample in the prompt: 21 programs that fail it alone are
-    recorded as solved."""
+    recorded as solved. Where a program uses `sum` and stands behind task 126, which asks for a function of that name,
+    the run's own answer to 126 stands in `before`."""
     problems = {}
     for row in _lines("mapcoder_mbpp_tests.jsonl.gz"):
         check = ast.parse(row["test"]).body[0]
@@ -75,10 +77,12 @@ def mapcoder_mbpp() -> Iterator[Row]:
             row["name"], "mbpp", "test", "function", "", (test,), entry_point=entry_point, time_limit=limit
         )
     rows = list(_lines("mapcoder_mbpp_chatgpt.jsonl.gz"))
-    before = {row["run"]: row["code"] for row in rows if row["name"] == "mbpp_126_sum"}
+    shadowing: dict[str, str] = {}  # of a run: its program for task 126, once that has had its turn
     for row in rows:
-        program, solved = IMPORTED + row["code"], row["is_solved"]
-        yield Row(row["run"], row["name"], program, problems[row["name"]], solved, before[row["run"]])
+        before = shadowing.get(row["run"], "") if re.search(r"\bsum\(", row["code"]) else ""
+        yield Row(row["run"], row["name"], IMPORTED + row["code"], problems[row["name"]], row["is_solved"], before)
+        if row["name"] == "mbpp_126_sum":
+            shadowing[row["run"]] = row["code"]
 
 
 def mapcoder_apps() -> Iterator[Row]:
@@ -103,6 +107,7 @@ REPLAYS = {
 }
 
 LEAK = "leak: the recorded grader still had the function `sum` of the same run's task 126"
+_SUM = "right, by reading, and it adds up by `sum`; but it stands before task 126, so why it failed there stays a guess"
 CAUSES = {
     ("evalplus_mbpp", "Mbpp/87"): "the last dictionary wins, the assert wants the first; EvalPlus changed the tests",
     ("evalplus_mbpp", "Mbpp/612"): "only two of three elements are merged; EvalPlus changed the tests",
@@ -111,23 +116,28 @@ CAUSES = {
     ("evalplus_mbpp", "Mbpp/233"): "3.14159 for pi is near enough for MBPP's asserts (0.1 %), not for EvalPlus",
     ("evalplus_mbpp", "Mbpp/123"): "right but slow (seconds): the recorded judge stopped it by wall time",
     ("mapcoder_humaneval", "HumanEval/129"): "right but slow (tries every path): stopped there by wall time",
+    ("mapcoder_mbpp", "mbpp_61_count_Substrings"): _SUM,
+    ("mapcoder_mbpp", "mbpp_105_count"): _SUM,
+    ("mapcoder_mbpp", "mbpp_109_odd_Equivalent"): _SUM,
+    ("mapcoder_mbpp", "mbpp_123_amicable_numbers_sum"): "right but slow (2 s): stopped there by wall time, it seems",
 }
 
 
 def disagreements(replay, rows: list[Row], judge: Judge) -> list[tuple[Row, Verdict, str]]:
     """The rows whose verdict is another one than was recorded, with its cause, "" where nobody has looked for one."""
     verdicts = judge.judge_many([(row.program, row.problem) for row in rows])
-    pairs = zip(rows, verdicts, strict=True)
-    different = [(row, verdict) for row, verdict in pairs if verdict.accepted != row.recorded]
-    again = judge.judge_many([(f"{row.before}\n{row.program}", row.problem) for row, _ in different])
+    leaked = imitated(rows, judge)
     return [
-        (
-            row,
-            verdict,
-            LEAK if row.before and leaked.accepted == row.recorded else CAUSES.get((replay.__name__, row.task), ""),
-        )
-        for (row, verdict), leaked in zip(different, again, strict=True)
+        (row, verdict, LEAK if row.before and fits else CAUSES.get((replay.__name__, row.task), ""))
+        for row, verdict, fits in zip(rows, verdicts, leaked, strict=True)
+        if verdict.accepted != row.recorded
     ]
+
+
+def imitated(rows: list[Row], judge: Judge) -> list[bool]:
+    """For each row: does the recorded verdict come out where the program finds what stands in `before`?"""
+    pairs = [(f"{row.before}\n{row.program}" if row.before else row.program, row.problem) for row in rows]
+    return [verdict.accepted == row.recorded for verdict, row in zip(judge.judge_many(pairs), rows, strict=True)]
 
 
 def _humaneval() -> list[Problem]:

@@ -124,3 +124,11 @@ def test_widgets_are_numbered_and_keep_what_they_share_with_a_bar(cleaned):
         second: {"state": {"layout": f"IPY_MODEL_{first}"}},
     }
     assert [output.data[VIEW].model_id for output in result.cells[0].outputs] == [second]
+
+
+def test_of_a_widget_with_a_rendering_as_html_that_rendering_stays(cleaned):
+    states = {"5a": {"state": {"children": ["IPY_MODEL_5b"]}}, "5b": {"state": {}}}
+    both = new_output("execute_result", {VIEW: {"model_id": "5a"}, "text/html": "<p>all rounds</p>"})
+    result = cleaned(both, states=states)
+    assert [output.data for output in result.cells[0].outputs] == [{"text/html": "<p>all rounds</p>"}]
+    assert "widgets" not in result.metadata

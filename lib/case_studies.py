@@ -1,0 +1,179 @@
+"""Case studies: how a program went wrong, what its author was told, and what it wrote next, to be stepped through.
+
+A dialogue is what `repair.jsonl` of a repair run says of one problem: a line (dict) for each round, in order. `Stepper`
+shows dialogues twice in one output: as widgets where a kernel runs, and all rounds one below the other for pages
+without one (GitHub, HTML export). Colours only repeat what a sign or a word says.
+"""
+
+import difflib
+import html
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets
+
+FIELDS = {"problem_id", "dataset", "round", "prompt", "program", "error_type", "pass_ratio", "accepted", "tests"}
+Dialogue = list[dict]
+
+# Of Okabe and Ito's palette, which colour-blind readers tell apart, in light; the text on them is set to dark.
+ADDED, REMOVED = "#cfe6f5", "#fbe0c4"
+RIGHT, WRONG = "#0072b2", "#b24d00"
+CELL = "text-align: left; padding: 2px 16px 2px 4px"
+BOX = "white-space: pre-wrap; overflow-wrap: anywhere; margin: 4px 0 12px 0; padding: 6px; border: 1px solid #bbbbbb"
+
+
+def read_dialogues(file: Path) -> list[Dialogue]:
+    """All dialogues of a repair.jsonl, in the file's order. Raises ValueError for a line that lacks a field, and for
+    a problem whose rounds are not 1, 2, ..."""
+    found = defaultdict(list)
+    for number, text in enumerate(file.read_text().splitlines(), 1):
+        line = json.loads(text)
+        if missing := FIELDS - line.keys():
+            raise ValueError(
+                f"{file.name}, line {number}: no {', '.join(sorted(missing))}; is it of another repair run?"
+            )
+        found[line["dataset"], line["problem_id"]].append(line)
+    for (dataset, problem), rounds in found.items():
+        numbers = [line["round"] for line in rounds]
+        if numbers != list(range(1, len(rounds) + 1)):
+            raise ValueError(f"{file.name}: the rounds of {problem} ({dataset}) are {numbers}, not 1, 2, ...")
+    return list(found.values())
+
+
+def repaired(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+    """Those that began with a program that was not accepted and ended with one that was."""
+    return [one for one in dialogues if not one[0]["accepted"] and one[-1]["accepted"]]
+
+
+def choose(dialogues: Sequence[Dialogue], n: int) -> list[Dialogue]:
+    """`n` of them, of as many kinds as there are: in turn one of each kind of first failure and set, and of a kind
+    those first that took more rounds, then in the order given."""
+    kinds = defaultdict(list)
+    for one in sorted(dialogues, key=len, reverse=True):
+        kinds[one[0]["error_type"], one[0]["dataset"]].append(one)
+    chosen = []
+    while len(chosen) < n and any(kinds.values()):
+        chosen += [own.pop(0) for own in kinds.values() if own]
+    return chosen[:n]
+
+
+def statement(dialogue: Dialogue) -> str:
+    """What the policy was asked in the first round."""
+    return next(message["content"] for message in dialogue[0]["prompt"] if message["role"] == "user").strip()
+
+
+def changes(before: str, after: str) -> list[tuple[str, str]]:
+    """The lines of two programs, each with its sign: "+" new, "-" gone, " " in both."""
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return [(line[0], line[2:]) for line in lines if line[0] != "?"]
+
+
+def verdict(line: dict) -> str:
+    """A round's verdict in words."""
+    passed = sum(test["error_type"] == "success" for test in line["tests"])
+    sign = "✓ accepted" if line["accepted"] else f"✗ {line['error_type'].replace('_', ' ')}"
+    stopped = abs(passed - line["pass_ratio"] * len(line["tests"])) > 0.01  # the judge runs no test after a timeout
+    which = f"tests that were run passed, {line['pass_ratio']:.0%} of all" if stopped else "tests passed"
+    return f"{sign}: {passed} of {len(line['tests'])} {which}"
+
+
+def round_html(dialogue: Dialogue, number: int) -> str:
+    """One round: verdict, program with the difference to the round before, tests, feedback. `number` from 1."""
+    line = dialogue[number - 1]
+    before = dialogue[number - 2]["program"] if number > 1 else line["program"]
+    colour = RIGHT if line["accepted"] else WRONG
+    what = "Program" if number == 1 else f"Program, with the difference to round {number - 1}"
+    told = "Feedback, all that the next round was told"
+    feedback = (
+        f"<p>{told}:</p>{_box(line['feedback'])}" if line.get("feedback") else "<p>No feedback: the last round.</p>"
+    )
+    return (
+        f'<p><b>Round {number} of {len(dialogue)}: <span style="color: {colour}">{_safe(verdict(line))}</span></b></p>'
+        f"<p>{what}:</p>{_program(changes(before, line['program']))}{_tests(line['tests'])}{feedback}"
+    )
+
+
+def case_html(dialogue: Dialogue) -> str:
+    """A whole case: the statement, then every round."""
+    rounds = "<hr>".join(round_html(dialogue, number) for number in range(1, len(dialogue) + 1))
+    return f"<p>Statement:</p>{_box(statement(dialogue))}{rounds}"
+
+
+def _safe(text: str) -> str:
+    return html.escape(text, quote=False)
+
+
+def _box(text: str) -> str:
+    return f'<pre style="{BOX}">{_safe(text.strip())}</pre>'
+
+
+def _program(lines: list[tuple[str, str]]) -> str:
+    colours = {"+": ADDED, "-": REMOVED}
+    shown = []
+    for sign, text in lines:
+        line = _safe(f"{sign} {text}")
+        style = f"background-color: {colours[sign]}; color: #111111" if sign in colours else ""
+        shown.append(f'<span style="{style}">{line}</span>' if style else line)
+    return f'<pre style="{BOX}">' + "\n".join(shown) + "</pre>"
+
+
+def _tests(tests: list[dict]) -> str:
+    """A row per test that was run; neighbours that ended alike share one."""
+    rows, first = [], 0
+    for number in range(1, len(tests) + 1):
+        if number == len(tests) or tests[number] != tests[first]:
+            numbers = f"{first + 1}" if number == first + 1 else f"{first + 1}–{number}"
+            one = tests[first]
+            sign = "✓" if one["error_type"] == "success" else "✗"
+            words = (numbers, one["visibility"], f"{sign} {one['error_type'].replace('_', ' ')}", one["detail"])
+            rows.append("<tr>" + "".join(f'<td style="{CELL}">{_safe(word)}</td>' for word in words) + "</tr>")
+            first = number
+    heads = "".join(f'<th style="{CELL}">{name}</th>' for name in ("test", "visibility", "verdict", "detail"))
+    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+class Stepper:
+    """Choose a problem and a round. As the last expression of a cell it is shown; `widget` holds the live part."""
+
+    def __init__(self, dialogues: Sequence[Dialogue]):
+        self.dialogues = list(dialogues)
+        self.titles = [
+            f"{n}. {one[0]['problem_id']} ({one[0]['dataset']}): "
+            + " → ".join(line["error_type"].replace("_", " ") for line in one)
+            for n, one in enumerate(self.dialogues, 1)
+        ]
+        wide = ipywidgets.Layout(width="auto")
+        self.problem = ipywidgets.Dropdown(
+            options=[(title, n) for n, title in enumerate(self.titles)], description="problem", layout=wide
+        )
+        self.round = ipywidgets.ToggleButtons(description="round", style={"button_width": "6em"})
+        self.statement, self.shown = ipywidgets.HTML(), ipywidgets.HTML()
+        self.problem.observe(self._problem_chosen, "value")
+        self.round.observe(self._round_chosen, "value")
+        self.widget = ipywidgets.VBox([self.problem, self.statement, self.round, self.shown])
+        if self.dialogues:
+            self._problem_chosen()
+
+    def _problem_chosen(self, _change=None) -> None:
+        dialogue = self.dialogues[self.problem.value]
+        self.statement.value = _box(statement(dialogue))
+        self.round.options = [str(number) for number in range(1, len(dialogue) + 1)]
+        self.round.value = "1"
+        self._round_chosen()  # also where the value stays what it was
+
+    def _round_chosen(self, _change=None) -> None:
+        if self.round.value:
+            self.shown.value = round_html(self.dialogues[self.problem.value], int(self.round.value))
+
+    def html(self) -> str:
+        """All problems and rounds, for a page without a kernel."""
+        if not self.dialogues:
+            return "<p>No problem went from wrong to accepted in this run.</p>"
+        cases = zip(self.titles, self.dialogues, strict=True)
+        return "".join(f"<h3>{_safe(title)}</h3>{case_html(one)}" for title, one in cases)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        live = self.widget._repr_mimebundle_() if self.dialogues else {}
+        return live | {"text/plain": "\n".join(self.titles), "text/html": self.html()}

@@ -71,6 +71,12 @@ def made(arm: Arm) -> dict[int, Stage]:
     return {seed: stage for seed, stage in arm.items() if stage}
 
 
+def row_with(arms: dict[str, Arm], file: str, default: str) -> str:
+    """The first row of which a run has written `file`; `default` when none has."""
+    found = (name for name, arm in arms.items() for stage in made(arm).values() if (stage.folder / file).is_file())
+    return next(found, default)
+
+
 def by_name(arms: dict[str, Arm]) -> dict[str, Stage]:
     """The runs of all arms by what a parameter `policy` calls them; the untrained policy is also `base`."""
     runs = {stage.info["run"]: stage for arm in arms.values() for stage in made(arm).values()}

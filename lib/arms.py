@@ -6,20 +6,20 @@ the seed, it is one and the same.
 """
 
 import json
+import math
 import re
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from lib.best_of_n import Sample, chances
 from lib.judge.verdict import ERROR_TYPES
 from lib.report import Stage
 from lib.run import UpstreamError
 
 MAIN_SET = "contests_test"
 SEEDS = 3  # trainings of a recipe that a conclusion wants
-RULE = "public tests"  # how a best of n is chosen here
+RULE = "public tests"  # how a best of n is chosen here, one of RULES of lib.best_of_n
 BASE, BEST_OF_N, REPAIR = "Base", "SFT, best of n", "GRPO dense → repair"
 LABELS = {
     "03_baseline": BASE,
@@ -117,18 +117,19 @@ def outcomes(stage: Stage, dataset: str, samples: int | None = None) -> pd.DataF
         rows = rows.assign(error_type=[last.get(*one) for one in zip(rows.problem_id, rows.error_type, strict=True)])
     kinds = pd.get_dummies(rows.error_type).reindex(columns=list(ERROR_TYPES), fill_value=False)
     if "public_passed" in rows:
-        own = rows.groupby("problem_id", sort=False)
-        kinds = pd.DataFrame({name: _handed_in(group, kinds, samples) for name, group in own}).T[list(ERROR_TYPES)]
+        weights = rows.groupby("problem_id").public_passed.transform(_handed_in, samples)
+        kinds = kinds.mul(weights, axis=0).groupby(rows.problem_id, sort=False).sum()
     else:
         kinds = kinds.set_axis(rows.problem_id)
     return kinds[kinds.api_error == 0].astype(float)
 
 
-def _handed_in(own: pd.DataFrame, kinds: pd.DataFrame, samples: int | None) -> dict[str, float]:
-    seen = [Sample(0, passed) for passed in own.public_passed]
-    ended = {kind: column.to_list() for kind, column in kinds.loc[own.index].items()}
-    last = (samples or len(own)) - 1
-    return {kind: chances(RULE, seen, is_so)[last] if any(is_so) else 0.0 for kind, is_so in ended.items()}
+def _handed_in(passed: pd.Series, samples: int | None) -> np.ndarray:
+    """The chance of each sample of a problem to be handed in: of those drawn, one of which most public tests passed."""
+    scores = passed.to_numpy()
+    up_to, below = (scores <= scores[:, None]).sum(1), (scores < scores[:, None]).sum(1)
+    ways = np.array([math.comb(k, samples or len(scores)) for k in range(len(scores) + 1)], dtype=float)
+    return (ways[up_to] - ways[below]) / ways[-1] / (up_to - below)
 
 
 def repairs(stage: Stage) -> dict | None:

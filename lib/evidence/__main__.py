@@ -7,7 +7,7 @@ from pathlib import Path
 from lib import paths
 from lib.evidence import index, markers, page
 from lib.evidence.check import PAGES, check
-from lib.evidence.committed import committed_runs
+from lib.evidence.committed import History, committed_runs
 from lib.evidence.stale import Staleness
 
 
@@ -44,19 +44,19 @@ def _fill(pages: list[Path]) -> int:
     records, failed = markers.Records(committed_runs(paths.artifacts())), False
     for file in pages:
         text = file.read_text()
-        filled, wrong = markers.fill(text, records)
+        filled, marked = markers.fill(text, records)
         if filled != text:
             paths.write_atomically(file, filled)
-        for line, what in wrong:
-            print(f"{file.name}:{line}: {what}", file=sys.stderr)
-        failed |= bool(wrong)
+        for one in (one for one in marked if one.wrong):
+            print(f"{file.name}:{one.line}: {one.wrong}", file=sys.stderr)
+            failed = True
         print(f"{file.name}: {'written' if filled != text else 'unchanged'}")
     return int(failed)
 
 
 def _index() -> int:
     runs = committed_runs(paths.artifacts())
-    paths.write_atomically(paths.artifacts() / index.FILE, index.index(runs, Staleness(runs)))
+    paths.write_atomically(paths.artifacts() / index.FILE, index.index(runs, Staleness(runs, History())))
     print(f"artifacts/{index.FILE}: {len(runs)} runs")
     return 0
 

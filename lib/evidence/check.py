@@ -48,7 +48,7 @@ class Finding:
 def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
     """All findings about the pages in `folder` and the runs below `artifacts`, and notes on what was looked at."""
     runs, history = committed_runs(artifacts), History()
-    stale, records = Staleness(runs), markers.Records(runs)
+    stale, records = Staleness(runs, history), markers.Records(runs)
     found, notes = [], [f"{len(runs)} runs"]
     for run in runs.values():
         found += _of_run(run, history, records)
@@ -57,12 +57,12 @@ def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
     for name in PAGES:
         if (folder / name).is_file():
             text = (folder / name).read_text()
-            count, wrong = markers.differences(text, records)
-            notes.append(f"{count} figures in {name}")
-            found += [Finding(f"{name}:{line}", what, FILL.format(name)) for line, what in wrong]
+            _, marked = markers.fill(text, records)
+            notes.append(f"{len(marked)} figures in {name}")
+            found += [Finding(f"{name}:{line}", what, FILL.format(name)) for line, what in markers.differences(marked)]
             links = sorted({link for link in LINK.findall(text) if not (folder / link).exists()})
             found += [Finding(name, f"links to {link}, which is not there", "correct the link") for link in links]
-            if not count:
+            if not marked:
                 found.append(Finding(name, "no figure has a marker to trace it by", "see lib/evidence/markers.py"))
     found += [one for preset in sorted({preset for preset, _ in runs}) for one in _of_page(runs, artifacts, preset)]
     found += _of_index(index.index(runs, stale), artifacts / index.FILE)
@@ -77,7 +77,7 @@ def _of_run(run: Committed, history: History, records: markers.Records) -> list[
         try:
             extra = (records,) if look is _markdown else (history,) if look in (_cells, _commit) else ()
             found += [Finding(file, what, _again(run)) for what in look(run, *extra)]
-        except (OSError, ValueError, KeyError, AttributeError, IndexError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
             what = f"is no complete run ({type(error).__name__}: {error})"
             found.append(Finding(file, what.replace(str(paths.root()), "."), _again(run)))
     return list(dict.fromkeys(found))
@@ -171,7 +171,8 @@ def _parameters(run: Committed) -> Iterator[str]:
 def _markdown(run: Committed, records: markers.Records) -> Iterator[str]:
     for cell in run.code:
         for output in cell.outputs:
-            for line, what in markers.differences(output.get("data", {}).get("text/markdown", ""), records)[1]:
+            _, marked = markers.fill(output.get("data", {}).get("text/markdown", ""), records)
+            for line, what in markers.differences(marked):
                 yield f"cell {cell.id}, line {line} of its output: {what}"
 
 

@@ -16,7 +16,8 @@
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import mean, stdev
 
 from lib.evidence.committed import Committed
@@ -116,58 +117,76 @@ class Records:
         return Number(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def replace(text: str, say: Callable[[str, str, int], str]) -> str:
-    """The text with each marker's figure replaced by `say(asked, shown, line)`."""
+@dataclass(frozen=True)
+class Marked:
+    """A marker in a page: what it shows, what the record says, and what is wrong with it itself, if anything."""
 
-    def one(match: re.Match) -> str:
-        line = text.count("\n", 0, match.start()) + 1
-        return f"<!--n {match['asked']}-->{say(match['asked'], match['shown'], line)}<!--/n-->"
+    line: int
+    asked: str
+    shown: str
+    said: str
+    wrong: str = ""
 
-    return MARKER.sub(one, text)
 
+def fill(text: str, records: Records) -> tuple[str, list[Marked]]:
+    """The text with the figures of the records, and its markers. One that can't be filled keeps what it shows."""
+    marked = []
 
-def fill(text: str, records: Records) -> tuple[str, list[tuple[int, str]]]:
-    """The text with the figures of the records, and (line, what is wrong) for markers that can't be filled."""
-    wrong = [(_line(text, at.start()), "a marker without its end <!--/n-->") for at in _unended(text)]
+    def line(at: re.Match) -> int:
+        return text.count("\n", 0, at.start()) + 1
 
-    def say(asked: str, shown: str, line: int) -> str:
+    def one(at: re.Match) -> str:
+        asked, shown = at.groups()
         try:
-            return records.text(asked)
+            said, wrong = records.text(asked), ""
         except MarkerError as error:
-            wrong.append((line, f"the marker `{asked}` {error}"))
-            return shown
+            said, wrong = shown, f"the marker `{asked}` {error}"
+        marked.append(Marked(line(at), asked, shown, said, wrong))
+        return f"<!--n {asked}-->{said}<!--/n-->"
 
-    return replace(text, say), sorted(wrong)
-
-
-def differences(text: str, records: Records) -> tuple[int, list[tuple[int, str]]]:
-    """How many markers a page has, and (line, what is wrong) for those whose figure is not the record's."""
-    count, wrong = 0, fill(text, records)[1]
-
-    def look(asked: str, shown: str, line: int) -> str:
-        nonlocal count
-        count += 1
-        try:
-            if shown != (said := records.text(asked)):
-                wrong.append((line, f"`{asked}` shows {shown!r}, the record says {said!r}"))
-        except MarkerError:
-            pass  # said by `fill`
-        return shown
-
-    replace(text, look)
+    filled = MARKER.sub(one, text)
+    ended = {at.start() for at in MARKER.finditer(text)}
+    for at in re.finditer(r"<!--n ", text):
+        if at.start() not in ended:
+            marked.append(Marked(line(at), "", "", "", "a marker without its end <!--/n-->"))
     # GitHub takes a line that begins with a comment for HTML, and shows what follows in it as it stands
-    starts = re.finditer(r"^ {0,3}<!--n ", text, re.MULTILINE)
-    wrong += [(_line(text, at.start()), "a line begins with a marker: begin it with a word") for at in starts]
-    return count, sorted(wrong)
+    for at in re.finditer(r"^ {0,3}<!--n ", text, re.MULTILINE):
+        marked.append(Marked(line(at), "", "", "", "a line begins with a marker: begin it with a word"))
+    return filled, sorted(marked, key=lambda one: one.line)
 
 
-def _unended(text: str) -> list[re.Match]:
-    ended = {match.start() for match in MARKER.finditer(text)}
-    return [match for match in re.finditer(r"<!--n ", text) if match.start() not in ended]
+def seeds_table(arms: Mapping[str, Mapping], metric: str) -> str:
+    """A Markdown table of every run alone: a row per recipe, a column per seed, each figure in a marker.
+
+    `arms`: label -> seed -> a run with its `folder`, or None for one that has not been made (lib.arms). A run whose
+    record has no such metric shows a dash.
+    """
+    seeds = sorted({seed for arm in arms.values() for seed in arm})
+    lines = [f"| | {' | '.join(f'seed {seed}' for seed in seeds)} |", f"|{'---|' * (len(seeds) + 1)}"]
+    for label, arm in arms.items():
+        cells = [_marked(arm[seed], metric) if seed in arm else "" for seed in seeds]
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
+def _marked(stage, metric: str) -> str:
+    if stage is None:
+        return "not run"
+    run = Committed(stage.folder)
+    asked = f"{run.preset}/{run.name} {metric} interval"
+    try:
+        return f"<!--n {asked}-->{Records({(run.preset, run.name): run}).text(asked)}<!--/n-->"
+    except MarkerError:
+        return "–"
+
+
+def differences(marked: list[Marked]) -> list[tuple[int, str]]:
+    """(line, what is wrong) for markers that are wrong or show something else than their record says."""
+    return [
+        (one.line, one.wrong or f"`{one.asked}` shows {one.shown!r}, the record says {one.said!r}")
+        for one in marked
+        if one.wrong or one.shown != one.said
+    ]
 
 
 def _namespace(run: Committed) -> dict:

@@ -1,16 +1,19 @@
 """Markers: what they can ask for, and how they say that no record has it."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from lib import paths
 from lib.evidence.committed import committed_runs
-from lib.evidence.markers import Records, differences, fill
+from lib.evidence.markers import Records, differences, fill, seeds_table
 
 
 @pytest.fixture
-def records(evidence) -> Records:
+def records(executed, monkeypatch) -> Records:
     """Of the runs 10_sft-s0 and -s1, which solve 80 and 81 of 165."""
-    return Records(committed_runs(paths.artifacts()))
+    monkeypatch.setattr(paths, "root", lambda: executed)
+    return Records(committed_runs(executed / "artifacts"))
 
 
 @pytest.mark.parametrize(
@@ -54,10 +57,10 @@ def test_a_marker_shows_what_its_record_says(records, asked, shown):
 )
 def test_what_no_record_has_is_said_and_the_page_left_as_it_is(records, asked, message):
     page = f"a\nb <!--n {asked}-->1<!--/n-->\n"
-    text, [(line, what)] = fill(page, records)
-    assert (text, line) == (page, 2)
-    assert message in what
-    assert differences(page, records) == (1, [(line, what)])
+    text, [one] = fill(page, records)
+    assert (text, one.line, one.said) == (page, 2, "1")
+    assert message in one.wrong
+    assert differences([one]) == [(2, one.wrong)]
 
 
 def test_a_difference_is_taken_seed_by_seed(records):
@@ -69,16 +72,33 @@ def test_everything_but_the_figures_of_a_page_stays_as_it_is(records):
     page = (
         "| x | <!--n 10_sft-s0 contests_test.n d-->?<!--/n--> |\n\n<!-- n --> <!--n 10_sft-s1 info.seed d--><!--/n-->\n"
     )
-    filled, wrong = fill(page, records)
-    assert wrong == []
+    filled, marked = fill(page, records)
     assert filled == page.replace(">?<", ">165<").replace("d--><", "d-->1<")
-    assert fill(filled, records) == (filled, [])
-    assert [line for line, _ in differences(page, records)[1]] == [1, 3]
+    assert differences(marked) == [
+        (1, "`10_sft-s0 contests_test.n d` shows '?', the record says '165'"),
+        (3, "`10_sft-s1 info.seed d` shows '', the record says '1'"),
+    ]
+    again, marked = fill(filled, records)
+    assert (again, differences(marked)) == (filled, [])
 
 
 def test_a_marker_that_never_ends_or_that_begins_a_line_is_named(records):
     page = "a <!--n 10_sft-s0 contests_test.n {value}-->165\n<!--n 10_sft-s0 contests_test.n {value}-->165<!--/n-->\n"
-    assert differences(page, records) == (
-        1,
-        [(1, "a marker without its end <!--/n-->"), (2, "a line begins with a marker: begin it with a word")],
+    assert differences(fill(page, records)[1]) == [
+        (1, "a marker without its end <!--/n-->"),
+        (2, "a line begins with a marker: begin it with a word"),
+    ]
+
+
+def test_a_report_shows_every_run_alone_in_a_marker_and_holes_as_holes(executed, records):
+    first, report = (
+        SimpleNamespace(folder=executed / "artifacts/tiny" / name) for name in ("10_sft-s0", "90_report-s0")
     )
+    table = seeds_table({"SFT": {0: first, 1: None}, "other": {0: report}}, "contests_test.accepted_at_1")
+    assert table.splitlines() == [
+        "| | seed 0 | seed 1 |",
+        "|---|---|---|",
+        "| SFT | <!--n tiny/10_sft-s0 contests_test.accepted_at_1 interval-->48.5 [41.0, 56.1]<!--/n--> | not run |",
+        "| other | – |  |",
+    ]
+    assert differences(fill(table, records)[1]) == []

@@ -5,20 +5,22 @@ trains or samples, each of the seeds 0 to SEEDS - 1 that nobody names. The untra
 the seed, it is one and the same.
 """
 
+import json
+import math
 import re
 from functools import cache
 
 import numpy as np
 import pandas as pd
 
-from lib.best_of_n import Sample, chances
 from lib.judge.verdict import ERROR_TYPES
 from lib.report import Stage
 from lib.run import UpstreamError
 
+MAIN_SET = "contests_test"
 SEEDS = 3  # trainings of a recipe that a conclusion wants
-RULE = "public tests"  # how a best of n is chosen here
-BASE, BEST_OF_N = "Base", "SFT, best of n"
+RULE = "public tests"  # how a best of n is chosen here, one of RULES of lib.best_of_n
+BASE, BEST_OF_N, REPAIR = "Base", "SFT, best of n", "GRPO dense → repair"
 LABELS = {
     "03_baseline": BASE,
     "10_sft": "SFT",
@@ -29,7 +31,7 @@ LABELS = {
     "30_grpo-sparse": "GRPO sparse",
     "30_grpo-dense-from-dpo": "DPO → GRPO dense",
     "30_grpo-dense-easy_to_hard": "GRPO dense, easy to hard",
-    "40_repair": "Repair",
+    "40_repair": REPAIR,
 }
 _RUN = re.compile(r"(?P<recipe>\d\d_.+)-s\d+")
 
@@ -69,6 +71,12 @@ def made(arm: Arm) -> dict[int, Stage]:
     return {seed: stage for seed, stage in arm.items() if stage}
 
 
+def row_with(arms: dict[str, Arm], file: str, default: str) -> str:
+    """The first row of which a run has written `file`; `default` when none has."""
+    found = (name for name, arm in arms.items() for stage in made(arm).values() if (stage.folder / file).is_file())
+    return next(found, default)
+
+
 def by_name(arms: dict[str, Arm]) -> dict[str, Stage]:
     """The runs of all arms by what a parameter `policy` calls them; the untrained policy is also `base`."""
     runs = {stage.info["run"]: stage for arm in arms.values() for stage in made(arm).values()}
@@ -95,26 +103,44 @@ def outcomes(stage: Stage, dataset: str, samples: int | None = None) -> pd.DataF
     """How the program that a run hands in for a problem ends: a row per problem, a column per error type, the chances.
 
     Of a greedy policy they are 0 or 1. Of a best of n they are exact means over all ways to draw `samples` (all) of the
-    programs that there are, the one with most public tests passed handed in; see lib.best_of_n. Problems that the judge
-    failed on are left out. Raises ValueError for a set that the run has not measured.
+    programs that there are, the one with most public tests passed handed in; see lib.best_of_n. Of a repair it is the
+    program of the last round, where there are dialogues. Problems that the judge failed on are left out. Raises
+    ValueError for a set that the run has not measured.
     """
     rows = stage.verdicts[stage.verdicts.dataset == dataset]
     if rows.empty:
         raise ValueError(f"{stage.label} has not been measured on {dataset}")
+    dialogues = stage.folder / "repair.jsonl"
+    if dialogues.is_file():
+        rounds = [json.loads(line) for line in dialogues.read_text().splitlines()]
+        last = {one["problem_id"]: one["error_type"] for one in rounds if one["dataset"] == dataset}
+        rows = rows.assign(error_type=[last.get(*one) for one in zip(rows.problem_id, rows.error_type, strict=True)])
     kinds = pd.get_dummies(rows.error_type).reindex(columns=list(ERROR_TYPES), fill_value=False)
     if "public_passed" in rows:
-        own = rows.groupby("problem_id", sort=False)
-        kinds = pd.DataFrame({name: _handed_in(group, kinds, samples) for name, group in own}).T[list(ERROR_TYPES)]
+        weights = rows.groupby("problem_id").public_passed.transform(_handed_in, samples)
+        kinds = kinds.mul(weights, axis=0).groupby(rows.problem_id, sort=False).sum()
     else:
         kinds = kinds.set_axis(rows.problem_id)
     return kinds[kinds.api_error == 0].astype(float)
 
 
-def _handed_in(own: pd.DataFrame, kinds: pd.DataFrame, samples: int | None) -> dict[str, float]:
-    seen = [Sample(0, passed) for passed in own.public_passed]
-    ended = {kind: column.to_list() for kind, column in kinds.loc[own.index].items()}
-    last = (samples or len(own)) - 1
-    return {kind: chances(RULE, seen, is_so)[last] if any(is_so) else 0.0 for kind, is_so in ended.items()}
+def _handed_in(passed: pd.Series, samples: int | None) -> np.ndarray:
+    """The chance of each sample of a problem to be handed in: of those drawn, one of which most public tests passed."""
+    scores = passed.to_numpy()
+    up_to, below = (scores <= scores[:, None]).sum(1), (scores < scores[:, None]).sum(1)
+    ways = np.array([math.comb(k, samples or len(scores)) for k in range(len(scores) + 1)], dtype=float)
+    return (ways[up_to] - ways[below]) / ways[-1] / (up_to - below)
+
+
+def repairs(stage: Stage) -> dict | None:
+    """What a run of 40_repair has found of the main set, setting -> figures (`lib.repair_metrics.summary`); the setting
+    with all its rounds comes first. None for other runs."""
+    file = stage.folder / "repair.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text())[MAIN_SET]
+    whole = max((name for name in found if name.endswith("rounds")), key=lambda name: found[name]["rounds"])
+    return {whole: found[whole]} | found
 
 
 def accepted(stages: list[Stage], dataset: str, samples: int | None = None) -> np.ndarray:

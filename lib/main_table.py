@@ -6,12 +6,11 @@ The interval (95 %, percentile bootstrap) resamples problems and seeds; with one
 import pandas as pd
 
 from lib.ablation import interval
-from lib.arms import RULE, Arm, accepted, by_name, made, outcomes
+from lib.arms import MAIN_SET, RULE, Arm, accepted, by_name, made, outcomes, repairs
 from lib.best_of_n import ORACLE
 from lib.report import HOLE, Stage
 from lib.statistics import mean_sd
 
-MAIN_SET = "contests_test"
 TRAINING = ("verify", "sample", "train")  # the phases of a run that make its weights
 
 
@@ -60,11 +59,15 @@ def _shown(found: dict) -> str:
 
 
 def cost(stage: Stage, runs: dict[str, Stage]) -> dict[str, float]:
-    """Of a problem of the main set: `tokens` generated and `judge ms` of CPU (of a best of n what choosing takes, of
-    others what the account took); and `training min`, wall minutes of the phases that made its weights and those it
-    began from. `runs`: name -> run, among which the start is looked for."""
+    """Of a problem of the main set: `tokens` generated and `judge ms` of CPU (of a best of n what choosing takes, of a
+    repair its public tests, of others the account); and `training min`, wall minutes of the phases that made its
+    weights and those it began from. `runs`: name -> run, among which the start is looked for."""
+    found = repairs(stage)
     best = [row for row in stage.metrics.get("curve", {}).get(MAIN_SET, []) if row["rule"] == RULE]
-    if best:
+    if found:
+        whole = next(iter(found.values()))
+        tokens, judge = (whole["total"][name] / whole["n"] for name in ("tokens", "public_judge_s"))
+    elif best:
         tokens, judge = best[-1]["tokens"], best[-1]["judge_s"]
     else:
         tokens = stage.metrics["datasets"][MAIN_SET]["avg_gen_tokens"]

@@ -9,11 +9,35 @@ from statistics import fmean
 import pandas as pd
 
 from lib.ablation import WINDOW, compare
-from lib.arms import Arm, made, outcomes
-from lib.main_table import MAIN_SET, cost
+from lib.arms import MAIN_SET, Arm, by_name, made, outcomes
+from lib.evidence.committed import Committed, History
+from lib.evidence.stale import Staleness
+from lib.main_table import cost, lineage
 from lib.report import HOLE, Stage
 
 GATE = "contests_valid"  # the set whose readings are drawn
+
+
+def stale_runs(arms: dict[str, Arm]) -> dict[str, str]:
+    """run -> why its notebook, modules, parameters or data are no longer those that made it; of the stale ones only."""
+    runs = {(one.info["preset"], one.info["run"]): Committed(one.folder) for one in by_name(arms).values()}
+    staleness = Staleness(runs, History())
+    return {name: why for (_, name), run in runs.items() if (why := staleness.of(run))}
+
+
+def state_table(arms: dict[str, Arm], stale: dict[str, str]) -> pd.DataFrame:
+    """Which runs stand behind each row: the seeds made and missing, those that are stale, and the commits."""
+    rows = {}
+    for name, arm in arms.items():
+        own = made(arm)
+        rows[name] = {
+            "seeds": ", ".join(map(str, own)) or HOLE,
+            "missing": ", ".join(str(seed) for seed in arm if seed not in own),
+            "stale": ", ".join(str(seed) for seed, stage in own.items() if stage.info["run"] in stale),
+            "commits": ", ".join(sorted({str(stage.info["commit"])[:10] for stage in own.values()})),
+            "changes in no commit": "yes" if any(stage.info["dirty"] for stage in own.values()) else "",
+        }
+    return pd.DataFrame(rows).T
 
 
 def error_shares(arms: dict[str, Arm]) -> pd.DataFrame:
@@ -99,7 +123,7 @@ def learning(arms: dict[str, Arm], window: int = WINDOW) -> pd.DataFrame:
 def budget_table(arms: dict[str, Arm], best: str, names: list[str], per_step: int, seed: int = 0) -> pd.DataFrame:
     """Trained arms against the best of n of the policy that they began from, on the main set: points for about as many
     tokens as the policy generates (one sample) and for all samples; the smallest n that does as well; tokens that the
-    rollouts of the training took (`per_step` of them), and after how many problems they are paid back."""
+    rollouts of its trainings took (`per_step` of them a step), and after how many problems they are paid back."""
     rows = {}
     samples = max(
         [row["n"] for one in made(arms.get(best, {})).values() for row in one.metrics["curve"][MAIN_SET]] + [1]
@@ -112,8 +136,8 @@ def budget_table(arms: dict[str, Arm], best: str, names: list[str], per_step: in
             continue
         worth = {n: one.points for n, one in found.items()}
         reached = next((n for n in sizes if worth[n] <= 0), None)
-        stages, spent = made(arms[name]).values(), cost(made(arms[best])[0], {})["tokens"] / samples
-        rollouts = [_sampled(one) * per_step for one in stages]
+        stages, spent = made(arms[name]).values(), cost(next(iter(made(arms[best]).values())), {})["tokens"] / samples
+        rollouts = [per_step * sum(map(_sampled, lineage(one, by_name(arms)))) for one in stages]
         saved = reached and reached * spent - fmean(cost(one, {})["tokens"] for one in stages)
         rows[name] = {
             "same tokens": _points(found[1]),

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from executed import absolute_paths, evidence_record, what_is_incomplete
 
+from lib.arms import row_of
 from lib.ledger import offences, read_ledger
 from lib.parameters import read_parameters, resolve, run_name
 from lib.paths import root
@@ -179,13 +180,14 @@ DPO = {"policy": SFT_RUN, "train_problems": 24, "epochs": 6.0, **FEW}
 DPO_RUN = name_of("20_dpo", DPO)
 WHEEL = {"negatives": DPO_RUN, **DPO}
 WHEEL_RUN = name_of("20_dpo", WHEEL)
-REPORTED = [BASE_RUN, SFT_RUN, *RL_RUNS]
-REPORT = {
-    "runs": " ".join((*REPORTED, "20_dpo-s7")),  # of which the last one has not been made
-    "pairs": " ".join(f"{SFT_RUN},{run}" for run in RL_RUNS),
-}
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
 REPAIR = {"policy": RL_RUNS[0], "lesson_steps": 2, "steps": 2, **FEW}
+REPORTED = [BASE_RUN, SFT_RUN, *RL_RUNS, DPO_RUN]
+ALSO_REPORTED = [name_of("12_best_of_n", BEST_OF_N), name_of("40_repair", REPAIR)]
+REPORT = {
+    "runs": " ".join((*REPORTED, *ALSO_REPORTED, "20_dpo-s7")),  # of which the last one has not been made
+    "pairs": " ".join(f"{SFT_RUN},{run}" for run in RL_RUNS),
+}
 JUDGE = ("02_judge", {"verdicts": 30, "busy": 1, **FEW})
 WORLD = ("00_tiny_world", {"train_steps": 8})
 CHECKPOINTS = {"policy": SFT_RUN, **FEW}
@@ -194,9 +196,8 @@ FAILURES = {"policy": RL_RUNS[0], "before": SFT_RUN, "failures": 6}
 STAGES = [
     [("03_baseline", FEW), ("10_sft", SFT), ("01_data", {"judged": 5, "pairs": 200})],
     [("30_grpo", DENSE), ("30_grpo", SPARSE), ("11_checkpoints", CHECKPOINTS), ("20_dpo", DPO)],
-    [("90_report", REPORT), JUDGE, ("20_dpo", WHEEL), ("12_best_of_n", BEST_OF_N)],
-    [("40_repair", REPAIR), ("91_failures", FAILURES)],
-    [("92_case_studies", {"repair": name_of("40_repair", REPAIR)})],
+    [("40_repair", REPAIR), ("12_best_of_n", BEST_OF_N), JUDGE, ("91_failures", FAILURES)],
+    [("90_report", REPORT), ("20_dpo", WHEEL), ("92_case_studies", {"repair": name_of("40_repair", REPAIR)})],
 ]
 EXECUTED = {name_of(*run): run[0] for stage in [[WORLD], *STAGES] for run in stage}
 
@@ -357,15 +358,21 @@ def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are
 
 def test_the_report_shows_the_figures_of_the_runs_it_names(runs):
     report = runs / name_of("90_report", REPORT)
-    rows = read(report, "metrics.json")["rows"]
-    for run, row in zip(REPORTED, rows.values(), strict=True):
-        found = read(runs / run, "metrics.json")["datasets"]
+    written = read(report, "metrics.json")
+    assert written["rows"].keys() == {row_of(run) for run in (*REPORTED, *ALSO_REPORTED)}
+    for run in REPORTED:
+        found, row = read(runs / run, "metrics.json")["datasets"], written["rows"][row_of(run)]
         shown = {name: one["accepted_at_1"] for name, one in row.items()}
         assert shown == pytest.approx({name: found[name]["accepted_at_1"] for name in row})
-    assert "not run: DPO, seed 7" in read(report, "metrics.json")["holes"], "a missing run is a hole, no exception"
-    assert len(read(report, "metrics.json")["conclusions"]) == len(RL_RUNS)
+    best, repaired = (written["rows"][row_of(run)]["contests_test"]["accepted_at_1"] for run in ALSO_REPORTED)
+    assert 0 <= best <= 1
+    assert repaired == pytest.approx(read(runs / ALSO_REPORTED[1], "summary.json")["accepted_at_multi"])
+    assert "not run: DPO, seed 7" in written["holes"], "a missing run is a hole, no exception"
+    assert len(written["conclusions"]) == len(RL_RUNS) + 1
+    assert len(written["repair_controls"]) == len(read(runs / ALSO_REPORTED[1], "repair.json")["controls"])
+    assert written["stale"] == {}
     pictures = {"curves.png", "error_types.png", "main_table.png"}
-    assert {path.name for path in (report / "figures").iterdir()} == pictures
+    assert {path.name for path in (report / "figures").iterdir()} >= pictures
 
 
 def test_failures_are_written_again_as_they_were_and_each_has_a_class(runs):

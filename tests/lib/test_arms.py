@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 from test_report import BASE, write_run
 
-from lib.arms import accepted, by_name, made, outcomes, pairs, read_arms, row_of, start_of
+from lib.arms import RULE, accepted, by_name, made, outcomes, pairs, read_arms, row_of, start_of
+from lib.best_of_n import Sample, chances
 from lib.report import Stage
 from lib.run import UpstreamError
 
@@ -88,4 +89,8 @@ def test_a_best_of_n_hands_in_what_its_rule_chooses(tmp_path):
     for n, worth in by_hand.items():
         assert list(outcomes(stage, "contests_test", n).success) == pytest.approx(worth)
         assert list(outcomes(stage, "contests_test", n).sum(axis=1)) == pytest.approx([1, 1])
+    looks = [[Sample(0, one) for one in own] for own in passed]
+    for n in range(1, 5):
+        worth = [chances(RULE, *one)[n - 1] for one in zip(looks, right, strict=True)]
+        assert list(outcomes(stage, "contests_test", n).success) == pytest.approx(worth), "as lib.best_of_n counts"
     assert list(accepted([stage], "contests_test")[0]) == pytest.approx([0.5, 0.25])

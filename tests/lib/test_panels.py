@@ -8,8 +8,17 @@ from test_arms import best_of_n
 from test_report import BASE, SFT, write_run
 
 from lib.evidence import to_json
+from lib.fingerprint import Fingerprints
 from lib.judge.verdict import ERROR_TYPES
-from lib.panels import budget_table, cost_panel, error_shares, learning, reliability_panel
+from lib.panels import (
+    budget_table,
+    cost_panel,
+    error_shares,
+    learning,
+    reliability_panel,
+    stale_runs,
+    state_table,
+)
 from lib.report import HOLE, Stage
 
 TIMES = {"throughput": 50.0, "queue_length": 12.5, "retry_rate": 0.02, "cache_hit_rate": 0.5}
@@ -96,3 +105,28 @@ def test_a_budget_says_which_n_reaches_a_policy_and_when_its_training_is_paid_ba
     assert found.loc["GRPO", "paid back after"] == "200 problems"
     assert found.loc["SFT", "paid back after"] == "–"
     assert found.loc["DPO", "same tokens"] == HOLE
+
+
+def test_a_run_is_stale_once_its_notebook_has_changed_and_a_missing_one_is_named(repository):
+    repository.notebook("10_sft", "1 + 1")
+    repository.params("10_sft-s0")
+    made = Fingerprints("tiny").of("10_sft-s0")
+    folder = write_run(repository.folder("10_sft-s0"), SFT)
+    info = json.loads((folder / "run_info.json").read_text()) | {"preset": "tiny", "commit": "ab" * 20, "dirty": False}
+    info |= {"fingerprint": made.fingerprint, "notebook_hash": made.notebook, "lib_hashes": made.lib, "data": {}}
+    info["parameters"] = {"preset": "tiny", "seed": 0}
+    (folder / "run_info.json").write_text(to_json(info))
+    arms = {"SFT": {0: Stage("10_sft-s0", folder), 1: None, 2: None}}
+    assert stale_runs(arms) == {}
+    repository.notebook("10_sft", "1 + 2")
+    stale = stale_runs(arms)
+    assert list(stale) == ["10_sft-s0"]
+    assert stale["10_sft-s0"].startswith("changed since: the notebook")
+    table = state_table(arms, stale)
+    assert table.loc["SFT"].to_dict() == {
+        "seeds": "0",
+        "missing": "1, 2",
+        "stale": "0",
+        "commits": "ababababab",
+        "changes in no commit": "",
+    }

@@ -159,7 +159,7 @@ def main() -> None:
     Rollout.__call__ = timeline.during("generate", Rollout.__call__)
     JudgedReward.__call__ = timeline.during("judge", JudgedReward.__call__)
     problems = [problem for name in preset["train_sets"] for problem in load_problems(name, "train")]
-    with Judge(workers=preset["judge_workers"]) as judge, tempfile.TemporaryDirectory() as folder:
+    with Judge(**preset["judge"]) as judge, tempfile.TemporaryDirectory() as folder:
         train_grpo(
             load_policy(asked.policy),
             load_tokenizer(asked.policy),

@@ -56,9 +56,10 @@ def learning_curves(table: pd.DataFrame, title: str) -> Figure:
 
 
 def small(figure: Figure) -> Image.Image:
-    """The figure as a picture of 64 colours, a quarter of the bytes, so that the executed notebook stays small; closed,
+    """The figure as a picture of 128 colours, a quarter of the bytes, so that an executed notebook stays small; closed,
     so that it is not shown twice."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
     plt.close(figure)
-    return Image.open(buffer).convert("RGB").quantize(64)
+    # An octree keeps colours that are rare, such as a line's in the legend; the median cut mixes them with others.
+    return Image.open(buffer).convert("RGB").quantize(128, method=Image.Quantize.FASTOCTREE)

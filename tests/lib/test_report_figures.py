@@ -1,8 +1,10 @@
 """Figures of the report: what they show is what they were given."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
 from lib.report_figures import ladder, learning_curves, small
 
@@ -55,3 +57,15 @@ def test_a_small_picture_is_closed_and_no_larger_than_the_figure(tmp_path):
     picture.save(tmp_path / "small.png")
     assert (tmp_path / "small.png").stat().st_size < (tmp_path / "large.png").stat().st_size / 2
     assert not plt.get_fignums()
+
+
+def test_a_small_picture_keeps_a_colour_that_is_rare():
+    rows = [(arm, 0, "reward", step, 0.5) for arm in "abcde" for step in range(40)]
+    figure = learning_curves(
+        pd.DataFrame(rows, columns=["arm", "seed", "panel", "step", "value"]), "All but one hidden"
+    )
+    drawn = [line.get_color() for line in figure.legends[0].get_lines()]
+    assert len(set(drawn)) == 5
+    pixels = np.asarray(small(figure).convert("RGB"), dtype=int).reshape(-1, 3)
+    for colour in drawn:
+        assert abs(pixels - 255 * np.array(to_rgb(colour))).sum(1).min() < 30

@@ -136,11 +136,13 @@ def repair(
     rounds: int,
     max_new_tokens: int,
     temperature: float = 0.0,
+    retry_temperature: float | None = None,
     instruction: str = "",
     seed: int = 0,
 ) -> list[Dialogue]:
     """A dialogue of at most `rounds` rounds for each problem; `say` makes the feedback, of public tests only.
 
+    `temperature` of the first round, and of all where no `retry_temperature` is given for those that follow it.
     `max_new_tokens` of an answer. `judge` offers `judge_many`. What the judge failed on has a verdict of `api_error`.
     """
     context = getattr(model.config, "max_position_embeddings", None)
@@ -148,13 +150,14 @@ def repair(
     prompts = [messages(problem, instruction) for problem in problems]
     ids = [tokenizer.apply_chat_template(one, add_generation_prompt=True, return_dict=False) for one in prompts]
     open_rows = list(range(len(problems)))
+    later = temperature if retry_temperature is None else retry_temperature
     for number in range(1, rounds + 1):
         written = generate(
             model,
             tokenizer,
             [ids[row] for row in open_rows],
             max_new_tokens=max_new_tokens,
-            temperature=temperature,
+            temperature=temperature if number == 1 else later,
             seed=seed * 31 + number,
         )
         for row, [completion] in zip(open_rows, written, strict=True):

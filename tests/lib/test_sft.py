@@ -161,7 +161,7 @@ def test_solutions_that_would_be_cut_in_training_are_left_out_and_counted_and_th
     assert (counts["over-long"], counts["solutions judged"], counts["pairs"]) == (2, 1, 1)
     train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit)
     with pytest.raises(ValueError, match="1 of 1 pairs are longer"):
-        train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit - 1)
+        train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit // 2)
 
 
 def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():

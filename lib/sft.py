@@ -1,7 +1,8 @@
 """Supervised fine-tuning on (conversation, program) pairs with TRL's SFTTrainer; it trains the tiny base model too.
 
 How it departs from TRL's defaults: loss on the completion only, no gradient checkpointing (small models), and a pair
-that would be truncated is an error instead of being dropped in silence.
+whose prompt alone fills `max_length` is an error instead of being dropped in silence. One that loses only the end of its
+program is cut by TRL without a word: `verified_pairs` leaves such out.
 """
 
 import re
@@ -80,8 +81,8 @@ def train_sft(
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
     With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
 
-    Raises ValueError when a pair is longer than `max_length` tokens (TRL would drop it without a word), and when a
-    batch can't be read in equal parts.
+    Raises ValueError when `max_length` tokens leave nothing of a pair's program (TRL would drop it without a word), and
+    when a batch can't be read in equal parts.
     """
     if easy_steps and not easy:
         raise ValueError(f"{easy_steps} steps on easy pairs, and there are none: let easy_steps be 0")

@@ -150,18 +150,16 @@ def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_le
     assert (chosen, counts["over-long"], counts["solutions judged"]) == (slow, 1, 1)
 
 
-def test_solutions_that_would_be_cut_in_training_are_left_out_and_counted_and_the_others_fit(
-    tokenizer, judge, tmp_path
-):
+def test_solutions_that_would_be_cut_in_training_are_left_out_and_counted_and_the_others_fit(tokenizer, judge):
     add, told = problem("add", 13, ADD_AT_LENGTH, ADD), problem("multiply " * 40, 42, MULTIPLY)
     said = [{"role": "assistant", "content": answer(ADD)}]
     limit = len(tokenizer.apply_chat_template(chat("add two numbers") + said, return_dict=False))
     pairs, counts = verified_pairs([add, told], judge, per_problem=2, tokens=(tokenizer, limit))
     assert pairs == [(chat("add two numbers"), ADD)]
     assert (counts["over-long"], counts["solutions judged"], counts["pairs"]) == (2, 1, 1)
-    train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit)
-    with pytest.raises(ValueError, match="1 of 1 pairs are longer"):
-        train_sft(make_model(tokenizer), tokenizer, pairs, tmp_path, steps=1, max_length=limit // 2)
+    [(conversation, program)] = pairs
+    whole = [*conversation, {"role": "assistant", "content": answer(program)}]
+    assert len(tokenizer.apply_chat_template(whole, return_dict=False)) <= limit
 
 
 def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():

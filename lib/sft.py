@@ -1,8 +1,8 @@
 """Supervised fine-tuning on (conversation, program) pairs with TRL's SFTTrainer; it trains the tiny base model too.
 
 How it departs from TRL's defaults: loss on the completion only, no gradient checkpointing (small models), and a pair
-whose prompt alone fills `max_length` is an error instead of being dropped in silence. One that loses only the end of its
-program is cut by TRL without a word: `verified_pairs` leaves such out.
+whose prompt alone fills `max_length` is an error instead of being dropped in silence. One that loses only the end of
+its program is cut by TRL without a word: `verified_pairs` leaves such out.
 """
 
 import re

@@ -29,8 +29,9 @@ EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml")} 
 MAIN_LINE = {"Base": "03_baseline-s0", "SFT": "10_sft-s0", "GRPO dense": "30_grpo-dense-s0"}
 SIZES = {"contests_valid": 117, "contests_test": 165, "humaneval": 164, "mbpp": 200}
 ALSO = {"contests_valid_big": 500}  # where a run measures on it: the baseline
-# What may be null: a cost when nothing was solved, a difference that n problems never show, what a protocol has not.
-UNDEFINED = ("cost_per_solved", "detectable_difference", ".step", ".token_budget", ".stopped_at")
+# What may be null: a cost when nothing was solved, a difference that n problems never show, what a protocol has not,
+# McNemar's p against resampling, which is a chance and no verdict.
+UNDEFINED = ("cost_per_solved", "detectable_difference", ".step", ".token_budget", ".stopped_at", "tokens generated")
 LARGEST_NOTEBOOK, LARGEST_REPOSITORY = 300_000, 60_000_000  # bytes
 
 

@@ -350,7 +350,8 @@ def test_best_of_n_judges_every_sample_and_is_compared_with_the_trained_policies
 
 
 def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are_equal(runs):
-    assert offences(runs.parent) == []
+    # 91_failures reads whole sets to find its problems in them; the other runs were measured on a few of each.
+    assert [one for one in offences(runs.parent) if "/91_failures" not in one] == []
     read = {line["purpose"]: len(line["ids"]) for line in read_ledger(runs / SFT_RUN)}
     assert read["report"] == FEW["problems"]
     assert read["train"] > 100

@@ -25,7 +25,7 @@ from lib.repair import constant
 from lib.repair_training import train_repair
 from lib.rewards import dense
 from lib.sft import train_sft
-from lib.training import LINES
+from lib.training import LINES, _whole
 
 PAIRS = [([{"role": "user", "content": f"print {n}"}], f"print({n})") for n in range(12)]
 PROBLEMS = [
@@ -88,7 +88,7 @@ def killed(kind: str, start: Path, folder: Path, scratch: Path, **changed) -> No
     search = os.pathsep.join([here, str(Path(__file__).parents[2]), *sys.path])
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": search})
     deadline = time.monotonic() + 900  # on a busy machine
-    while not (scratch / "checkpoint-4" / "trainer_state.json").exists():
+    while scratch / "checkpoint-4" not in _whole(scratch):
         assert child.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)

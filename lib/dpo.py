@@ -22,7 +22,7 @@ from lib.generate import generate
 from lib.metrics import require_judge
 from lib.pairs import Pair, Sample
 from lib.problems import Problem
-from lib.prompts import extract, messages
+from lib.prompts import extract, length, messages
 
 # What is kept of TRL's log, and its name in curves.csv. Rewards are beta * log(policy / start) of whole answers (nats);
 # `accuracy`: the share of a step's pairs whose chosen answer has the higher one.
@@ -158,13 +158,7 @@ def train_dpo(
 
 def _lengths(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[int]:
     """Tokens of each row: the prompt and the longer of its answers."""
-    return [
-        max(
-            len(tokenizer.apply_chat_template(row["prompt"] + row[side], return_dict=False))
-            for side in ("chosen", "rejected")
-        )
-        for row in rows
-    ]
+    return [max(length(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")) for row in rows]
 
 
 def _in_batches(lengths: list[int], size: int, seed: int) -> list[int]:

@@ -54,6 +54,11 @@ def answer(program: str) -> str:
     return "\n".join([f"{fence}python", program.strip("\r\n"), fence])
 
 
+def length(tokenizer, conversation: list[dict[str, str]]) -> int:
+    """Tokens of a whole conversation as the tokenizer's chat template writes it."""
+    return len(tokenizer.apply_chat_template(conversation, return_dict=False))
+
+
 def extract(completion: str) -> Extraction:
     """Finds the program in a completion; never raises.
 

@@ -32,7 +32,7 @@ from lib.grpo import MAX_JUDGE_FAILURES
 from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
 from lib.problems import Problem
-from lib.prompts import answer, extract, messages
+from lib.prompts import answer, extract, length, messages
 from lib.repair import Dialogue, Say, repair
 from lib.rewards import RETURNS
 
@@ -101,7 +101,7 @@ def lessons(
             history = [message for mistake in (mistakes[0], *others) for message in mistake]
             rows.append(([*chats[problem.id], *history], program))
         for row in rows:
-            fits = _length(tokenizer, *row) <= max_length
+            fits = length(tokenizer, [*row[0], {"role": "assistant", "content": answer(row[1])}]) <= max_length
             counts[f"of {len(row[0]) // 2 + 1} rounds" if fits else "too long"] += 1
             pairs += [row] if fits else []
     return pairs, failed, dict(sorted(counts.items()))
@@ -126,11 +126,6 @@ def _sorted_out(
         if verdict.accepted:
             right.setdefault(problem.id, {})[program] = None
     return right, wrong
-
-
-def _length(tokenizer: PreTrainedTokenizerBase, conversation: list[dict[str, str]], program: str) -> int:
-    whole = [*conversation, {"role": "assistant", "content": answer(program)}]
-    return len(tokenizer.apply_chat_template(whole, return_dict=False))
 
 
 class Rollout:
@@ -251,8 +246,6 @@ def train_repair(
     )
     if gate:
         gate.start(trainer.model, scratch if save_every else None)
-    training.train(
-        trainer, ("reward", "kl"), scratch, (rows, manifest(drawn), getattr(earned, "keywords", ""), options)
-    )
+    training.train(trainer, ("reward", "kl"), scratch, (rows, manifest(drawn), returns, penalty, options))
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
     return log[list(CURVE)].rename(columns=CURVE)

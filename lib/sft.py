@@ -1,8 +1,7 @@
 """Supervised fine-tuning on (conversation, program) pairs with TRL's SFTTrainer; it trains the tiny base model too.
 
 How it departs from TRL's defaults: loss on the completion only, no gradient checkpointing (small models), and a pair
-whose prompt alone fills `max_length` is an error instead of being dropped in silence. One that loses only the end of
-its program is cut by TRL without a word: `verified_pairs` leaves such out.
+that is longer than `max_length` is an error: TRL drops it, or cuts the end of its program, without a word.
 """
 
 import re
@@ -18,7 +17,7 @@ from trl import SFTConfig, SFTTrainer
 
 from lib import training
 from lib.problems import Problem
-from lib.prompts import answer, messages
+from lib.prompts import answer, length, messages
 
 # Which of several accepted solutions of a problem is shown first: the key of (program, CPU seconds).
 PREFER = {
@@ -81,8 +80,7 @@ def train_sft(
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
     With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
 
-    Raises ValueError when `max_length` tokens leave nothing of a pair's program (TRL would drop it without a word), and
-    when a batch can't be read in equal parts.
+    Raises ValueError when a pair has more than `max_length` tokens, and when a batch can't be read in equal parts.
     """
     if easy_steps and not easy:
         raise ValueError(f"{easy_steps} steps on easy pairs, and there are none: let easy_steps be 0")
@@ -90,6 +88,12 @@ def train_sft(
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
     ]
+    lengths = [length(tokenizer, row["prompt"] + row["completion"]) for row in rows]
+    if long := sum(one > max_length for one in lengths):
+        raise ValueError(
+            f"{long} of {len(rows)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
+            "filter them or raise max_length"
+        )
     config = SFTConfig(
         **training.arguments(
             folder,
@@ -106,7 +110,7 @@ def train_sft(
         lr_scheduler_type="cosine",
         warmup_steps=round(warmup * steps),
         weight_decay=0.01,
-        max_length=max_length,
+        max_length=None,
         completion_only_loss=True,
         logging_steps=min(log_every, steps),
     )
@@ -118,11 +122,7 @@ def train_sft(
         peft_config=training.adapters(lora, seed),
     )
     if len(trainer.train_dataset) != len(rows):
-        lost = len(rows) - len(trainer.train_dataset)
-        raise ValueError(
-            f"{lost} of {len(rows)} pairs are longer than {max_length} tokens: filter them or raise max_length"
-        )
-    lengths = [len(row["input_ids"]) for row in trainer.train_dataset]
+        raise ValueError(f"TRL dropped {len(rows) - len(trainer.train_dataset)} of {len(rows)} pairs")
     trainer.order = _in_order(lengths, batch_size, steps, easy, easy_steps, seed)
     training.train(trainer, ("loss",), scratch, (rows, easy, easy_steps))
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
@@ -153,8 +153,7 @@ def verified_pairs(
     short = [
         (program, problem)
         for program, problem in offered
-        if len(program) <= longest
-        and (tokens is None or _length(tokens[0], problem, instruction, program) <= tokens[1])
+        if len(program) <= longest and (tokens is None or _whole(tokens[0], problem, instruction, program) <= tokens[1])
     ]
     submissions = [
         (program, problem) for program, problem in short if problem.kind != "stdio" or _READS.search(program)
@@ -182,9 +181,8 @@ def verified_pairs(
     return pairs, counts
 
 
-def _length(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
-    said = {"role": "assistant", "content": answer(program)}
-    return len(tokenizer.apply_chat_template([*messages(problem, instruction), said], return_dict=False))
+def _whole(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
+    return length(tokenizer, [*messages(problem, instruction), {"role": "assistant", "content": answer(program)}])
 
 
 def _is_easy(problem: Problem, easy: Collection[str]) -> bool:

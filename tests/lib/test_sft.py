@@ -87,8 +87,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tokenizer,
 def test_a_pair_that_would_be_cut_is_an_error_and_nothing_is_trained(tokenizer, tmp_path):
     model = make_model(tokenizer)
     before = weights(model)
-    pairs = [(chat("add"), ADD), (chat("add " * 60), ADD), (chat("multiply"), MULTIPLY)]
-    with pytest.raises(ValueError, match=r"1 of 3 pairs are longer than 128 tokens: filter them or raise max_length"):
+    pairs = [(chat("add"), ADD), (chat("add " * 60), ADD), (chat("add"), ADD + "\n# " + "add " * 60)]
+    told = r"2 of 3 pairs are longer than 128 tokens \(the longest has \d+\): filter them or raise max_length"
+    with pytest.raises(ValueError, match=told):
         train_sft(model, tokenizer, pairs, tmp_path, steps=2, max_length=128)
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(model).items())
 

@@ -6,6 +6,7 @@ How it departs from `model.generate`:
 2. Batches are made of prompts of similar length, longest first, so that little of a batch is padding.
 3. Random numbers are drawn per completion before anything is decoded: what is sampled depends on the seed and on the
    place in the list, not on how the work was cut into batches.
+4. A prompt that several samples of a batch begin with is read once: of what a group of GRPO costs that is the most.
 Two batchings of one prompt still differ in the last bits of their logits, since matrix kernels add in another order; a
 greedy choice moves only where two tokens are that close.
 """
@@ -121,12 +122,15 @@ def _decode(
     """Token ids (the end token included) and whether the limit cut them off, for each of a batch of prompts."""
     device = model.device
     width = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), width), tokenizer.pad_token_id, device=device)
-    mask = torch.zeros(len(prompts), width + max_new_tokens, dtype=torch.long, device=device)
-    for row, prompt in enumerate(prompts):
+    different = list(dict.fromkeys(map(tuple, prompts)))  # each is read once
+    ids = torch.full((len(different), width), tokenizer.pad_token_id, device=device)
+    mask = torch.zeros(len(different), width + max_new_tokens, dtype=torch.long, device=device)
+    for row, prompt in enumerate(different):
         ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
         mask[row, width - len(prompt) :] = 1
     positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
+    place = {prompt: row for row, prompt in enumerate(different)}
+    begun = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
     ends = torch.tensor(end_tokens(model.generation_config, tokenizer), device=device)
     if chances is not None:
         chances = chances.to(device)
@@ -143,6 +147,9 @@ def _decode(
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
+        if step == 0:
+            logits, mask, positions = logits[begun], mask[begun], positions[begun]
+            cache.batch_select_indices(begun)
         tokens = logits.argmax(-1) if chances is None else _sample(logits / temperature, chances[rows, step])
         written[rows, step] = tokens
         ended = torch.isin(tokens, ends)

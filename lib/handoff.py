@@ -6,6 +6,7 @@ far enough to train on nonsense. `require_complete` reads files only; `hand_off`
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -15,11 +16,13 @@ from transformers import AutoModelForCausalLM
 from lib.engines import VllmEngine
 from lib.generate import Completion, end_tokens, generate
 from lib.metrics import ran_to_the_end
-from lib.models import count_parameters, load_tokenizer
+from lib.models import ADAPTERS, adapted_model, count_parameters, load_policy, load_tokenizer
 from lib.problems import Problem
 from lib.prompts import answer, extract, messages
 from lib.protocols import eval_at_1
 
+# What a Trainer leaves beside a model, to go on from.
+TRAINER_STATE = ("optimizer*", "scheduler*", "rng_state*", "trainer_state.json", "*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 # What a tokenizer has to give back as it was: indentation, tabs, blank lines, signs, capitals, letters beyond ASCII.
 ROUND_TRIP = 'def f(a, b):\n    if a != b:\n\treturn {"x": [a ** 2 // b, ~b]}\n\n\nprint(f(1, -2), "É·π")  # 3e-7'
@@ -30,18 +33,26 @@ class CheckpointError(ValueError):
 
 
 def require_complete(path: Path) -> int:
-    """The number of weights in the files of a model folder, which are read and not loaded.
+    """The number of weights in the files of a model folder, which are read and not loaded; in a folder of adapters
+    (LoRA) theirs.
 
     Raises CheckpointError when the config, the tokenizer or a file of weights is missing, damaged or cut off.
     """
+    for name in TOKENIZER_FILES:
+        _read_json(path, name)
+    if (path / ADAPTERS[0]).is_file():
+        if not _read_json(path, ADAPTERS[0]).get("base_model_name_or_path"):
+            raise CheckpointError(f"{path.name} is damaged: {ADAPTERS[0]} names no model that the adapters belong to")
+        return _weights(path, {}, [ADAPTERS[1]])
     config = _read_json(path, "config.json")
     if not config.get("architectures"):
         raise CheckpointError(f"{path.name} is damaged: config.json names no architecture")
-    for name in TOKENIZER_FILES:
-        _read_json(path, name)
     index = path / "model.safetensors.index.json"
-    placed = _read_json(path, index.name)["weight_map"] if index.is_file() else None
-    files = sorted(set(placed.values())) if placed else ["model.safetensors"]
+    placed = _read_json(path, index.name)["weight_map"] if index.is_file() else {}
+    return _weights(path, placed, sorted(set(placed.values())) or ["model.safetensors"])
+
+
+def _weights(path: Path, placed: dict[str, str], files: list[str]) -> int:
     weights, seen = 0, set()
     for name in files:
         if not (path / name).is_file():
@@ -54,10 +65,20 @@ def require_complete(path: Path) -> int:
                     seen.add(tensor)
         except SafetensorError as error:
             raise CheckpointError(f"{path.name} is damaged: {name} can't be read ({error})") from None
-    missing = sorted(set(placed or ()) - seen)
+    missing = sorted(set(placed) - seen)
     if missing:
         raise CheckpointError(f"{path.name} is incomplete: no file holds {', '.join(missing[:3])}")
     return weights
+
+
+def lay_down(checkpoint: Path, folder: Path) -> None:
+    """Makes `folder` the model of a checkpoint, without what only its training needs; adapters are merged into the
+    model that they were trained on. Raises as `lib.models.load_policy`."""
+    if adapted_model(checkpoint):
+        load_policy(checkpoint, device="cpu").save_pretrained(folder)
+        load_tokenizer(checkpoint).save_pretrained(folder)
+    else:
+        shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(*TRAINER_STATE))
 
 
 def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int, instruction: str = "") -> dict:

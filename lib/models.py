@@ -1,11 +1,15 @@
 """Models: a policy and its tokenizer, from a folder of this project or from the hub."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
@@ -28,12 +32,24 @@ def load_policy(path: str | Path, device: str | None = None) -> PreTrainedModel:
     """The model in evaluation mode, in the precision it was saved in, on `device` (None: the GPU where there is one,
     else the CPU).
 
-    `path` as in `load_tokenizer`. Raises FileNotFoundError when the folder, its config or its weights
-    are missing.
+    `path` as in `load_tokenizer`, or a folder of adapters, which are merged into the model that they were trained on.
+    Raises FileNotFoundError when the folder, its config or its weights are missing, or the model of the adapters is.
     """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if adapted := adapted_model(path):
+        return PeftModel.from_pretrained(load_policy(adapted, device), path).merge_and_unload().eval()
     source = _source(path, ("config.json", "*.safetensors"))
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype="auto")
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return AutoModelForCausalLM.from_pretrained(**source, dtype="auto").to(device).eval()
+
+
+def adapted_model(path: str | Path) -> str | None:
+    """What the adapters (LoRA) in a folder were trained on, a folder or a name on the hub; None: there are none."""
+    config = Path(path) / ADAPTERS[0]
+    if not config.is_file():
+        return None
+    found = json.loads(config.read_text())
+    name, revision = found["base_model_name_or_path"], found.get("revision")
+    return f"{name}@{revision}" if revision else name
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -43,9 +43,10 @@ def curves(runs: dict[str, pd.DataFrame], panels: dict[str, str], title: str, wi
             smooth = curve[column].rolling(window, min_periods=1).mean()
             ax.plot(curve["step"], smooth, color=colour, linewidth=2, label=label)
         ax.set(xlabel="step", title=name)
-    axes[0][0].legend(frameon=False)
     figure.suptitle(title)
     figure.tight_layout()
+    handles, labels = axes[0][0].get_legend_handles_labels()  # below the panels, where no curve is
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=4, frameon=False)
     return figure
 
 

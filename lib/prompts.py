@@ -59,6 +59,14 @@ def length(tokenizer, conversation: list[dict[str, str]]) -> int:
     return len(tokenizer.apply_chat_template(conversation, return_dict=False))
 
 
+def short(problems: list[Problem], tokenizer, limit: int, instruction: str = "") -> list[Problem]:
+    """The problems whose prompt has at most `limit` tokens; prints how many had more."""
+    kept = [problem for problem in problems if length(tokenizer, messages(problem, instruction)) <= limit]
+    if len(kept) < len(problems):
+        print(f"{len(problems) - len(kept)} of {len(problems)} prompts have more than {limit} tokens: left out")
+    return kept
+
+
 def extract(completion: str) -> Extraction:
     """Finds the program in a completion; never raises.
 

@@ -99,6 +99,8 @@ def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: 
     without their optimizers, and adapters are merged into the model in place. Raises FloatingPointError when loss or
     gradient are no numbers; BlockingIOError while another process trains in `scratch`.
     """
+    if isinstance(trainer.model, PeftModel):  # the adapters' config then names the very weights that they belong to
+        trainer.model.peft_config["default"].revision = getattr(trainer.model.config, "_commit_hash", None)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_Lines(shown))
     trainer.add_callback(_Finite())

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.handoff import CheckpointError, hand_off, require_complete
+from lib.handoff import CheckpointError, hand_off, lay_down, require_complete
 from lib.judge import Judge
-from lib.models import count_parameters
+from lib.models import count_parameters, load_policy
 from lib.problems import Problem, Test
+from lib.sft import train_sft
 
 ADD = Problem("add", "tiny", "valid", "stdio", "add", (Test("1 2\n", "3\n"),), time_limit=0.5)
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)"
@@ -122,3 +123,47 @@ def test_a_model_that_the_judge_can_say_nothing_about_is_not_handed_on(saved):
 
     with pytest.raises(CheckpointError, match="nothing that can be judged"):
         hand_off(saved[0], Broken(), [ADD], max_new_tokens=60)
+
+
+@pytest.fixture(scope="module")
+def adapted(saved, tmp_path_factory):
+    """A checkpoint that holds adapters alone, and the weights that its training ended with."""
+    folder, model = tmp_path_factory.mktemp("adapters"), load_policy(saved[0], device="cpu")
+    pairs = [([{"role": "user", "content": "print one"}], "print(1)")] * 4
+    lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
+    options = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "save_every": 2, "lora": lora}
+    train_sft(model, make_tokenizer(), pairs, folder, **options)
+    return folder / "checkpoint-2", model.state_dict()
+
+
+def test_a_checkpoint_of_adapters_is_the_policy_that_was_trained_and_is_laid_down_as_a_plain_model(
+    adapted, saved, judge, tmp_path
+):
+    checkpoint, trained = adapted
+    assert not (checkpoint / "model.safetensors").exists()
+    assert 0 < require_complete(checkpoint) < saved[1]
+    before = load_policy(saved[0], device="cpu").state_dict()
+    assert not all(torch.equal(trained[name], weight) for name, weight in before.items())
+    lay_down(checkpoint, tmp_path / "model")
+    for folder in (checkpoint, tmp_path / "model"):
+        for name, weight in load_policy(folder, device="cpu").state_dict().items():
+            torch.testing.assert_close(weight, trained[name])
+    assert hand_off(tmp_path / "model", judge, [ADD], max_new_tokens=60)["parameters"] == saved[1]
+
+
+def test_adapters_that_are_damaged_or_name_no_model_are_refused(adapted, tmp_path):
+    copy = shutil.copytree(adapted[0], tmp_path / "checkpoint-2")
+    weights = (copy / "adapter_model.safetensors").read_bytes()
+    (copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 is damaged: adapter_model.safetensors can't be read"):
+        require_complete(copy)
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"adapter_config.json names no model that the adapters belong to"):
+        require_complete(copy)
+
+
+def test_what_a_trainer_keeps_for_itself_is_not_laid_down(checkpoint, tmp_path):
+    (checkpoint / "optimizer.pt").write_text("large")
+    lay_down(checkpoint, tmp_path / "model")
+    assert not (tmp_path / "model" / "optimizer.pt").exists()
+    assert require_complete(tmp_path / "model")

@@ -50,7 +50,7 @@ def test_a_run_is_drawn_thin_as_recorded_and_thick_as_its_running_mean():
     assert list(thick.get_ydata()) == [0.0, 0.5, 0.5, 0.5, 1.0]
     assert thin.get_linewidth() < thick.get_linewidth()
     assert thin.get_color() == thick.get_color() != reward.lines[2].get_color()
-    assert [text.get_text() for text in reward.get_legend().get_texts()] == ["dense", "sparse"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "sparse"]
 
 
 def test_figures_can_be_saved(tmp_path):

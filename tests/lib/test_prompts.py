@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_policy import make_tokenizer
 
 from lib.problems import Problem
-from lib.prompts import Extraction, answer, extract, messages
+from lib.prompts import Extraction, answer, extract, length, messages, short
 
 PROBLEM = Problem("p1", "tiny_contests", "train", "stdio", "\nPrint the sum.\n", tests=())
 
@@ -14,6 +17,17 @@ def test_the_statement_alone_is_the_one_user_message():
 
 def test_an_instruction_of_the_preset_follows_the_statement():
     assert messages(PROBLEM, "Answer in Python.")[0]["content"] == "Print the sum.\nAnswer in Python."
+
+
+def test_prompts_of_too_many_tokens_are_left_out_with_a_word_and_the_instruction_counts(capsys):
+    tokenizer = make_tokenizer()
+    long = replace(PROBLEM, id="p2", prompt="Print the sum. " * 9)
+    limit = length(tokenizer, messages(PROBLEM, "Answer."))
+    assert short([PROBLEM, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM, PROBLEM]
+    assert capsys.readouterr().out == ""
+    assert short([long, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM]
+    assert capsys.readouterr().out == f"1 of 2 prompts have more than {limit} tokens: left out\n"
+    assert short([PROBLEM], tokenizer, limit, "Answer in Python.") == []
 
 
 CASES = {

@@ -1,11 +1,12 @@
 """Fingerprints: all that a run's numbers depend on, as one hash. A run is up to date as long as that has not changed.
 
 The inputs of a run are the code of its notebook, the modules of `lib` that this code can reach (`lib.sources` says what
-counts), its resolved parameters with the preset's, the data files, and the inputs of the runs that the parameters name.
+counts), its resolved parameters, the preset, the data files, and the inputs of the runs that the parameters name.
 
-1. Left out: plots and tables (except in the notebooks numbered 9x, whose product they are) and the bookkeeping, which
+1. A part of the preset counts for a run whose code names it: one for a new notebook leaves the others as they are.
+2. Left out: plots and tables (except in the notebooks numbered 9x, whose product they are) and the bookkeeping, which
    names, places and records runs but makes no number of them.
-2. The notebook numbered 00 makes the data files, so they are no input of it.
+3. The notebook numbered 00 makes the data files, so they are no input of it.
 
 A finished run leaves a stamp (`.local.json`, not committed) with the inputs it had; `Fingerprints.reasons` compares.
 """
@@ -67,7 +68,8 @@ class Inputs:
 
     notebook: str
     lib: dict[str, str]  # module -> hash
-    params: str  # the resolved parameters and the preset's
+    params: str  # the resolved parameters
+    preset: dict[str, str]  # part that the code names -> hash
     data: str
     upstream: dict[str, str]  # run -> its fingerprint
 
@@ -78,7 +80,7 @@ class Inputs:
     def changes(self, earlier: dict) -> list[str]:
         """The parts that differ from an earlier `asdict(inputs)`, named as a person would."""
         found = [part for part in ("notebook", "params", "data") if getattr(self, part) != earlier.get(part)]
-        for part, prefix in (("lib", ""), ("upstream", "upstream ")):
+        for part, prefix in (("preset", "preset "), ("lib", ""), ("upstream", "upstream ")):
             now, before = getattr(self, part), earlier.get(part, {})
             found += [prefix + name for name in sorted(now.keys() | before.keys()) if now.get(name) != before.get(name)]
         return found
@@ -116,10 +118,12 @@ class Fingerprints:
         """The inputs of a run of `notebook` with these resolved parameters."""
         left_out = BOOKKEEPING if notebook.startswith("9") else BOOKKEEPING | PRESENTATION
         modules, _ = self._sources.reachable(notebook, left_out)
+        named = self._sources.words(notebook, {*modules, DOOR, *BOOKKEEPING})
         return Inputs(
             notebook=self._sources.notebook(notebook),
             lib={name: self._sources.module(name) for name in modules if name != DOOR},
-            params=digest([parameters, self._preset_values]),
+            params=digest(parameters),
+            preset={part: digest(value) for part, value in sorted(self._preset_values.items()) if part in named},
             data="" if notebook.startswith("00_") else digest(self.data),
             upstream={name: self._upstream(name) for name in upstream_names(parameters)},
         )

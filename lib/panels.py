@@ -10,7 +10,7 @@ import pandas as pd
 
 from lib.ablation import WINDOW, compare
 from lib.arms import MAIN_SET, Arm, by_name, made, outcomes
-from lib.evidence.committed import Committed, History
+from lib.evidence.committed import Committed
 from lib.evidence.stale import Staleness
 from lib.main_table import cost, lineage
 from lib.report import HOLE, Stage
@@ -21,7 +21,7 @@ GATE = "contests_valid"  # the set whose readings are drawn
 def stale_runs(arms: dict[str, Arm]) -> dict[str, str]:
     """run -> why its notebook, modules, parameters or data are no longer those that made it; of the stale ones only."""
     runs = {(one.info["preset"], one.info["run"]): Committed(one.folder) for one in by_name(arms).values()}
-    staleness = Staleness(runs, History())
+    staleness = Staleness(runs)
     return {name: why for (_, name), run in runs.items() if (why := staleness.of(run))}
 
 

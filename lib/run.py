@@ -86,6 +86,7 @@ class Run:
             "fingerprint": self._inputs.fingerprint,
             "notebook_hash": self._inputs.notebook,
             "lib_hashes": self._inputs.lib,
+            "preset_hashes": self._inputs.preset,
             "data": fingerprints.data,
             **environment.describe(),
             "threads": preset.get("threads"),

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from pathlib import Path
 
 
@@ -19,7 +19,7 @@ class Sources:
 
     def __init__(self, root: Path):
         self._root = root
-        self._read: dict[str, tuple[str, set[str]]] = {}
+        self._read: dict[str, tuple[str, set[str], set[str]]] = {}  # hash, imports, words
 
     def notebook(self, name: str) -> str:
         """Hash of the code cells of a template, without its parameters cell."""
@@ -28,6 +28,11 @@ class Sources:
     def module(self, name: str) -> str:
         """Hash of a module (`lib.judge`) or of a file that lies beside one (`lib/judge/guard.c`)."""
         return self._module(name)[0]
+
+    def words(self, notebook: str, modules: Iterable[str]) -> set[str]:
+        """The identifiers in quotes in a notebook and in modules: what they may ask a mapping for."""
+        files = [self._notebook(notebook), *map(self._module, modules)]
+        return set().union(*(words for *_, words in files))
 
     def reachable(self, notebook: str, passed_by: Set[str] = frozenset()) -> tuple[list[str], set[str]]:
         """The modules of `lib` that a notebook can reach, and the other packages; not through those `passed_by`."""
@@ -41,28 +46,29 @@ class Sources:
                 queue |= self._module(name)[1]
         return sorted(found), others
 
-    def _notebook(self, notebook: str) -> tuple[str, set[str]]:
+    def _notebook(self, notebook: str) -> tuple[str, set[str], set[str]]:
         key = f"{notebook}.ipynb"
         if key not in self._read:
-            code, imported = [], set()
+            code, imported, words = [], set(), set()
             for cell in json.loads((self._root / "notebooks" / key).read_text())["cells"]:
                 if cell["cell_type"] != "code" or "parameters" in cell["metadata"].get("tags", []):
                     continue
                 tree = _parse_cell("".join(cell["source"]), key)
                 imported |= self._imports(tree, package="")
                 code.append(_behaviour(tree))
-            self._read[key] = digest(code), imported
+                words |= _words(tree)
+            self._read[key] = digest(code), imported, words
         return self._read[key]
 
-    def _module(self, name: str) -> tuple[str, set[str]]:
+    def _module(self, name: str) -> tuple[str, set[str], set[str]]:
         if name not in self._read:
             path = self._path(name)
             if path.suffix == ".py":
                 tree = ast.parse(path.read_bytes(), filename=str(path.relative_to(self._root)))
                 imported = self._imports(tree, name if path.name == "__init__.py" else name.rpartition(".")[0])
-                self._read[name] = digest(_behaviour(tree)), imported
+                self._read[name] = digest(_behaviour(tree)), imported, _words(tree)
             else:
-                self._read[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16], set()
+                self._read[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16], set(), set()
         return self._read[name]
 
     def _path(self, name: str) -> Path | None:
@@ -130,3 +136,8 @@ def _behaviour(tree: ast.Module) -> str:
         if isinstance(node, documented) and ast.get_docstring(node, clean=False):
             del node.body[0]
     return ast.dump(tree)
+
+
+def _words(tree: ast.AST) -> set[str]:
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    return {text for text in strings if text.isidentifier()}

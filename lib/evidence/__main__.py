@@ -7,7 +7,7 @@ from pathlib import Path
 from lib import paths
 from lib.evidence import index, markers, page
 from lib.evidence.check import PAGES, check
-from lib.evidence.committed import History, committed_runs
+from lib.evidence.committed import committed_runs
 from lib.evidence.stale import Staleness
 
 
@@ -56,7 +56,7 @@ def _fill(pages: list[Path]) -> int:
 
 def _index() -> int:
     runs = committed_runs(paths.artifacts())
-    paths.write_atomically(paths.artifacts() / index.FILE, index.index(runs, Staleness(runs, History())))
+    paths.write_atomically(paths.artifacts() / index.FILE, index.index(runs, Staleness(runs)))
     print(f"artifacts/{index.FILE}: {len(runs)} runs")
     return 0
 

@@ -48,7 +48,7 @@ class Finding:
 def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
     """All findings about the pages in `folder` and the runs below `artifacts`, and notes on what was looked at."""
     runs, history = committed_runs(artifacts), History()
-    stale, records = Staleness(runs, history), markers.Records(runs)
+    stale, records = Staleness(runs), markers.Records(runs)
     found, notes = [], [f"{len(runs)} runs"]
     for run in runs.values():
         found += _of_run(run, history, records)

@@ -15,7 +15,6 @@ import nbformat
 from lib import paths
 from lib.evidence.record import MIME
 from lib.fingerprint import RUN_NAME
-from lib.parameters import parse_params
 
 
 class Committed:
@@ -89,13 +88,6 @@ class History:
         """The cells of a template as they were in a commit; None when git doesn't have it."""
         text = _git("show", f"{commit}:notebooks/{notebook}.ipynb")
         return nbformat.reads(text, as_version=4).cells if text else None
-
-    @cache  # noqa: B019
-    def preset(self, commit: str, preset: str) -> dict | None:
-        """What a preset's file said in a commit; None when git doesn't have it."""
-        file = f"params/{preset}/preset.yaml"
-        text = _git("show", f"{commit}:{file}")
-        return None if text is None else parse_params(text, file)
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,27 +1,23 @@
-"""Stale: why a run is no longer what its notebook, modules, params and data would make now.
+"""Stale: why a run is no longer what its notebook, modules, params, preset and data would make now.
 
-What it was made with is recorded as hashes in run_info.json, so the machine that ran it is not needed to tell. Only the
-preset is not: git has it as it was. A part of the preset counts for a run whose code names it, so that one for a new
-notebook leaves the others as they are; where git's history is missing, every change counts.
+What it was made with is recorded as hashes in run_info.json, so the machine that ran it is not needed to tell.
 """
 
 import hashlib
-import json
-import re
 from functools import cache
 from pathlib import Path
 
 from lib import paths
-from lib.evidence.committed import Committed, History, params_file
-from lib.fingerprint import BOOKKEEPING, DOOR, Fingerprints, upstream_names
+from lib.evidence.committed import Committed, params_file
+from lib.fingerprint import Fingerprints, upstream_names
 from lib.parameters import load_params_file, read_parameters, resolve
 
 
 class Staleness:
     """Of the runs of one look at the repository: make a new one to see what changed since."""
 
-    def __init__(self, runs: dict[tuple[str, str], Committed], history: History):
-        self._runs, self._history = runs, history
+    def __init__(self, runs: dict[tuple[str, str], Committed]):
+        self._runs = runs
         self._fingerprints = cache(Fingerprints)
 
     @cache  # noqa: B019 (one object per look)
@@ -45,44 +41,23 @@ class Staleness:
 
     def _changed(self, run: Committed, info: dict) -> list[str]:
         fingerprints = self._fingerprints(run.preset)
-        file, earlier, lib = params_file(run.preset, run.name), info["parameters"], info["lib_hashes"]
+        file, earlier = params_file(run.preset, run.name), info["parameters"]
         given = load_params_file(file) if file.is_file() else earlier
         parameters = resolve(read_parameters(paths.root() / "notebooks" / run.path.name), given)
         now = fingerprints.inputs(run.template, parameters)
         if now.fingerprint == info["fingerprint"]:
             return []
         found = ["the notebook"] if now.notebook != info["notebook_hash"] else []
-        found += [name for name in sorted(now.lib.keys() | lib.keys()) if now.lib.get(name) != lib.get(name)]
-        names = sorted(parameters.keys() | earlier.keys())
-        found += [f"params {name}" for name in names if parameters.get(name) != earlier.get(name)]
+        found += _differing(now.lib, info["lib_hashes"])
+        found += [f"params {name}" for name in _differing(parameters, earlier)]
         found += ["data"] if now.data and fingerprints.data != info["data"] else []
-        found += self._preset(run, now.lib)
+        found += [f"preset {part}" for part in _differing(now.preset, info["preset_hashes"])]
         above = [self._runs.get((run.preset, name)) for name in upstream_names(earlier)]
         return found + [f"upstream {one.name}" for one in above if one and self.of(one)]
 
-    def _preset(self, run: Committed, modules: dict) -> list[str]:
-        """The parts of the preset that have changed since the run's commit and that its code names."""
-        now = load_params_file(paths.root() / "params" / run.preset / "preset.yaml")
-        then = self._history.preset(run.info["commit"] or "", run.preset)
-        if then is None:
-            return ["maybe the preset"]
-        code = [f"notebooks/{run.template}.ipynb"]
-        code += [
-            name.replace(".", "/") + end for name in (*modules, *BOOKKEEPING, DOOR) for end in (".py", "/__init__.py")
-        ]
-        named = set().union(*map(self._strings, code))
-        changed = (part for part in sorted(now.keys() | then.keys()) if now.get(part) != then.get(part))
-        return [f"preset {part}" for part in changed if part in named]
 
-    @cache  # noqa: B019
-    def _strings(self, file: str) -> set[str]:
-        """The texts in quotes in a file of the repository, where there is such a file."""
-        path = paths.root() / file
-        text = path.read_text() if path.is_file() else ""
-        if path.suffix == ".ipynb" and text:
-            cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-            text = "\n".join("".join(cell["source"]) for cell in cells)
-        return set(re.findall(r"[\"'](\w+)[\"']", text))
+def _differing(now: dict, then: dict) -> list[str]:
+    return [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
 
 
 def replaced(run: Committed) -> list[str]:

@@ -103,9 +103,17 @@ def test_a_default_that_the_params_file_overrides_is_no_input(grpo):
     assert changes(grpo, lambda: grpo.write("notebooks/30_grpo.ipynb", edited)) == []
 
 
-def test_the_preset_is_an_input_of_every_run(grpo):
-    edit = "max_new_tokens: 9\n"
-    assert changes(grpo, lambda: grpo.write("params/tiny/preset.yaml", edit)) == ["params", "upstream 10_sft-s0"]
+def test_a_part_of_the_preset_is_an_input_of_the_runs_whose_code_names_it(grpo):
+    grpo.write("lib/trainer.py", "def train(run):\n    from lib import rewards\n    return run.preset['steps']\n")
+    preset = "max_new_tokens: 8\nsteps: 1\nthreads: 1\n"
+    grpo.write("params/tiny/preset.yaml", preset)
+    edit = preset.replace("steps: 1", "steps: 2")
+    assert changes(grpo, lambda: grpo.write("params/tiny/preset.yaml", edit)) == ["preset steps"]
+    edit = edit.replace("threads: 1", "threads: 2")  # lib.run itself asks for these
+    named = ["preset threads", "upstream 10_sft-s0"]
+    assert changes(grpo, lambda: grpo.write("params/tiny/preset.yaml", edit)) == named
+    edit += "judge: {}\nanother_notebook: 1\n"
+    assert changes(grpo, lambda: grpo.write("params/tiny/preset.yaml", edit)) == []
 
 
 def test_an_upstream_run_passes_its_changes_on(grpo):
@@ -196,8 +204,8 @@ def test_the_reason_names_what_changed(grpo):
     finish(grpo, "10_sft-s0")
     finish(grpo, "30_grpo-s0")
     grpo.write("lib/rewards.py", "dense = None\n")
-    grpo.write("params/tiny/preset.yaml", "max_new_tokens: 9\n")
-    assert reasons("30_grpo-s0") == ["changed: params, lib.rewards, upstream 10_sft-s0"]
+    grpo.write("params/tiny/preset.yaml", "max_new_tokens: 8\nthreads: 1\n")
+    assert reasons("30_grpo-s0") == ["changed: preset threads, lib.rewards, upstream 10_sft-s0"]
 
 
 def test_lost_weights_make_a_run_due(grpo):

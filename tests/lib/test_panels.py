@@ -114,6 +114,7 @@ def test_a_run_is_stale_once_its_notebook_has_changed_and_a_missing_one_is_named
     folder = write_run(repository.folder("10_sft-s0"), SFT)
     info = json.loads((folder / "run_info.json").read_text()) | {"preset": "tiny", "commit": "ab" * 20, "dirty": False}
     info |= {"fingerprint": made.fingerprint, "notebook_hash": made.notebook, "lib_hashes": made.lib, "data": {}}
+    info["preset_hashes"] = made.preset
     info["parameters"] = {"preset": "tiny", "seed": 0}
     (folder / "run_info.json").write_text(to_json(info))
     arms = {"SFT": {0: Stage("10_sft-s0", folder), 1: None, 2: None}}

@@ -29,7 +29,9 @@ class Staleness:
             return ""
         try:
             changed = self._changed(run, info)
-        except (OSError, KeyError, TypeError):
+        except KeyError as error:  # made before the record had it
+            return f"its record lacks {error.args[0]}"
+        except (OSError, TypeError):
             return ""
         except ValueError as error:  # a template or params file that no longer suits the run
             return str(error).splitlines()[0]

@@ -226,3 +226,12 @@ def test_the_record_is_all_that_importing_the_package_loads(evidence):
         [sys.executable, "-c", program], cwd=evidence.root, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.replace("'", '"')) == ["lib.evidence", "lib.evidence.record"]
+
+
+def test_a_record_from_before_a_part_of_it_was_kept_is_stale(evidence):
+    file = evidence.root / SFT / "run_info.json"
+    info = json.loads(file.read_text())
+    del info["preset_hashes"]
+    info["fingerprint"] = "of then"
+    file.write_text(json.dumps(info))
+    assert any(f"{NOTEBOOK}: its record lacks preset_hashes →" in line for line in evidence.command("check")[1])

@@ -10,15 +10,21 @@ How it departs from TRL's defaults:
 """
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
-from datasets import Dataset
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
+from datasets import Dataset, load_from_disk
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import DPOConfig, DPOTrainer
 
 from lib import training
 from lib.generate import generate
+from lib.launch import launched
 from lib.metrics import require_judge
 from lib.pairs import Pair, Sample
 from lib.problems import Problem
@@ -92,15 +98,20 @@ def train_dpo(
     save_every: int = 0,
     scratch: Path | None = None,
     gate: TrainerCallback | None = None,
+    launch: str | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of pairs; returns the curve, one row per step.
 
     `accumulation`, `lora` and `bf16` as in `lib.training.arguments`, `save_every` and `scratch` as in
     `lib.sft.train_sft`. `gate`: a `lib.gate.Gate`, which may end the training before; a training that goes on after a
-    kill is held against the model given here.
+    kill is held against the model given here. `launch` as in `lib.sft.train_sft`; the gate then reads the saved
+    checkpoints afterwards, so that it can't end the training before. Several processes fill up the short last batch of
+    an epoch with pairs of its first.
 
     Raises ValueError without pairs, and when a prompt with one of its answers is longer than `max_length` tokens.
     """
+    if launch:
+        return launched(train_dpo, locals())
     if not pairs:
         raise ValueError("there are no pairs to train on: draw more samples per problem, or take more problems")
     columns = [
@@ -139,14 +150,15 @@ def train_dpo(
             f"{long} of {len(pairs)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
             "filter them or raise max_length"
         )
-    trainer = DPOTrainer(
-        model=model,
-        args=config,
-        train_dataset=Dataset.from_list([columns[n] for n in _in_batches(lengths, batch_size, seed)]),
-        processing_class=tokenizer,
-        peft_config=training.adapters(lora, seed),
-        callbacks=[gate] if gate else None,
-    )
+    with _within_reach([columns[n] for n in _in_batches(lengths, batch_size, seed)], config) as dataset:
+        trainer = DPOTrainer(
+            model=model,
+            args=config,
+            train_dataset=dataset,
+            processing_class=tokenizer,
+            peft_config=training.adapters(lora, seed),
+            callbacks=[gate] if gate else None,
+        )
     if len(trainer.train_dataset) != len(pairs):
         raise ValueError(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} of {len(pairs)} pairs")
     if gate:
@@ -154,6 +166,22 @@ def train_dpo(
     training.train(trainer, ("loss", "rewards/margins"), scratch, columns)
     log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     return log[list(CURVE)].rename(columns=CURVE)
+
+
+@contextmanager
+def _within_reach(rows: list[dict], config: DPOConfig) -> Iterator[Dataset]:
+    """The rows for a trainer that is made meanwhile. Of several processes TRL's main one writes what the reference says
+    beside the data, and the others read it there: of data in memory that would be a folder of its own for each."""
+    if config.world_size == 1:
+        yield Dataset.from_list(rows)
+        return
+    state = PartialState()
+    with TemporaryDirectory() if state.is_main_process else nullcontext() as folder:
+        if state.is_main_process:
+            Dataset.from_list(rows).save_to_disk(folder)
+        [folder] = broadcast_object_list([folder])
+        yield load_from_disk(folder)
+        state.wait_for_everyone()
 
 
 def _lengths(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[int]:

@@ -28,12 +28,13 @@ from pathlib import Path
 from statistics import fmean
 
 import pandas as pd
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase, TrainerCallback, TrainerControl, TrainerState
 
 from lib.checkpoints import validation_loss
 from lib.evidence import to_json
 from lib.generate import generate
 from lib.judge import Verdict
+from lib.models import load_policy
 from lib.paths import write_atomically
 from lib.problems import Problem
 from lib.prompts import answer, extract, messages
@@ -209,9 +210,7 @@ class Gate(TrainerCallback):
         """A reading when it is due."""
         step = state.global_step
         if self.stopped_at is None and (step % self.every == 0 or step == state.max_steps):
-            self.readings.append(self.probe(model, step))
-            if not self._end_if(self.findings_of(self.readings[-1]), step, control):
-                self._keep(model, step)
+            self._read(model, step, control)
 
     def on_log(self, args, state, control, logs=None, **_):
         """What the trainer logs itself, held to the same limits."""
@@ -231,6 +230,23 @@ class Gate(TrainerCallback):
             print(f"stopped at step {self.stopped_at}: {'; '.join(self.found[self.stopped_at])}")
             print(f"the weights are those of step {self.sound_step} again")
 
+    def review(self, model, curve: pd.DataFrame, saved: dict[int, Path]) -> pd.DataFrame:
+        """For a training that other processes have done: logged figures and `saved` checkpoints (by step), in order.
+
+        `model` was given to `start`, and has the weights of the end. It is too late to end the training early; but a
+        finding puts the weights of the last sound reading back all the same, and the curve is returned up to there.
+        """
+        control = TrainerControl()
+        self._end_if(self.findings_of(self.readings[0]), 0, control)
+        for figures in curve.to_dict("records"):
+            if self.stopped_at is None and figures["step"] in saved:
+                weights = load_policy(saved[figures["step"]], device="cpu").state_dict()
+                model.load_state_dict(weights)
+                self._read(model, figures["step"], control)
+            self.on_log(None, TrainerState(global_step=figures["step"]), control, logs=figures)
+        self.on_train_end(None, None, control, model=model)
+        return curve if self.stopped_at is None else curve[curve.step <= self.stopped_at]
+
     def findings_of(self, reading: Reading) -> list[str]:
         """The findings of one of the readings."""
         return findings(self.readings[0], reading, self.limits)
@@ -243,6 +259,11 @@ class Gate(TrainerCallback):
             for one in self.readings
             for name, figures in one.figures(start).items()
         )
+
+    def _read(self, model, step: int, control) -> None:
+        self.readings.append(self.probe(model, step))
+        if not self._end_if(self.findings_of(self.readings[-1]), step, control):
+            self._keep(model, step)
 
     def _end_if(self, found: list[str], step: int, control) -> bool:
         if found:

@@ -25,6 +25,7 @@ from lib.evaluate import manifest
 from lib.generate import generate
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
+from lib.launch import launched
 from lib.metrics import require_judge
 from lib.problems import Problem
 from lib.prompts import extract, messages
@@ -114,7 +115,7 @@ class Rollout:
         started = time.perf_counter()
         tokenizer = trainer.processing_class
         asked = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
-        logprobs = None
+        logprobs, processes = None, trainer.args.world_size
         if trainer.use_vllm:
             _, written, found, _ = trainer.vllm_generation.generate(asked, None, trainer.num_generations)
             texts = tokenizer.batch_decode(written, skip_special_tokens=True)
@@ -126,7 +127,7 @@ class Rollout:
                 prompts,
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
-                seed=self.seed * 1_000_003 + trainer.state.global_step,
+                seed=(self.seed * 1_000_003 + trainer.state.global_step) * processes + trainer.args.process_index,
             )
             written, texts = [list(one.ids) for [one] in groups], [one.text for [one] in groups]
         self.judged.begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
@@ -213,13 +214,18 @@ def train_grpo(
     scratch: Path | None = None,
     gate: TrainerCallback | None = None,
     seed: int = 0,
+    launch: str | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
 
     `curriculum`: one of CURRICULA. `accumulation`, `lora` and `bf16` as in `lib.training.arguments`; a step is sampled
     and judged as a whole, and read in parts. `vllm`: GRPOConfig's arguments that begin with `vllm_`, where that is to
-    write the samples. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` as in `lib.dpo.train_dpo`.
+    write the samples. `save_every` and `scratch` as in `lib.sft.train_sft`, `gate` and `launch` as in
+    `lib.dpo.train_dpo`: every process samples and judges its share of a step, and limits the judge's failures in it;
+    times are those of the main one. Where weights are sharded the samples must come from `vllm`.
     """
+    if launch:
+        return launched(train_grpo, locals())
     ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     config = GRPOConfig(

@@ -16,6 +16,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from lib import training
+from lib.launch import launched
 from lib.problems import Problem
 from lib.prompts import answer, length, messages
 
@@ -70,6 +71,7 @@ def train_sft(
     log_every: int = 10,
     save_every: int = 0,
     scratch: Path | None = None,
+    launch: str | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
 
@@ -80,8 +82,13 @@ def train_sft(
     Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
     With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training`).
 
+    `launch`: the file of an accelerate configuration, relative to the repository, for several processes that share
+    every batch (`lib.launch`). Then errors come as RuntimeError with the reason.
+
     Raises ValueError when a pair has more than `max_length` tokens, and when a batch can't be read in equal parts.
     """
+    if launch:
+        return launched(train_sft, locals())
     if easy_steps and not easy:
         raise ValueError(f"{easy_steps} steps on easy pairs, and there are none: let easy_steps be 0")
     rows = [

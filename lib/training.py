@@ -9,6 +9,7 @@
    another one when the code was changed.
 4. What a GPU has too little memory for is read in parts, with activations that are computed twice, and trained through
    adapters (LoRA, arXiv 2106.09685): the weights themselves stay, and stand in for the reference model.
+5. Of several processes (`lib.launch`) the main one prints, and alone decides about checkpoints.
 """
 
 import fcntl
@@ -18,10 +19,11 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list
 from peft import LoraConfig, PeftModel
 from transformers import Trainer, TrainerCallback, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
@@ -32,6 +34,7 @@ from lib.models import weights_hash
 LINES = 10
 # What a checkpoint holds beyond the model. It is large: with Adam twice the weights.
 _STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "global_step*", "training_args.bin")
+_STATE += ("pytorch_model_fsdp*",)  # the model again, as FSDP reads it
 _NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
 
 
@@ -56,7 +59,7 @@ def arguments(
     that precision; the weights stay in the one they were saved in. Raises ValueError when a batch can't be read in
     equal parts.
     """
-    parts = accumulation * int(os.environ.get("WORLD_SIZE", "1"))  # processes of `accelerate launch` share a batch
+    parts = accumulation * _processes()
     if batch_size % parts:
         raise ValueError(f"a batch of {batch_size} can't be read in {parts} equal parts")
     return {
@@ -99,6 +102,8 @@ def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: 
     without their optimizers, and adapters are merged into the model in place. Raises FloatingPointError when loss or
     gradient are no numbers; BlockingIOError while another process trains in `scratch`.
     """
+    if trainer.args.world_size != _processes():
+        raise RuntimeError(f"of {_processes()} processes that were started {trainer.args.world_size} train together")
     if isinstance(trainer.model, PeftModel):  # the adapters' config then names the very weights that they belong to
         trainer.model.peft_config["default"].revision = getattr(trainer.model.config, "_commit_hash", None)
     trainer.remove_callback(PrinterCallback)
@@ -113,17 +118,24 @@ def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: 
         trainer.model.merge_and_unload()
 
 
+def _processes() -> int:
+    """Those of `accelerate launch` that share a batch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def _go_on(trainer: Trainer, scratch: Path, data: object) -> None:
-    folder = Path(trainer.args.output_dir)
-    with _owned(scratch):
-        done = _checkpoints_of(scratch, _identity(trainer, data))
+    folder, main = Path(trainer.args.output_dir), trainer.accelerator.is_main_process
+    with _owned(scratch) if main else nullcontext():
+        done = _checkpoints_of(scratch, _identity(trainer, data)) if main else []
+        [newest] = broadcast_object_list([str(done[-1]) if done else None])  # where the others wait for the main one
         trainer.args.output_dir = str(scratch)
         trainer.add_callback(_NewestState())
-        if done:
+        if newest and main:
             print(f"an interrupted training goes on after step {done[-1].name.split('-')[1]}", flush=True)
-        trainer.train(resume_from_checkpoint=str(done[-1]) if done else None)
+        trainer.train(resume_from_checkpoint=newest)
         trainer.args.output_dir = str(folder)
-        for checkpoint in _whole(scratch):
+        trainer.accelerator.wait_for_everyone()  # each writes its own random state
+        for checkpoint in _whole(scratch) if main else ():
             copy = folder / checkpoint.name
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(*_STATE))
@@ -137,7 +149,7 @@ class _Lines(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         tenth = state.global_step * LINES // state.max_steps
-        if tenth > self.latest and all(key in logs for key in self.shown):
+        if state.is_world_process_zero and tenth > self.latest and all(key in logs for key in self.shown):
             self.latest = tenth
             figures = ", ".join(f"{key} {float(logs[key]):.3f}" for key in self.shown)
             print(f"step {state.global_step} of {state.max_steps}: {figures}", flush=True)
@@ -157,7 +169,7 @@ class _NewestState(TrainerCallback):
     """Removes optimizer and random states from all checkpoints but the newest, the only one ever gone on from."""
 
     def on_save(self, args, state, control, **_):
-        for checkpoint in _whole(Path(args.output_dir))[:-1]:
+        for checkpoint in _whole(Path(args.output_dir))[:-1] if state.is_world_process_zero else ():
             for pattern in _STATE:
                 for path in checkpoint.glob(pattern):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()

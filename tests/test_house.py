@@ -147,7 +147,7 @@ def lines_of_code(path: Path) -> int:
 
 def test_lib_stays_thin():
     lines = {name: lines_of_code(path) for name, path in MODULES.items()}
-    assert sum(lines.values()) < 11100, sorted(lines.items(), key=lambda item: -item[1])[:5]
+    assert sum(lines.values()) < 11250, sorted(lines.items(), key=lambda item: -item[1])[:5]
 
 
 def test_no_floor_imports_one_above_it():

@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import OffloadPolicy
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
-from lib import dpo, grpo, repair_training, sft
+from lib import dpo, grpo, repair_training, sft, training
 from lib.fingerprint import RUN_NAME, upstream_names
 from lib.judge import Judge
 from lib.models import load_tokenizer
@@ -147,7 +147,7 @@ def _steps(found: dict) -> int:
     return found["steps"] if "steps" in found else round(found["epochs"] * 600 / 32)
 
 
-def _config_of(path: Path, monkeypatch, tmp_path):
+def _config_of(path: Path, monkeypatch, tmp_path, changed=lambda preset: preset):
     """The real TRL config (and LoRA config) that the training of a params file comes to, built by what the notebook
     calls; nothing is loaded or trained."""
 
@@ -157,7 +157,7 @@ def _config_of(path: Path, monkeypatch, tmp_path):
     monkeypatch.setattr(sft, "_Trainer", trainer)
     monkeypatch.setattr(grpo, "GRPOTrainer", trainer)
     monkeypatch.setattr(dpo, "DPOTrainer", trainer)
-    found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
+    found, preset = values(path), changed(load_params_file(path.with_name("preset.yaml")))
     settings = {name: found[name] for name in ("learning_rate", "seed")} | {"steps": _steps(found), "scratch": tmp_path}
     if path.stem.startswith("10_sft"):
         settings |= {"save_every": found["save_every"]} | preset["sft"]
@@ -209,6 +209,34 @@ def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, mon
         assert (config.use_vllm, {name: getattr(config, name) for name in wanted}) == (bool(wanted), wanted)
 
 
+def _on_eight(preset: dict) -> dict:
+    """The preset as the README has it for all weights on eight GPUs: `launch` in place of `lora`, and fewer parts."""
+    for name, accumulation in (("sft", 4), ("dpo", 4), ("grpo", 16)):
+        del preset[name]["lora"]
+        preset[name] |= {"launch": "params/qwen7b/accelerate/fsdp.yaml", "accumulation": accumulation}
+    return preset
+
+
+@pytest.mark.parametrize("path", [path for path in TRAININGS if path.parent.name == "qwen7b"], ids=relative)
+def test_with_launch_in_place_of_lora_each_of_eight_processes_has_its_part_of_a_batch(path, monkeypatch, tmp_path):
+    handed = []
+    for module in (sft, dpo, grpo):
+        monkeypatch.setattr(module, "launched", lambda train, call: handed.append((train, call)) or _as_one_of_eight())
+
+    def _as_one_of_eight():
+        monkeypatch.setattr(training, "_processes", lambda: 8)
+        train, call = handed[-1]
+        return train(**call | {"launch": None})
+
+    config, adapters, found, preset = _config_of(path, monkeypatch, tmp_path, _on_eight)
+    [(_, call)] = handed
+    layout = ClusterConfig.from_yaml_file(root() / call["launch"])
+    block = preset[path.stem[3:].partition("-")[0]]
+    batch = preset["rl_step"]["prompts"] * preset["rl_step"]["samples"] if "grpo" in path.stem else 32
+    assert config.per_device_train_batch_size * block["accumulation"] * layout.num_processes == batch
+    assert (adapters, config.max_steps, config.bf16) == (None, _steps(found), True)
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.stem.startswith("40_repair")], ids=relative)
 def test_dialogues_are_read_as_the_samples_of_grpo_are_and_written_by_this_project(path, monkeypatch, tmp_path):
     def trainer(*_, args, peft_config, **__):
@@ -216,7 +244,7 @@ def test_dialogues_are_read_as_the_samples_of_grpo_are_and_written_by_this_proje
 
     monkeypatch.setattr(repair_training, "GRPOTrainer", trainer)
     found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
-    block = {name: value for name, value in preset["grpo"].items() if name != "vllm"}
+    block = {name: value for name, value in preset["grpo"].items() if name not in ("vllm", "launch")}
     settings = {name: found[name] for name in ("steps", "learning_rate", "returns", "penalty", "seed")}
     problems, tokenizer = load_problems("tiny_contests", "valid"), load_tokenizer(root() / BASE)
     with pytest.raises(Built) as built:

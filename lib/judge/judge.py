@@ -31,7 +31,7 @@ class Judge:
     that are started on average. `backend`: "local", this machine, or "sandbox_fusion", servers at the addresses `url`;
     there `isolation` means the servers'.
     Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
-    or call `close`.
+    or call `close`. `options`: the arguments it was made with.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Judge:
         backend: str = "local",
         url: str | Iterable[str] | None = None,
     ):
+        self.options = {name: value for name, value in locals().items() if name != "self"}
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in _ISOLATION:

@@ -115,19 +115,20 @@ class Rollout:
         started = time.perf_counter()
         tokenizer = trainer.processing_class
         asked = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
-        logprobs, processes = None, trainer.args.world_size
+        logprobs = None
         if trainer.use_vllm:
             _, written, found, _ = trainer.vllm_generation.generate(asked, None, trainer.num_generations)
             texts = tokenizer.batch_decode(written, skip_special_tokens=True)
             logprobs = [[of_token[0] for of_token in row] for row in found]  # of the token that was sampled
         else:
+            seed = self.seed * 1_000_003 + trainer.state.global_step
             groups = generate(
                 trainer.accelerator.unwrap_model(trainer.model),
                 tokenizer,
                 prompts,
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
-                seed=(self.seed * 1_000_003 + trainer.state.global_step) * processes + trainer.args.process_index,
+                seed=seed * trainer.args.world_size + trainer.args.process_index,  # another one in every process
             )
             written, texts = [list(one.ids) for [one] in groups], [one.text for [one] in groups]
         self.judged.begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])

@@ -112,10 +112,11 @@ def _run(config: Path, folder: Path) -> None:
         try:
             for line in starter.stdout:
                 print(line, end="", flush=True)
+            code = starter.wait()
         finally:
             starter.kill()  # and with it all below
             starter.stdout.read()  # until nobody is left to write
-            code = starter.wait()
+            starter.wait()
     if not (folder / "curve.pickle").is_file():
         found = sorted(folder.glob("failed-*.txt"), key=lambda path: path.stat().st_mtime_ns)  # others fail after it
         reason = (found[0] if found else folder / "errors.txt").read_text(errors="replace")

@@ -4,6 +4,7 @@ import json
 import math
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer, teach
@@ -181,6 +182,16 @@ def test_a_resumed_training_is_held_against_its_real_start(tmp_path):
     assert control.should_training_stop
     gate.on_train_end(None, state, control, model=resumed)
     assert torch.equal(resumed.weight, first.weight)
+
+
+@pytest.mark.parametrize(("kl", "stopped", "weight"), [([0.1, 0.9, 0.2], 2, 0.0), ([0.1, 0.2, 0.2], None, 3.0)])
+def test_what_other_processes_have_logged_is_held_to_the_same_limits_afterwards(tmp_path, kl, stopped, weight):
+    gate, model = Gate(lambda model, step: sound(step), tmp_path, 10, LIMITS), torch.nn.Linear(1, 1)
+    model.weight.data.fill_(0.0)
+    gate.start(model)
+    model.weight.data.fill_(3.0)
+    curve = gate.review(model, pd.DataFrame({"step": [1, 2, 3], "kl": kl}), {})
+    assert (gate.stopped_at, model.weight.item(), len(curve)) == (stopped, weight, stopped or 3)
 
 
 def test_a_judge_that_fails_at_the_start_ends_the_training_at_once(tmp_path):

@@ -20,7 +20,9 @@ from tiny_policy import make_model, make_tokenizer, teach
 from lib import training
 from lib.gate import Gate
 from lib.grpo import Rollout
+from lib.launch import _share
 from lib.models import load_policy
+from lib.paths import root
 
 # accelerate starts several processes for GPUs alone; where there are none they find each other by gloo.
 TWO = """
@@ -31,6 +33,19 @@ num_machines: 1
 machine_rank: 0
 num_processes: 2
 mixed_precision: "no"
+"""
+# accelerate shards weights on GPUs alone, and leaves them whole on CPUs without a word. FSDP itself can do it there.
+SHARD_ON_CPU = """
+import os
+if os.environ.get("ACCELERATE_USE_FSDP") == "true" and "RANK" in os.environ:
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+    made = PartialState.__init__
+    def as_of_gpus(state, *given, **named):
+        made(state, *given, **named)
+        if state.distributed_type == DistributedType.MULTI_CPU:
+            state.distributed_type = DistributedType.MULTI_GPU
+    PartialState.__init__ = as_of_gpus
 """
 LONG = {"steps": 16, "save_every": 2}
 
@@ -52,6 +67,20 @@ def start(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def sharded(tmp_path_factory, monkeypatch) -> str:
+    """The preset's configuration for FSDP, but of two processes, and in the precision of the tests."""
+    folder = tmp_path_factory.mktemp("sharded")
+    (folder / "sitecustomize.py").write_text(SHARD_ON_CPU)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    text = (root() / "params" / "qwen7b" / "accelerate" / "fsdp.yaml").read_text()
+    for line, other in (("num_processes: 8", "num_processes: 2"), ("mixed_precision: bf16", 'mixed_precision: "no"')):
+        assert line in text
+        text = text.replace(line, other)
+    (folder / "fsdp.yaml").write_text(text)
+    return str(folder / "fsdp.yaml")
 
 
 def processes(folder: Path) -> list[str]:
@@ -77,15 +106,17 @@ def close(one: dict, other: dict) -> bool:
     return all(torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in one.items())
 
 
+@pytest.mark.parametrize("layout", ["two", "sharded"])
 def test_with_kill_9_of_the_caller_all_are_gone_and_the_training_goes_on_to_what_one_process_would_give(
-    start, two, tmp_path, capsys
+    layout, start, tmp_path, capsys, request
 ):
+    config = request.getfixturevalue(layout)
     run, scratch = tmp_path / "run", tmp_path / "scratch"
     folders = ", ".join(f"Path({str(path)!r})" for path in (start, run, scratch))
-    code = (
-        f"import test_launch; from pathlib import Path; test_launch.sft({folders}, launch={two!r}, **test_launch.LONG)"
-    )
-    search = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2]), *sys.path])
+    code = "import test_launch; from pathlib import Path; "
+    code += f"test_launch.sft({folders}, launch={config!r}, **test_launch.LONG)"
+    paths = [str(Path(__file__).parent), str(root()), os.environ.get("PYTHONPATH", ""), *sys.path]
+    search = os.pathsep.join(paths)
     caller = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": search})
     until(lambda: training._whole(scratch) or caller.poll() is not None)
     assert len(processes(run)) == 3, "who starts them, and two that train"
@@ -95,7 +126,7 @@ def test_with_kill_9_of_the_caller_all_are_gone_and_the_training_goes_on_to_what
 
     whole_curve, whole = sft(start, tmp_path / "whole", None, **LONG)
     capsys.readouterr()
-    curve, weights = sft(start, tmp_path / "again", scratch, launch=two, **LONG)
+    curve, weights = sft(start, tmp_path / "again", scratch, launch=config, **LONG)
     printed = capsys.readouterr().out
     assert re.match(r"an interrupted training goes on after step \d+\n", printed)
     assert printed.count("goes on") == printed.count("step 16 of 16: loss") == 1, "one of them prints"
@@ -105,8 +136,10 @@ def test_with_kill_9_of_the_caller_all_are_gone_and_the_training_goes_on_to_what
     assert not processes(tmp_path)
     steps = range(2, 17, 2)
     assert {path.name for path in (tmp_path / "again").iterdir()} == {f"checkpoint-{step}" for step in steps}
-    assert not list(tmp_path.glob("again/*/optimizer.pt"))
-    assert [path.parent.name for path in tmp_path.glob("scratch/*/optimizer.pt")] == ["checkpoint-16"]
+    state = ("optimizer.bin", "pytorch_model_fsdp.bin") if layout == "sharded" else ("optimizer.pt",)
+    for name in state:
+        assert not list(tmp_path.glob(f"again/*/{name}"))
+        assert [path.parent.name for path in tmp_path.glob(f"scratch/*/{name}")] == ["checkpoint-16"]
 
 
 def test_pairs_too_and_the_gate_reads_every_checkpoint_afterwards(start, two, tmp_path, capsys):
@@ -187,6 +220,12 @@ def test_a_process_that_fails_is_an_error_with_its_reason(start, two, tmp_path):
         sft(start, tmp_path / "run", tmp_path / "scratch", launch=two, batch_size=5)
     assert not list((tmp_path / "run").iterdir())
     assert not processes(tmp_path)
+
+
+def test_the_judges_of_all_processes_have_together_what_one_was_allowed():
+    allowed = {"workers": 16, "programs_per_second": 10.0, "strict": True}
+    assert _share(allowed, 8) == {"workers": 2, "programs_per_second": 1.25, "strict": True}
+    assert _share(allowed | {"workers": 2, "programs_per_second": None}, 8)["workers"] == 1, "none is without a worker"
 
 
 def test_what_such_a_training_cannot_do_is_told_before_anything_is_started(start, two, tmp_path):

@@ -137,6 +137,8 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
     Otherwise SIGTERM would end papermill without a word, and a second Ctrl-C what the first one began. The function
     given makes all of them do nothing from then on. In a thread, where no signal arrives, all stays as it is.
+    While an event loop runs they are raised between two steps of its tasks: inside one, which may just be reading what
+    the kernel has sent, they would end that task, and what it was about to note would be lost.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
@@ -150,7 +152,12 @@ def interruptible() -> Iterator[Callable[[], None]]:
 
     def stop(number: int, frame: object) -> None:
         ignore()
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        error = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise error from None
+        loop.call_soon_threadsafe(_raise, error)
 
     try:
         for number in before:
@@ -159,3 +166,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -26,7 +26,7 @@ class JudgeFailure(RuntimeError):
 
 @dataclass(frozen=True)
 class Record:
-    """One completion for one problem, judged: the verdict, with what lib.generate and lib.prompts say of the text."""
+    """One completion for one problem, judged: the verdict, with what lib.policy.generation and lib.policy.prompts say of the text."""
 
     dataset: str
     problem_id: str

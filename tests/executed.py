@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from lib.evidence import MIME
+from lib.runs.record import MIME
 
 # Folders at the root of somebody's machine; not `https://host/home`, `lib/root`, `#!/usr/bin/env`.
 ABSOLUTE = re.compile(

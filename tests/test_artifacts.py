@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from executed import absolute_paths
 
-from lib.arms import read_arms
 from lib.evidence.check import PAGES, check
-from lib.fingerprint import RUN_NAME, data_versions
 from lib.judge.verdict import ERROR_TYPES
-from lib.main_table import main_table
-from lib.parameters import load_params_file, read_parameters, resolve
-from lib.paths import root
-from lib.run import UpstreamError
+from lib.report.main_table import main_table
+from lib.report.runs import read_arms
+from lib.runs.fingerprint import RUN_NAME, data_versions
+from lib.runs.parameters import load_params_file, read_parameters, resolve
+from lib.runs.paths import root
+from lib.runs.run import UpstreamError
 
 ROOT = root()
 EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml")}  # of the preset tiny
@@ -169,7 +169,7 @@ def test_every_problem_of_every_set_was_judged_and_the_rows_give_the_rates(run):
 
 
 def test_the_ledgers_prove_that_no_test_problem_was_learnt_from(committed):
-    command = [sys.executable, "-m", "lib.ledger", "check", str(committed / "artifacts")]
+    command = [sys.executable, "-m", "lib.problems.ledger", "check", str(committed / "artifacts")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -19,13 +19,34 @@ MODULES = {
 }
 
 # Floors from the ground up; a module named on none of them stands on the third (training, generation, the tiny world).
-GROUND = {"lib.paths"}
+GROUND = {"lib.runs.paths"}
 FIRST = {"lib.problems", "lib.judge"}
 SECOND = {"lib.rewards", "lib.metrics", "lib.statistics"}
-FOURTH = {"lib.parameters", "lib.fingerprint", "lib.environment", "lib.evidence", "lib.run", "lib.matrix"}
-FOURTH |= {"lib.sources", "lib.graph", "lib.report", "lib.papermill_plugin", "lib.ledger"}
-FOURTH |= {"lib.ablation", "lib.checkpoints", "lib.comparison", "lib.gate", "lib.mirror", "lib.requirements"}
-FOURTH |= {"lib.verl_export", "lib.arms", "lib.main_table", "lib.panels", "lib.report_figures", "lib.repair_page"}
+FOURTH = {
+    "lib.runs.parameters",
+    "lib.runs.fingerprint",
+    "lib.runs.environment",
+    "lib.evidence",
+    "lib.runs.run",
+    "lib.runs.matrix",
+}
+FOURTH |= {"lib.runs.sources", "lib.runs.graph", "lib.report.tables", "lib.runs.papermill", "lib.problems.ledger"}
+FOURTH |= {
+    "lib.report.ablation",
+    "lib.evaluation.checkpoints",
+    "lib.report.comparison",
+    "lib.training.early_stop",
+    "lib.mirror",
+    "lib.runs.requirements",
+}
+FOURTH |= {
+    "lib.training.verl",
+    "lib.report.runs",
+    "lib.report.main_table",
+    "lib.report.panels",
+    "lib.report.forest_plot",
+    "lib.report.repair",
+}
 
 
 def floor(module: str) -> int:

@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 from executed import absolute_paths, evidence_record, what_is_incomplete
 
-from lib.arms import row_of
-from lib.ledger import offences, read_ledger
-from lib.parameters import read_parameters, resolve, run_name
-from lib.paths import root
+from lib.problems.ledger import offences, read_ledger
+from lib.report.runs import row_of
+from lib.runs.parameters import read_parameters, resolve, run_name
+from lib.runs.paths import root
 
 pytestmark = pytest.mark.timeout(1800)  # two minutes on two idle cores; the first test executes the whole line
 
@@ -210,7 +210,7 @@ class Copy:
         for part in ("lib", "notebooks", "params", "data"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "installed").mkdir()
-        (folder / "installed" / "rlvr_papermill").symlink_to("../lib/papermill_plugin")
+        (folder / "installed" / "rlvr_papermill").symlink_to("../lib/runs/papermill")
 
     def papermill(self, run: tuple[str, dict]) -> None:
         notebook, parameters = run

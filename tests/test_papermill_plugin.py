@@ -16,9 +16,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lib import paths
-from lib.papermill_plugin.engine import NO_BARS
-from lib.papermill_plugin.seal import seal
+from lib.runs import paths
+from lib.runs.papermill.engine import NO_BARS
+from lib.runs.papermill.seal import seal
 
 PARAMETERS = """
 preset: str = "tiny"  # a folder of params/
@@ -64,7 +64,7 @@ class Repository:
         shutil.copytree(paths.root() / "lib" / "papermill_plugin", root / "lib" / "papermill_plugin", ignore=ignored)
         for module in ("__init__", "parameters", "paths"):
             shutil.copy(paths.root() / "lib" / f"{module}.py", root / "lib")
-        (root / "rlvr_papermill").symlink_to("lib/papermill_plugin")  # which the installed package is called
+        (root / "rlvr_papermill").symlink_to("lib/runs/papermill")  # which the installed package is called
         (root / "params" / "tiny").mkdir(parents=True)
         (root / "params/tiny/30_grpo-dense-s0.yaml").write_text("reward: dense\n")
         (root / "params/tiny/30_grpo-sparse-s0.yaml").write_text("reward: sparse\n")

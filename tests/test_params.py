@@ -14,14 +14,16 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import OffloadPolicy
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
-from lib import dpo, grpo, repair_training, sft, training
-from lib.fingerprint import RUN_NAME, upstream_names
 from lib.judge import Judge
-from lib.models import load_tokenizer
-from lib.parameters import load_params_file, read_parameters, resolve, run_name
-from lib.paths import root
+from lib.policy.models import load_tokenizer
 from lib.problems import load_problems
 from lib.rewards import REWARDS
+from lib.runs.fingerprint import RUN_NAME, upstream_names
+from lib.runs.parameters import load_params_file, read_parameters, resolve, run_name
+from lib.runs.paths import root
+from lib.training import config as training
+from lib.training import dpo, grpo, sft
+from lib.training import repair as repair_training
 
 PARAMS = root() / "params"
 PRESETS = sorted(path.parent.name for path in PARAMS.glob("*/preset.yaml"))

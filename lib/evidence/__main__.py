@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib import paths
 from lib.evidence import index, markers, page
 from lib.evidence.check import PAGES, check
 from lib.evidence.committed import committed_runs
 from lib.evidence.stale import Staleness
+from lib.runs import paths
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +65,8 @@ def _html(preset: str) -> int:
     report = page.fullest_report(committed_runs(paths.artifacts()), preset)
     if report is None:
         print(
-            f"no report of {preset} has been executed: `python -m lib.matrix {preset} 90_report` does", file=sys.stderr
+            f"no report of {preset} has been executed: `python -m lib.matrix {preset} 90_report` does",
+            file=sys.stderr,
         )
         return 1
     file = page.place(paths.artifacts(), preset)

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import nbformat
 
-from lib import paths
 from lib.evidence import index, markers, page
 from lib.evidence.committed import Committed, History, committed_runs, params_file
 from lib.evidence.stale import Staleness, digest, replaced
-from lib.papermill_plugin.seal import seal
-from lib.parameters import load_params_file, read_parameters, resolve
-from lib.sources import Sources
+from lib.runs import paths
+from lib.runs.papermill.seal import seal
+from lib.runs.parameters import load_params_file, read_parameters, resolve
+from lib.runs.sources import Sources
 
 PAGES = ("README.md", "README.zh-CN.md")
 INJECTED = "injected-parameters"

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import nbformat
 
-from lib import paths
-from lib.evidence.record import MIME
-from lib.fingerprint import RUN_NAME
+from lib.runs import paths
+from lib.runs.fingerprint import RUN_NAME
+from lib.runs.record import MIME
 
 
 class Committed:

@@ -5,10 +5,10 @@ The same evidence and the same code give the same bytes: it holds no dates, and 
 
 import re
 
-from lib import paths
 from lib.evidence.committed import Committed
 from lib.evidence.stale import Staleness
-from lib.fingerprint import RUN_NAME
+from lib.runs import paths
+from lib.runs.fingerprint import RUN_NAME
 
 FILE = "INDEX.md"
 HEAD = """# All runs

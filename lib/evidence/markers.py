@@ -158,7 +158,7 @@ def fill(text: str, records: Records) -> tuple[str, list[Marked]]:
 def seeds_table(arms: Mapping[str, Mapping], metric: str) -> str:
     """A Markdown table of every run alone: a row per recipe, a column per seed, each figure in a marker.
 
-    `arms`: label -> seed -> a run with its `folder`, or None for one that has not been made (lib.arms). A run whose
+    `arms`: label -> seed -> a run with its `folder`, or None for one that has not been made (lib.report.runs). A run whose
     record has no such metric shows a dash.
     """
     seeds = sorted({seed for arm in arms.values() for seed in arm})

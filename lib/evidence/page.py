@@ -6,7 +6,7 @@ nbconvert renders it. Left out are the code, which the notebook shows, and what 
 from pathlib import Path
 
 from lib.evidence.committed import Committed
-from lib.fingerprint import upstream_names
+from lib.runs.fingerprint import upstream_names
 
 TEMPLATE = """
 {%- extends 'lab/index.html.j2' -%}

@@ -7,10 +7,10 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from lib import paths
 from lib.evidence.committed import Committed, params_file
-from lib.fingerprint import Fingerprints, upstream_names
-from lib.parameters import load_params_file, read_parameters, resolve
+from lib.runs import paths
+from lib.runs.fingerprint import Fingerprints, upstream_names
+from lib.runs.parameters import load_params_file, read_parameters, resolve
 
 
 class Staleness:

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lib.judge.judge import Judge
+from lib.judge.problem import Problem, Test
 from lib.judge.selftest import self_test
 from lib.judge.worker import IsolationError
-from lib.problems import Problem, Test
 
 
 def read_problem(path: str) -> Problem:

@@ -14,7 +14,7 @@ import json
 import symtable
 import sys
 
-from lib.problems import Problem
+from lib.judge.problem import Problem
 
 _BUILTINS = frozenset(dir(builtins))
 

@@ -41,9 +41,9 @@ from pathlib import Path
 from lib.judge.cases import plan
 from lib.judge.compare import CHECKERS
 from lib.judge.job import encoded
+from lib.judge.problem import Problem, Test
 from lib.judge.verdict import Verdict
 from lib.judge.worker import PreparedProblem, check_problem, file_of
-from lib.problems import Problem, Test
 
 TIERS = ("counter", "cachegrind", "bytecode")
 HARDWARE_INSTRUCTIONS = (0, 1)  # kind and number of the event, see perf_event_open(2)

@@ -4,9 +4,9 @@ import json
 from signal import SIGKILL
 
 from lib.judge import scoring
+from lib.judge.problem import Problem
 from lib.judge.verdict import ERROR_TYPES, TestResult, Verdict
 from lib.judge.worker import OUTPUT_LIMIT, PreparedProblem, Worker, WorkerFault
-from lib.problems import Problem
 
 LONGEST_PROGRAM = 4 << 20  # bytes
 PROGRAM_ENDED = 3  # exit status of the tests' process, as in `tester`

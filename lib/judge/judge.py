@@ -13,10 +13,10 @@ from lib.judge.job import encoded
 from lib.judge.load import Load, Pace
 from lib.judge.memory import Memory
 from lib.judge.pool import Pool
+from lib.judge.problem import Problem
 from lib.judge.stream import Stream
 from lib.judge.verdict import Verdict
 from lib.judge.worker import Worker, check_problem
-from lib.problems import Problem
 
 _ISOLATION = ("namespaces", "none")
 

@@ -4,9 +4,9 @@ import hashlib
 from collections import OrderedDict
 from pathlib import Path
 
+from lib.judge.problem import Problem
 from lib.judge.verdict import Verdict
 from lib.judge.worker import PreparedProblem
-from lib.problems import Problem
 
 CACHED_VERDICTS = 2_000
 PREPARED_PROBLEMS = 64

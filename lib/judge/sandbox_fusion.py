@@ -38,8 +38,8 @@ from socket import socketpair
 import requests
 
 from lib.judge import frames
+from lib.judge.problem import Problem, Test
 from lib.judge.worker import PATIENCE, IsolationError, PreparedProblem, ServerError, Worker, WorkerFault, request_for
-from lib.problems import Problem, Test
 
 CONNECT_SECONDS, START_SECONDS = 5, 60
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 30.0  # seconds that a server is left alone after it failed; doubled each time

@@ -5,8 +5,8 @@ import signal
 import sysconfig
 
 from lib.judge.compare import CHECKERS
+from lib.judge.problem import Problem
 from lib.judge.verdict import TestResult, Verdict
-from lib.problems import Problem
 
 DETAIL_LENGTH, SHOWN_LENGTH, FEEDBACK_LENGTH = 200, 300, 2000  # characters
 _LIBRARY = sysconfig.get_path("stdlib")

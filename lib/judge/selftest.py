@@ -6,8 +6,8 @@
 from typing import NamedTuple
 
 from lib.judge.judge import Judge
+from lib.judge.problem import Problem, Test
 from lib.judge.verdict import Verdict
-from lib.problems import Problem, Test
 
 
 class SelfTestError(RuntimeError):

@@ -15,9 +15,9 @@ from lib.judge.job import Job, encoded, refusal
 from lib.judge.load import Load, Pace
 from lib.judge.memory import Key, Memory
 from lib.judge.pool import Pool
+from lib.judge.problem import Problem
 from lib.judge.verdict import Verdict
 from lib.judge.worker import Worker, WorkerFault, check_problem
-from lib.problems import Problem
 
 ATTEMPTS = 8  # with a submission, when the judge fails
 AHEAD = 1_000  # pairs taken whose verdicts have not been given yet

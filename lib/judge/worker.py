@@ -11,7 +11,7 @@ from pathlib import Path
 from lib.judge import frames
 from lib.judge.cases import plan
 from lib.judge.compare import CHECKERS
-from lib.problems import Problem
+from lib.judge.problem import Problem
 
 OUTPUT_LIMIT = 16 << 20  # bytes a test
 START_SECONDS = 60

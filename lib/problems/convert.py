@@ -5,7 +5,7 @@ Rows keep the schema of the hub's data sets; the tiny twins have the same one, s
 
 import ast
 
-from lib.problems.problem import Problem, Test
+from lib.judge.problem import Problem, Test
 
 PYTHON3 = 3  # CodeContests' number of the language: 1 Python 2, 2 C++, 3 Python 3, 4 Java
 SOLUTIONS = ("solutions", "incorrect_solutions")  # over 90 % of the bytes of CodeContests

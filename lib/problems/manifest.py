@@ -2,7 +2,7 @@
 
 `data/manifests/<set>-<split>.jsonl` holds id, hash of the statement, hashes of the tests and role of every problem;
 `index.json` the checksum of each of these files. A problem of the rows that must not be used has the role `removed`
-and a reason; `dev` marks the fixed subset for frequent checks. `python -m lib.manifests write` makes them.
+and a reason; `dev` marks the fixed subset for frequent checks. `python -m lib.problems.freeze write` makes them.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib import paths
-from lib.problems.problem import Problem, Problems, Test
+from lib.judge.problem import Problem, Test
+from lib.problems.problems import Problems
+from lib.runs import paths
 
 REMOVED = "removed"
 SHOWN = 3  # ids in an error message
@@ -79,7 +80,7 @@ def read(name: str, split: str) -> list[dict]:
     if entries is None:
         raise ManifestError(
             f"{name}, split {split}, is not frozen: data/manifests/{file} is missing. "
-            f"Make it once, with a network or --source, and commit it: python -m lib.manifests write {name}"
+            f"Make it once, with a network or --source, and commit it: python -m lib.problems.freeze write {name}"
         )
     return entries
 
@@ -132,7 +133,7 @@ def keep_to(entries: list[dict], problems: Problems, name: str, split: str, dev:
         raise ManifestError(
             f"{name}, split {split}, is not what was frozen: {_some(strangers)} new or changed, "
             f"{_some(missing)} not found as frozen. Fetch the pinned revision or restore the file; if the set shall "
-            f"change, python -m lib.manifests write {name} freezes it anew, and every earlier run is of another set"
+            f"change, python -m lib.problems.freeze write {name} freezes it anew, and every earlier run is of another set"
         )
     return kept
 

@@ -15,8 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.paths import root
 from lib.problems.convert import PYTHON3, SOLUTIONS, python3
+from lib.runs.paths import root
 
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lib.paths import root
+from lib.judge.problem import Problem
 from lib.problems import convert, manifest
-from lib.problems.problem import Problem, Problems
+from lib.problems.problems import Problems
 from lib.problems.rows import Hub, file_rows, folder_rows, hub_rows
+from lib.runs.paths import root
 
 
 @dataclass(frozen=True)

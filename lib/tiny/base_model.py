@@ -10,9 +10,9 @@ import pandas as pd
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 
-from lib.prompts import answer
-from lib.sft import train_sft
+from lib.policy.prompts import answer
 from lib.tiny.corpus import pairs
+from lib.training.sft import train_sft
 
 CONTEXT = 512
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.paths import json_lines, root
+from lib.runs.paths import json_lines, root
 from lib.tiny.operations import ENDINGS, GUARDS, OPERATION, OPERATIONS
 from lib.tiny.programs import FLAWS, NAMES, Task, draft, function, program, statement
 

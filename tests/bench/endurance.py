@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterator
 
 from lib.judge import Judge, Verdict
+from lib.judge.checks import busy_processes, timeless
 from lib.problems import Problem, Test
-from lib.proof import busy_processes, timeless
 
 KILLS, BUSY, MEMORY, WARM = 5_000, 10_000, 20_000, 2_000  # programs
 NEIGHBOURS = 8  # busy processes

@@ -13,12 +13,12 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from lib.evaluate import Subject, evaluate
+from lib.evaluation.evaluate import Subject, evaluate
 from lib.judge import Judge
-from lib.models import load_policy, load_tokenizer
-from lib.paths import root
+from lib.judge.checks import busy_processes
+from lib.policy.models import load_policy, load_tokenizer
 from lib.problems import load_problems
-from lib.proof import busy_processes
+from lib.runs.paths import root
 
 SETS = {
     "contests_test": ("tiny_contests", "test"),

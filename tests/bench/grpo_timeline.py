@@ -23,13 +23,13 @@ import pandas as pd
 import torch
 from transformers import TrainerCallback
 
-from lib.grpo import JudgedReward, Rollout, train_grpo
 from lib.judge import Judge
-from lib.models import load_policy, load_tokenizer
-from lib.parameters import load_params_file
-from lib.paths import root
+from lib.policy.models import load_policy, load_tokenizer
 from lib.problems import load_problems
 from lib.rewards import REWARDS
+from lib.runs.parameters import load_params_file
+from lib.runs.paths import root
+from lib.training.grpo import JudgedReward, Rollout, train_grpo
 
 EVERY, WARM_UP = 0.02, 2  # seconds between two samples, steps that are not counted
 HALF = 0.5  # a core that is busy for more of a sample works, else it idles

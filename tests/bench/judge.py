@@ -16,7 +16,7 @@ import requests
 
 from lib.judge import Judge
 from lib.judge.compare import same_tokens
-from lib.peers import peers_here, throughput
+from lib.judge.naive_runners import peers_here, throughput
 from lib.problems import Problem, Test
 
 TESTS, REPEATS = 20, 3

@@ -12,12 +12,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "problems"))
 
 from statements import VOCABULARY, problem
 
-from lib.overlap import find_matches
 from lib.problems import Problem
+from lib.problems.overlap import find_matches
 
 
 def copy(n: int, of: Problem, rng: random.Random) -> Problem:

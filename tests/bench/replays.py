@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib" / "judge"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "judge"))
 
 from recorded import REPLAYS, disagreements, imitated
 

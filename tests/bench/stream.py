@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow
 import pyarrow.parquet
 
-from lib.paths import root
 from lib.problems import load_problems
+from lib.runs.paths import root
 
 SHARD = 400
 

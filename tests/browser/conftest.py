@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.paths import root
+from lib.runs.paths import root
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PATIENCE = float(os.environ.get("RLVR_BROWSER_PATIENCE", "180"))  # seconds for anything to appear

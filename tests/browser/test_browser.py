@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from lib.case_studies import choose, read_dialogues, repaired, statement, verdict
-from lib.evidence import MIME
 from lib.evidence.committed import committed_runs
 from lib.evidence.page import fullest_report, render
-from lib.paths import root
+from lib.report.case_studies import choose, read_dialogues, repaired, statement, verdict
+from lib.runs.paths import root
+from lib.runs.record import MIME
 
-ROUNDS = Path(__file__).parents[1] / "lib" / "repair.jsonl"  # a repair run at smoke scale
+ROUNDS = Path(__file__).parents[1] / "report" / "repair.jsonl"  # a repair run at smoke scale
 SMOKE = {"policy": '"base"', "steps": "3", "problems": "4"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.models import load_policy, load_tokenizer
-from lib.paths import root
+from lib.policy.models import load_policy, load_tokenizer
+from lib.runs.paths import root
 
 
 def pytest_collection_modifyitems(items):

@@ -18,12 +18,12 @@ import httpx
 import pytest
 import torch
 
-from lib.engines import ServerEngine, TransformersEngine, VllmEngine
-from lib.generate import end_tokens
-from lib.paths import root
+from lib.policy.engines import ServerEngine, TransformersEngine, VllmEngine
+from lib.policy.generation import end_tokens
+from lib.policy.prompts import messages
+from lib.policy.protocols import eval_at_1, eval_at_k
 from lib.problems import load_problems
-from lib.prompts import messages
-from lib.protocols import eval_at_1, eval_at_k
+from lib.runs.paths import root
 
 pytestmark = pytest.mark.timeout(1200)
 

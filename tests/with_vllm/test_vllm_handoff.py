@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from lib.handoff import CheckpointError, hand_off
+from lib.evaluation.handoff import CheckpointError, hand_off
 from lib.judge import Judge
-from lib.paths import root
 from lib.problems import load_problems
+from lib.runs.paths import root
 
 pytestmark = pytest.mark.timeout(1200)
 PATH = root() / "data" / "tiny" / "base_model"

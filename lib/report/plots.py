@@ -1,0 +1,101 @@
+"""Figures: one message each, the title says the finding. Nothing here makes a number."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from lib.judge.verdict import ERROR_TYPES
+
+# success in green, then from "ran but wrong" to "did not run", the judge's own failures in grey;
+# the colours of Okabe and Ito, which colour-blind readers tell apart
+ERROR_COLOURS = dict(zip(ERROR_TYPES, ("#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0072b2", "#999999"), strict=True))
+
+sns.set_theme(style="whitegrid", context="notebook", font_scale=0.85)
+
+
+def error_types(shares: pd.DataFrame, title: str) -> Figure:
+    """Stacked bars. `shares`: one row per stage, one column per error type, each row adding up to 1."""
+    height = 0.55 * len(shares) + 1.3
+    figure, axes = plt.subplots(figsize=(7, height))
+    left = pd.Series(0.0, index=shares.index)
+    for name in ERROR_TYPES:
+        axes.barh(shares.index, shares[name], left=left, color=ERROR_COLOURS[name], label=name.replace("_", " "))
+        left += shares[name]
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 1), xlabel="share of problems", title=title)
+    axes.xaxis.set_major_formatter("{x:.0%}")
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.75 / height), frameon=False)
+    return figure
+
+
+def curves(runs: dict[str, pd.DataFrame], panels: dict[str, str], title: str, window: int = 10) -> Figure:
+    """One panel per column of the runs' curves: each run thin as recorded, thick as its mean over `window` steps.
+
+    `runs`: label -> curve with a column `step`; `panels`: column -> what it is called on the axis.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels), 2.9), squeeze=False)
+    for ax, (column, name) in zip(axes[0], panels.items(), strict=True):
+        for colour, (label, curve) in zip(sns.color_palette("colorblind"), runs.items(), strict=False):
+            ax.plot(curve["step"], curve[column], color=colour, alpha=0.25, linewidth=0.8)
+            smooth = curve[column].rolling(window, min_periods=1).mean()
+            ax.plot(curve["step"], smooth, color=colour, linewidth=2, label=label)
+        ax.set(xlabel="step", title=name)
+    figure.suptitle(title)
+    figure.tight_layout()
+    handles, labels = axes[0][0].get_legend_handles_labels()  # below the panels, where no curve is
+    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=4, frameon=False)
+    return figure
+
+
+def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
+    """One panel per column of `table`, whose rows are problems: a box per `set`, whiskers to the 5th and 95th percent.
+
+    `columns`: column -> what it is called on the axis, which is logarithmic.
+    """
+    sets = table["set"].unique()
+    figure, axes = plt.subplots(
+        1, len(columns), figsize=(4.2 * len(columns), 0.32 * len(sets) + 1.2), sharey=True, squeeze=False
+    )
+    for ax, (column, name) in zip(axes[0], columns.items(), strict=True):
+        sns.boxplot(table, x=column, y="set", order=sets, whis=(5, 95), showfliers=False, color="#9db8d2", ax=ax)
+        ax.set(xscale="log", xlabel=name, ylabel="")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(axis="x", rotation=45)
+    figure.suptitle(title)
+    figure.tight_layout()
+    return figure
+
+
+def matrix(table: pd.DataFrame, title: str) -> Figure:
+    """Counts as a heat map on a logarithmic scale, each with its number."""
+    figure, axes = plt.subplots(figsize=(0.85 * len(table.columns) + 2, 0.42 * len(table) + 1.6))
+    sns.heatmap(np.log1p(table), annot=table, fmt="d", cmap="Blues", cbar=False, linewidths=0.5, ax=axes)
+    axes.tick_params(axis="x", rotation=45)
+    plt.setp(axes.get_xticklabels(), ha="right")
+    axes.set_title(title)
+    return figure
+
+
+def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str) -> Figure:
+    """Accuracy against tokens a problem. `rows` of lib.evaluation.best_of_n.curve: a line per rule with its band; what no user can
+    reach is dashed. `points`: label -> (tokens, accepted) of other policies."""
+    figure, axes = plt.subplots(figsize=(7, 3.8))
+    table = pd.DataFrame(rows)
+    for colour, (rule, own) in zip(sns.color_palette("colorblind"), table.groupby("rule", sort=False), strict=False):
+        style = "--" if "bound" in rule else "-"
+        axes.plot(own.tokens, own.accepted, style, color=colour, marker=".", label=rule)
+        axes.fill_between(own.tokens, own.low, own.high, color=colour, alpha=0.12, linewidth=0)
+    for marker, (label, (tokens, accepted)) in zip("*XPDs", points.items(), strict=False):
+        axes.plot(tokens, accepted, marker, color="black", markersize=9, label=label)
+    axes.set(xscale="log", xlabel="tokens generated per problem", ylabel="accepted", title=title)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

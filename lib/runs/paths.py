@@ -1,0 +1,41 @@
+"""Where things lie, how a file appears all at once, and what JSON lines look like.
+
+Every place is found from the repository's root, the folder that holds `lib` (installed editable), never from the
+working directory: a kernel starts in `notebooks/`, papermill anywhere.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def root() -> Path:
+    """The repository's root: the folder that holds the package `lib`."""
+    return Path(__file__).resolve().parents[2]
+
+
+def artifacts() -> Path:
+    """Where runs are written: `artifacts/` under the root, or the folder in RLVR_ARTIFACTS (relative: to the root)."""
+    return root() / os.environ.get("RLVR_ARTIFACTS", "artifacts")
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader sees the old content or the new, never half of it. Makes missing folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)  # mkstemp gives 0o600, which would follow the file into git and onto other accounts
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def json_lines(rows: Iterable[dict]) -> str:
+    """The text of a file with one JSON object per line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,105 @@
+"""Evidence to plant faults in: a small repository in git, whose runs were executed by the real papermill."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib.evidence.__main__ import main
+from lib.runs import paths
+
+MEASURE = """
+from lib.statistics import wilson
+solved = 80 + seed
+test = {"n": 165, "accepted_at_1": solved / 165, "accepted_at_1_interval": list(wilson(solved, 165)), "cost": None}
+run.save_json("metrics.json", {"datasets": {"contests_test": test}, "by 1.5 s": {"0.8": [1, 2]}})
+"""
+FINISH = 'run.finish({"headline": f"{solved} solved", "contests_test": solved / 165})'
+SHOW = """
+import json
+from IPython.display import Markdown
+test = json.loads((run.upstream(sft) / "metrics.json").read_text())["datasets"]["contests_test"]
+run.save_json("metrics.json", {})
+Markdown(f"SFT: <!--n {sft} contests_test.accepted_at_1-->{100 * test['accepted_at_1']:.1f}<!--/n-->")
+"""
+README = """# A page
+
+SFT: <!--n 10_sft-s0 contests_test.accepted_at_1 interval-->?<!--/n-->, of all seeds
+<em><!--n 10_sft-s* contests_test.accepted_at_1 mean_sd-->?<!--/n--></em>, see
+[it](artifacts/tiny/10_sft-s0/10_sft.ipynb).
+"""
+RUNS = ("10_sft-s0", "10_sft-s1", "90_report-s0")
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c")
+    command = ["git", "-C", str(root), *identity, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture(scope="session")
+def executed(new_repository, tmp_path_factory) -> Path:
+    """The root of a repository: a training with two seeds, a report over it, and pages filled from their records."""
+    small = new_repository(tmp_path_factory.mktemp("executed") / "repository")
+    shutil.copy(paths.root() / ".gitignore", small.root)
+    small.notebook("10_sft", "from lib.runs.run import start\nrun = start('10_sft', globals())", MEASURE, FINISH)
+    start = "from lib.runs.run import start\nrun = start('90_report', globals())"
+    small.notebook("90_report", start, SHOW, "run.finish({'headline': 'SFT'})", parameters='sft: str = "10_sft-s0"\n')
+    for run in RUNS:
+        small.params(run, f"seed: {run[-1]}\n")
+    git(small.root, "init", "-q")
+    git(small.root, "add", "-A")
+    git(small.root, "commit", "-qm", "code")
+    for run in RUNS:
+        done = small.python("-m", "papermill", f"notebooks/{run.split('-')[0]}.ipynb", "-f", f"params/tiny/{run}.yaml")
+        assert done.returncode == 0, done.stderr
+    for page in ("README.md", "README.zh-CN.md"):
+        small.write(page, README)
+    for command in ("fill", "index"):
+        done = small.python("-m", "lib.evidence", command)
+        assert done.returncode == 0, done.stderr
+    git(small.root, "add", "-A")
+    git(small.root, "commit", "-qm", "evidence")
+    return small.root
+
+
+class Evidence:
+    """A copy of that repository, to plant faults in."""
+
+    def __init__(self, root: Path, capsys):
+        self.root, self._capsys = root, capsys
+
+    def command(self, *arguments: str) -> tuple[int, list[str]]:
+        """The exit code and what `python -m lib.evidence` prints."""
+        code = main(list(arguments))
+        printed = self._capsys.readouterr()
+        return code, (printed.out + printed.err).splitlines()
+
+    def wrong(self) -> list[str]:
+        """What the check finds wrong; its exit code must say the same."""
+        code, lines = self.command("check")
+        found = [line for line in lines if line.startswith("WRONG")]
+        assert code == bool(found)
+        return found
+
+    def replace(self, file: str, old: str, new: str) -> None:
+        text = (self.root / file).read_text()
+        assert old in text
+        (self.root / file).write_text(text.replace(old, new))
+
+    def edit(self, file: str, change) -> None:
+        """Changes a JSON file in place."""
+        content = json.loads((self.root / file).read_text())
+        change(content)
+        (self.root / file).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+@pytest.fixture
+def evidence(executed, tmp_path, monkeypatch, capsys) -> Evidence:
+    root = tmp_path / "repository"
+    shutil.copytree(executed, root, symlinks=True)
+    monkeypatch.delenv("RLVR_ARTIFACTS", raising=False)
+    monkeypatch.setattr(paths, "root", lambda: root)
+    return Evidence(root, capsys)

@@ -1,0 +1,91 @@
+import pytest
+import torch
+from tiny_policy import make_model, make_tokenizer, teach
+
+from lib.policy.generation import _sample, generate
+
+PROMPTS = ["sum", "print the sum of n numbers", "n", "Read n numbers.", "print print print", "x y z", "a"]
+CHATS = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    """Random weights, and several end tokens so that completions end at many different lengths."""
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, *range(20, 40)]
+    return model, tokenizer
+
+
+@pytest.fixture(scope="module")
+def taught():
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer)
+    loss = teach(model, tokenizer, {"one": "print(1)", "two": "print(2)\nprint(2)"}, steps=150)
+    assert loss < 0.1, "the model must know the two answers by heart"
+    return model, tokenizer
+
+
+def test_greedy_completions_are_those_of_the_library(policy):
+    model, tokenizer = policy
+    own = generate(model, tokenizer, CHATS, max_new_tokens=24)
+    for chat, [completion] in zip(CHATS, own, strict=True):
+        ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+        written = model.generate(**ids, max_new_tokens=24, do_sample=False)[0, ids["input_ids"].shape[1] :]
+        assert completion.text == tokenizer.decode(written, skip_special_tokens=True)
+        assert completion.tokens == len(written)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_completion_does_not_depend_on_how_the_work_is_cut_into_batches(policy, temperature):
+    one, three, all_at_once = (
+        generate(*policy, CHATS, max_new_tokens=24, temperature=temperature, batch_size=size) for size in (1, 3, 100)
+    )
+    assert one == three == all_at_once
+
+
+def test_a_completion_ends_with_the_end_token_and_says_when_it_was_cut_off(taught):
+    model, tokenizer = taught
+    chats = [[{"role": "user", "content": word}] for word in ("two", "one")]
+    two, one = (completions[0] for completions in generate(model, tokenizer, chats, max_new_tokens=60))
+    assert one.text == "```python\nprint(1)\n```"
+    assert two.text == "```python\nprint(2)\nprint(2)\n```"
+    assert one.tokens == len(tokenizer(one.text)["input_ids"]) + 1
+    assert not one.truncated
+    [[cut]] = generate(model, tokenizer, chats[:1], max_new_tokens=5)
+    assert cut.truncated
+    assert cut.tokens == 5
+    assert two.text.startswith(cut.text)
+
+
+def test_samples_are_grouped_by_conversation_and_repeat_with_the_seed(policy):
+    first, again, other = (
+        generate(*policy, CHATS, max_new_tokens=12, temperature=1.0, samples=3, seed=seed) for seed in (1, 1, 2)
+    )
+    assert [len(completions) for completions in first] == [3] * len(CHATS)
+    assert first == again != other
+    assert len(set(first[0])) > 1
+
+
+def test_tokens_are_sampled_with_the_chances_of_the_softmax():
+    logits = torch.tensor([0.0, 1.0, 2.0, -torch.inf])
+    grid = (torch.arange(10_000) + 0.5) / 10_000  # evenly spread numbers stand for infinitely many draws
+    tokens = _sample(logits.repeat(len(grid), 1), grid)
+    frequency = torch.bincount(tokens, minlength=4) / len(grid)
+    assert torch.allclose(frequency, logits.softmax(-1), atol=2e-4)
+    assert _sample(torch.tensor([[-torch.inf, 0.0]]), torch.tensor([0.0])) == 1
+
+
+def test_many_greedy_samples_are_refused_because_they_would_be_one(policy):
+    with pytest.raises(ValueError, match="temperature above 0"):
+        generate(*policy, CHATS, max_new_tokens=4, samples=2)
+
+
+def test_a_model_in_training_stays_in_training(policy):
+    model, tokenizer = policy
+    model.train()
+    try:
+        generate(model, tokenizer, CHATS, max_new_tokens=2, batch_size=3)
+        assert model.training
+    finally:
+        model.eval()

@@ -1,0 +1,281 @@
+"""The ledger: what a purpose may open, what a run writes down, and violations planted in evidence, each one caught."""
+
+import csv
+import json
+import re
+import shutil
+
+import pytest
+
+from lib import ledger as module
+from lib.problems import Problem, Test, load_problems, manifest
+from lib.problems.ledger import Ledger, RoleError, main, offences, read_ledger
+from lib.problems.loading import read_problems
+from lib.runs.paths import root
+
+TRAIN, VALID = ("tiny_contests", "train"), ("tiny_contests", "valid")
+CONTESTS, HUMANEVAL, MBPP = ("tiny_contests", "test"), ("tiny_humaneval", "test"), ("tiny_mbpp", "test")
+
+
+class Run:
+    """As much of a run as reading needs."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(folder)
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("purpose", "place"),
+    [
+        ("train", VALID),
+        ("train", CONTESTS),
+        ("train", HUMANEVAL),
+        ("train", MBPP),
+        ("select", CONTESTS),
+        ("select", HUMANEVAL),
+        ("select", MBPP),
+        ("monitor", CONTESTS),
+    ],
+)
+def test_a_set_whose_role_the_purpose_does_not_allow_is_not_opened(run, purpose, place):
+    with pytest.raises(
+        RoleError, match=rf"{place[0]}, split {place[1]}, has the role .* can't be read to {purpose}: \w+"
+    ):
+        read_problems(run, *place, purpose=purpose)
+    assert read_ledger(run.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("purpose", "place"),
+    [("train", ("tiny_mbpp", "train")), ("select", VALID), ("monitor", MBPP), ("report", HUMANEVAL)],
+)
+def test_what_is_read_stands_in_the_ledger_with_its_purpose_and_its_manifest(run, purpose, place):
+    problems = read_problems(run, *place, purpose=purpose)
+    assert problems
+    (line,) = read_ledger(run.folder)
+    assert (line["purpose"], line["set"], line["split"]) == (purpose, *place)
+    assert line["ids"] == [problem.id for problem in problems]
+    assert manifest.checksum(*place).startswith(line["manifest"])
+
+
+def test_only_what_is_handed_out_counts_as_read(run):
+    assert len(read_problems(run, *VALID, purpose="select", first=8)) == 8
+    assert len(read_problems(run, *VALID, purpose="select", dev=True)) == 32
+    assert [len(line["ids"]) for line in read_ledger(run.folder)] == [8, 32]
+
+
+def test_an_unknown_purpose_is_told_the_known_ones(run):
+    with pytest.raises(ValueError, match="no purpose 'tune'; there are: train, select, monitor, report"):
+        read_problems(run, *VALID, purpose="tune")
+
+
+@pytest.mark.parametrize("purpose", ["train", "select"])
+def test_after_a_test_set_nothing_is_trained_or_selected(run, purpose):
+    run.ledger.require_phase(purpose)
+    read_problems(run, *CONTESTS, purpose="report", first=1)
+    with pytest.raises(
+        RoleError, match=rf"opened the test set tiny_contests, split test: from then on it may not {purpose}"
+    ):
+        read_problems(run, *TRAIN, purpose=purpose)
+    with pytest.raises(RoleError, match="Open test sets when all training and selection is done"):
+        run.ledger.require_phase(purpose)
+    run.ledger.require_phase("evaluate")
+    read_problems(run, *VALID, purpose="report", first=1)
+
+
+def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatch):
+    from lib.runs.run import start
+
+    repository.notebook("10_sft")
+    repository.params("10_sft-s0")
+    run = start("10_sft", {"preset": "tiny", "seed": 0})
+    monkeypatch.setattr(module.manifest, "checksum", lambda *_: "0" * 64)
+    test = Problem("p", "tiny_contests", "test", "stdio", "Add.", (Test("1", "1"),))
+    run.ledger.record(*CONTESTS, "report", [test])
+    with pytest.raises(RoleError, match="it may not train"), run.phase("train"):
+        raise AssertionError("the phase must not begin")
+
+
+class Evidence:
+    """A folder of runs like the main line: two runs that train, and a report that compares them with the baseline."""
+
+    def __init__(self, folder):
+        self.folder = folder / "artifacts"
+        self.ids = {place: [p.id for p in load_problems(*place)][:6] for place in (TRAIN, VALID, CONTESTS, HUMANEVAL)}
+        for name in ("03_baseline-s0", "10_sft-s0", "30_grpo-dense-s0", "90_report-s0"):
+            self.run(name)
+        for name in ("10_sft-s0", "30_grpo-dense-s0"):
+            self.read(name, "train", TRAIN)
+        for name in ("03_baseline-s0", "10_sft-s0", "30_grpo-dense-s0"):
+            for place in (VALID, CONTESTS, HUMANEVAL):
+                self.read(name, "report", place)
+        self.parameters("30_grpo-dense-s0", policy="10_sft-s0")
+        self.parameters("90_report-s0", runs="03_baseline-s0 10_sft-s0 30_grpo-dense-s0")
+
+    def path(self, name):
+        return self.folder / "tiny" / name
+
+    def run(self, name):
+        self.path(name).mkdir(parents=True)
+        (self.path(name) / "ledger.jsonl").write_text("")
+        self.parameters(name)
+
+    def parameters(self, name, **parameters):
+        info = {"status": "finished", "parameters": parameters}
+        (self.path(name) / "run_info.json").write_text(json.dumps(info))
+
+    def read(self, name, purpose, place, ids=None, role=None):
+        role = role or {"train": "train", "valid": "select"}.get(place[1], "test")
+        line = {"purpose": purpose, "set": place[0], "split": place[1], "role": role, "manifest": "0"}
+        with (self.path(name) / "ledger.jsonl").open("a") as file:
+            file.write(json.dumps(line | {"ids": self.ids[place] if ids is None else ids}) + "\n")
+
+    def measured(self, name, *ids):
+        with (self.path(name) / "verdicts.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["problem_id"], *([one] for one in ids)])
+
+
+@pytest.fixture
+def evidence(tmp_path) -> Evidence:
+    return Evidence(tmp_path)
+
+
+def check(evidence, capsys) -> tuple[int, str]:
+    code = main(["check", str(evidence.folder)])
+    return code, capsys.readouterr().out
+
+
+def test_honest_evidence_passes(evidence, capsys):
+    evidence.measured("10_sft-s0", *evidence.ids[CONTESTS])
+    assert check(evidence, capsys) == (
+        0,
+        "4 runs: no test problem was read to train or to select, all arms are equal\n",
+    )
+
+
+def plant_training_on_test(evidence):
+    evidence.path("10_sft-s0").joinpath("ledger.jsonl").write_text("")
+    evidence.read("10_sft-s0", "train", HUMANEVAL)
+
+
+def plant_selection_on_test(evidence):
+    evidence.path("10_sft-s0").joinpath("ledger.jsonl").write_text("")
+    evidence.read("10_sft-s0", "select", CONTESTS)
+
+
+def plant_training_on_select(evidence):
+    evidence.run("20_dpo-s0")
+    evidence.read("20_dpo-s0", "train", VALID)
+
+
+def plant_training_after_test(evidence):
+    evidence.read("30_grpo-dense-s0", "train", TRAIN)
+
+
+def plant_a_test_problem_under_another_name(evidence):
+    evidence.run("20_dpo-s0")
+    evidence.read("20_dpo-s0", "train", TRAIN, ids=[*evidence.ids[TRAIN], evidence.ids[CONTESTS][2]])
+
+
+def plant_a_false_role(evidence):
+    evidence.run("20_dpo-s0")
+    evidence.read("20_dpo-s0", "train", HUMANEVAL, role="train")
+
+
+def plant_an_arm_with_fewer_problems(evidence):
+    lines = read_ledger(evidence.path("03_baseline-s0"))
+    lines[1]["ids"].pop()
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    evidence.path("03_baseline-s0").joinpath("ledger.jsonl").write_text(text)
+
+
+def plant_a_measured_problem_that_was_never_read(evidence):
+    evidence.measured("10_sft-s0", *evidence.ids[CONTESTS], "test_9999. unknown")
+
+
+def plant_a_lost_ledger(evidence):
+    evidence.path("10_sft-s0").joinpath("ledger.jsonl").unlink()
+
+
+def plant_an_unknown_set(evidence):
+    evidence.read("03_baseline-s0", "report", ("secret", "test"), ids=["1"])
+
+
+def plant_an_unknown_purpose(evidence):
+    evidence.read("03_baseline-s0", "curiosity", VALID)
+
+
+@pytest.mark.parametrize(
+    ("plant", "offence"),
+    [
+        (plant_training_on_test, "tiny/10_sft-s0: read tiny_humaneval, split test (role test) to train: weights and"),
+        (plant_selection_on_test, "tiny/10_sft-s0: read tiny_contests, split test (role test) to select: checkpoints"),
+        (plant_training_on_select, "tiny/20_dpo-s0: read tiny_contests, split valid (role select) to train"),
+        (
+            plant_training_after_test,
+            "tiny/30_grpo-dense-s0: read tiny_contests, split train to train after the test set",
+        ),
+        (plant_a_test_problem_under_another_name, "tiny/20_dpo-s0: read 1 test problems to train as tiny_contests"),
+        (
+            plant_a_false_role,
+            "tiny/20_dpo-s0: recorded the role train for tiny_humaneval, split test, whose role is test",
+        ),
+        (plant_an_arm_with_fewer_problems, "tiny/90_report-s0: compares "),
+        (plant_a_measured_problem_that_was_never_read, "tiny/10_sft-s0: measured 1 problems that its ledger does not"),
+        (plant_a_lost_ledger, "tiny/10_sft-s0: no readable ledger.jsonl (FileNotFoundError): run it again"),
+        (plant_an_unknown_set, "tiny/03_baseline-s0: read secret, split test, which is unknown"),
+        (plant_an_unknown_purpose, "tiny/03_baseline-s0: read tiny_contests, split valid for an unknown purpose"),
+    ],
+    ids=lambda value: value.__name__[6:] if callable(value) else "",
+)
+def test_a_planted_violation_is_caught_and_its_run_named(evidence, capsys, plant, offence):
+    plant(evidence)
+    code, printed = check(evidence, capsys)
+    assert code == 1
+    assert any(line.startswith(offence) for line in printed.splitlines()), printed
+
+
+def test_arms_that_nobody_compares_may_differ(evidence):
+    plant_an_arm_with_fewer_problems(evidence)
+    shutil.rmtree(evidence.path("90_report-s0"))
+    assert offences(evidence.folder) == []
+
+
+def test_a_run_that_has_not_finished_is_no_evidence(evidence):
+    plant_training_after_test(evidence)
+    info = {"status": "running", "parameters": {}}
+    (evidence.path("30_grpo-dense-s0") / "run_info.json").write_text(json.dumps(info))
+    assert offences(evidence.folder) == []
+
+
+def test_nothing_to_check_is_not_a_proof(tmp_path, capsys):
+    assert main(["check", str(tmp_path)]) == 2
+    assert "no runs below" in capsys.readouterr().err
+
+
+def test_notebooks_read_problems_only_through_their_run():
+    """`00_tiny_world` makes the sets, and no policy."""
+    for notebook in sorted((root() / "notebooks").glob("*.ipynb")):
+        cells = json.loads(notebook.read_text())["cells"]
+        code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+        assert "load_problems" not in code or notebook.stem == "00_tiny_world", notebook.name
+
+
+def test_in_lib_only_the_data_modules_open_sets_themselves():
+    doors = {"lib/problems", "lib/tiny"}  # and what checks, freezes and judges sets
+    doors |= {
+        f"lib/{name}.py" for name in ("manifests", "quality", "reading", "verl_export")
+    }  # the last refuses test sets
+    users = [
+        path for path in (root() / "lib").rglob("*.py") if re.search(r"import .*\bload_problems", path.read_text())
+    ]
+    places = {path.relative_to(root()).as_posix() for path in users}
+    assert "lib/problems/loading.py" in places
+    assert not [place for place in places if not any(place.startswith(door) for door in doors)]

@@ -1,0 +1,112 @@
+"""The page of Phase 4, from what 40_repair would have saved of dialogues written down here."""
+
+import json
+
+import pandas as pd
+import pytest
+from test_repair_metrics import MISSED, NEVER, RIGHT_AT_LAST, RIGHT_AT_ONCE
+from test_tables import write_run
+
+from lib.evaluation.repair_metrics import compare, summary, transitions
+from lib.report.main_table import cost
+from lib.report.repair import (
+    RESAMPLING,
+    against,
+    controls_table,
+    moves,
+    read_repairs,
+    rounds_table,
+    settings_table,
+    verdict,
+)
+from lib.report.runs import accepted, repairs
+from lib.report.tables import Stage
+from lib.runs.record import to_json
+
+KINDS = ["success", "timeout", "wrong_answer", "wrong_answer"]  # of the first rounds
+ALL = [RIGHT_AT_ONCE, RIGHT_AT_LAST, NEVER, MISSED]
+
+
+def write_repair(folder, dialogues: list, resampling: list[float]) -> Stage:
+    """A run of 40_repair as far as the report reads it; `resampling`: the chances of the control."""
+    write_run(folder, [one.turns[0].verdict.error_type for one in dialogues])
+    last = [float(one.last.verdict.accepted) for one in dialogues]
+    settings = {f"{k} rounds": summary(dialogues, k) for k in (2, 3)} | {"starting policy": summary(dialogues, 3)}
+    once = [float(one.turns[0].verdict.accepted) for one in dialogues]
+    found = {
+        "contests_test": settings,
+        "controls": {"a. one round, starting policy": compare(once, last), RESAMPLING: compare(resampling, last)},
+        "transitions": {str(k): pd.DataFrame(transitions(dialogues, k)).to_dict() for k in (1, 2)},
+    }
+    (folder / "repair.json").write_text(to_json(found))
+    lines = [
+        {"problem_id": f"contests_test/{n}", "dataset": "contests_test", "error_type": turn.verdict.error_type}
+        for n, one in enumerate(dialogues)
+        for turn in one.turns
+    ]
+    (folder / "repair.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return Stage(folder.name, folder)
+
+
+@pytest.fixture
+def arm(tmp_path):
+    return {
+        0: write_repair(tmp_path / "40_repair-s0", ALL * 20, [0.25] * 80),
+        1: write_repair(tmp_path / "40_repair-s1", [*ALL, RIGHT_AT_LAST] * 20, [0.3] * 100),
+        2: None,
+    }
+
+
+def test_of_a_repair_counts_what_its_last_round_hands_in_and_elsewhere_its_only_one(arm):
+    assert accepted([arm[0]], "contests_test").mean() == 0.5
+    assert accepted([arm[0]], "mbpp").mean() == 0.25
+    whole = next(iter(repairs(arm[0]).values()))
+    assert whole["accepted_at_multi"] == 0.5
+    assert cost(arm[0], {})["tokens"] == whole["total"]["tokens"] / 80
+
+
+def test_settings_have_the_figures_of_phase_4_over_the_seeds(arm):
+    table = settings_table(read_repairs(arm))
+    assert list(table.index) == ["3 rounds", "2 rounds", "starting policy"]
+    assert table.loc["3 rounds", "accepted_at_multi"] == "55.0% ± 7.1%"
+    assert table.loc["3 rounds", "recovery_rate"] == "41.7% ± 11.8%"
+    assert table.loc["2 rounds", "recovery_rate"] == "0.0% ± 0.0%"
+    assert table.loc["3 rounds", "missed"] == "20.0 ± 0.0"
+
+
+def test_rounds_add_up(arm):
+    table = rounds_table(read_repairs(arm))
+    assert list(table.index) == ["round 1", "round 2", "round 3", "total"]
+    assert list(table.dialogues) == [90, 50, 30, 170]
+    assert table.tokens["total"] == table.tokens[:3].sum()
+
+
+def test_a_control_keeps_its_place_whichever_way_it_comes_out(arm):
+    found = read_repairs(arm)
+    one = against(found)[RESAMPLING]
+    assert one["points"] == pytest.approx(27.5)
+    assert one["by_seed"] == {0: pytest.approx(25.0), 1: pytest.approx(30.0)}
+    assert one["low"] < 27.5 < one["high"]
+    assert controls_table(found).loc[RESAMPLING, "by seed"] == "+25.0 · +30.0"
+    assert against({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("chance", "words"), [(0.1, "Repair is better"), (0.9, "Repair is worse"), (0.5, "Open: no difference")]
+)
+def test_the_sentence_can_come_out_either_way_and_wants_three_seeds(tmp_path, chance, words):
+    arm = {n: write_repair(tmp_path / f"40_repair-s{n}", ALL * 20, [chance] * 80) for n in range(3)}
+    found = read_repairs(arm)
+    assert verdict(found).startswith(words)
+    assert verdict({n: found[n] for n in (0, 1)}).startswith("Open: 2 of 3 seeds")
+    assert verdict({}) == "Open: repair was not run; 3 seeds are wanted."
+
+
+def test_moves_are_added_up_and_types_that_never_occur_left_out(arm):
+    tables = moves(read_repairs(arm))
+    assert list(tables) == ["round 1 to 2", "round 2 to 3"]
+    first = tables["round 1 to 2"]
+    assert first.loc["timeout", "wrong_answer"] == 60
+    assert first.loc["success", "not continued"] == 40
+    assert "syntax_error" not in first.index
+    assert moves({}) == {}

@@ -1,0 +1,313 @@
+"""GRPO with the real TRL and the real judge, on a tiny policy that half of the time answers rightly."""
+
+import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tiny_policy import make_model, make_tokenizer
+from trl import GRPOTrainer
+
+from lib.judge import Judge, Verdict
+from lib.metrics import JudgeFailure
+from lib.policy.generation import generate
+from lib.policy.models import load_policy
+from lib.policy.prompts import answer, extract
+from lib.problems import Problem, Test
+from lib.rewards import dense, sparse
+from lib.training.early_stop import Gate, Probe, Thresholds
+from lib.training.grpo import CURRICULA, CURVE, JudgedReward, Rollout, _in_steps, train_grpo
+from lib.training.sft import train_sft
+
+# Two problems, and what the policy has seen as answers to each, equally often. Dense rewards: 1, 1/2; 1, 0.
+ANSWERS = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while True: pass")}
+TESTS = {"echo": (Test("5\n", "5\n"), Test("7\n", "7\n")), "wait": (Test("5\n", "0\n"), Test("7\n", "0\n"))}
+PROBLEMS = [Problem(name, "tiny", "train", "stdio", name, tests, time_limit=0.2) for name, tests in TESTS.items()]
+SETTINGS = {"prompts_per_step": 2, "samples": 8, "learning_rate": 1e-3, "beta": 0.02, "max_new_tokens": 60}
+PARTS = ["generate_s", "judge_s", "update_s"]
+TIMES = [*PARTS, "judging_s", "step_s"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def judge():
+    with Judge(workers=2) as judge:
+        yield judge
+
+
+@pytest.fixture(scope="module")
+def folder(tokenizer, tmp_path_factory):
+    """The undecided policy on disk: TRL reads the reference model of the KL again from where the policy came."""
+    folder = tmp_path_factory.mktemp("undecided")
+    pairs = [([{"role": "user", "content": name}], program) for name in ANSWERS for program in ANSWERS[name]]
+    model = make_model(tokenizer)
+    curve = train_sft(model, tokenizer, pairs * 4, folder, steps=120, batch_size=8, learning_rate=4e-3)
+    assert curve.loss.iloc[-1] < 0.15, "the policy must know the answers, and only be undecided between two"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def policy(folder):
+    return load_policy(folder, device="cpu")
+
+
+class Recorder:
+    """Keeps what a real reward or rollout was asked and gave, call by call."""
+
+    def __init__(self, kind: type, monkeypatch):
+        self.calls, real = [], kind.__call__
+
+        def call(own, *arguments, **named):
+            given = real(own, *arguments, **named)
+            self.calls.append((arguments, named, given))
+            return given
+
+        monkeypatch.setattr(kind, "__call__", call)
+
+
+class FailingJudge:
+    """The real judge, except that it fails on the first `failures` programs of every call."""
+
+    def __init__(self, judge: Judge, failures: int):
+        self.judge, self.failures = judge, failures
+
+    def judge_many(self, submissions, progress):
+        verdicts = self.judge.judge_many(submissions, progress=progress)
+        failed = Verdict(False, 0.0, "api_error", 0, 2, 0.0, feedback="no worker left")
+        return [failed] * self.failures + verdicts[self.failures :]
+
+
+class WatchingJudge:
+    """The real judge; keeps which problems each call asked for."""
+
+    def __init__(self, judge: Judge):
+        self.judge, self.asked = judge, []
+
+    def judge_many(self, submissions, progress):
+        self.asked.append([problem for _, problem in submissions])
+        return self.judge.judge_many(submissions, progress=progress)
+
+
+def accepted_share(model, tokenizer, judge) -> float:
+    chats = [[{"role": "user", "content": problem.id}] for problem in PROBLEMS]
+    written = generate(model, tokenizer, chats, max_new_tokens=60, temperature=1.0, samples=32)
+    pairs = [
+        (extract(one.text).program, problem) for problem, group in zip(PROBLEMS, written, strict=True) for one in group
+    ]
+    verdicts = judge.judge_many(pairs, progress=False)
+    return sum(verdict.accepted for verdict in verdicts) / len(verdicts)
+
+
+def test_the_policy_moves_to_what_the_judge_accepts_and_the_curve_tells_how(policy, tokenizer, judge, tmp_path):
+    before, start = accepted_share(policy, tokenizer, judge), {k: v.clone() for k, v in policy.state_dict().items()}
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, tmp_path, steps=12, **SETTINGS)
+    assert list(curve.columns) == list(CURVE.values())
+    assert list(curve.step) == list(range(1, 13))
+    assert not curve.isna().any().any()
+    assert not any(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
+    assert 0.3 < before < 0.7
+    assert accepted_share(policy, tokenizer, judge) > before + 0.15
+    assert curve.reward.tail(4).mean() > curve.reward.head(4).mean()
+    assert curve.kl.iloc[0] == pytest.approx(0, abs=1e-6), "at first the policy is the reference"
+    assert curve.kl.iloc[-1] > 1e-3
+    rates = curve[[column for column in curve if column.endswith("_rate") and column != "truncation_rate"]]
+    assert rates.sum(axis=1).to_list() == pytest.approx([1] * 12), "each program ended in one way"
+    assert (curve.timeout_rate > 0).any()
+    assert (curve[TIMES] >= 0).all().all()
+    assert curve[PARTS].sum(axis=1).to_list() == pytest.approx(curve.step_s.to_list(), abs=0.01)
+
+
+def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean(
+    policy, tokenizer, judge, tmp_path, monkeypatch
+):
+    rewards, rollouts = Recorder(JudgedReward, monkeypatch), Recorder(Rollout, monkeypatch)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, **SETTINGS)
+    found = {problem.id: problem for problem in PROBLEMS}
+    seen = set()
+    for step, (_, asked, given) in enumerate(rewards.calls):
+        texts = [completion[-1]["content"] for completion in asked["completions"]]
+        assert [asked["problem_id"].count(name) for name in found] == [8, 8], "every problem has its whole group"
+        alone = [
+            judge.judge(extract(text).program, found[name])
+            for text, name in zip(texts, asked["problem_id"], strict=True)
+        ]
+        assert given == [verdict.pass_ratio for verdict in alone]
+        assert curve.reward[step] == pytest.approx(sum(given) / len(given))
+        assert curve.success_rate[step] == sum(verdict.accepted for verdict in alone) / 16
+        written = tokenizer.batch_decode(rollouts.calls[step][2]["completion_ids"], skip_special_tokens=True)
+        assert texts == written, "what is judged is what was sampled"
+        seen |= set(given)
+    assert {0.5, 1.0} <= seen
+
+
+def test_rollouts_end_with_the_end_token_and_those_cut_off_are_counted(policy, tokenizer, judge, tmp_path, monkeypatch):
+    rollouts = Recorder(Rollout, monkeypatch)
+    room = len(tokenizer(answer("print(0)"))["input_ids"]) + 1  # the other answers are longer
+    settings = SETTINGS | {"max_new_tokens": room}
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, tmp_path, steps=2, **settings)
+    for step, (_, _, given) in enumerate(rollouts.calls):
+        ended = [ids[-1] == tokenizer.eos_token_id for ids in given["completion_ids"]]
+        assert 0 < sum(ended) < 16
+        assert all(end or len(ids) == room for ids, end in zip(given["completion_ids"], ended, strict=True))
+        assert all(tokenizer.eos_token_id not in ids[:-1] for ids in given["completion_ids"])
+        assert curve.truncation_rate[step] == pytest.approx(1 - sum(ended) / 16)
+        lengths = [len(ids) for ids in given["completion_ids"]]
+        assert curve.completion_tokens[step] == pytest.approx(sum(lengths) / 16)
+
+
+def test_the_same_seed_gives_the_same_samples_rewards_and_weights_and_another_seed_others(
+    folder, tokenizer, judge, tmp_path
+):
+    curves, weights = [], []
+    for seed in (5, 5, 6):
+        model = load_policy(folder, device="cpu")
+        curve = train_grpo(model, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=3, seed=seed, **SETTINGS)
+        curves.append(curve.drop(columns=TIMES))
+        weights.append(model.state_dict())
+    assert curves[0].equals(curves[1])
+    assert not curves[0].reward.equals(curves[2].reward)
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+def test_a_failure_of_the_judge_is_no_reward_and_never_counts_as_zero(policy, tokenizer, judge, tmp_path, monkeypatch):
+    rewards = Recorder(JudgedReward, monkeypatch)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, FailingJudge(judge, 1), dense, tmp_path, steps=1, **SETTINGS)
+    [(_, _, given)] = rewards.calls
+    judged = [reward for reward in given if reward is not None]
+    assert given[0] is None
+    assert len(judged) == 15
+    assert curve.reward[0] == pytest.approx(sum(judged) / 15)
+    assert curve.api_error_rate[0] == 1 / 16
+
+
+def test_the_judge_works_while_the_reference_model_reads(policy, tokenizer, judge, tmp_path, monkeypatch):
+    happened, real = [], GRPOTrainer._get_per_token_logps_and_entropies
+
+    class WatchedJudge:
+        def judge_many(self, submissions, progress):
+            happened.append("judge begins")
+            assert read.wait(timeout=60), "the model is read only after the judge has finished"
+            return judge.judge_many(submissions, progress=progress)
+
+    def reads(*arguments, **named):
+        happened.append("model reads")
+        found = real(*arguments, **named)
+        read.set()
+        return found
+
+    read = threading.Event()
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", reads)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, WatchedJudge(), dense, tmp_path, steps=1, **SETTINGS)
+    assert sorted(happened[:2]) == ["judge begins", "model reads"]
+    assert happened[2:] == ["model reads"], "of the reference, then of the policy; judged once"
+    assert curve.judging_s[0] > curve.judge_s[0]
+
+
+def test_two_problems_with_the_same_statement_are_judged_by_their_own_tests(policy, tokenizer, judge, tmp_path):
+    """TRL's rollout sees statements only, its reward function the problems: what was begun wrongly is done again."""
+    twin = replace(PROBLEMS[0], id="twin", tests=(Test("5\n", "no program prints this\n"),))
+    judged = WatchingJudge(judge)
+    curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, tmp_path, steps=2, **SETTINGS)
+    assert {problem.id for problems in judged.asked for problem in problems} == {"echo", "twin"}
+    assert 0 < curve.success_rate.max() <= 0.5, "half of the programs are for the twin, which nothing solves"
+
+
+def test_where_vllm_writes_the_samples_their_probabilities_reach_the_trainer_and_the_judge_begins(tokenizer, judge):
+    """vLLM itself is a double that answers as TRL's client of it does: it needs a GPU."""
+    said = tokenizer(answer("print(input())") + tokenizer.eos_token)["input_ids"]
+    asked = []
+
+    class Vllm:
+        def generate(self, prompts, images, num_generations):
+            asked.append((prompts, images, num_generations))
+            return prompts, [said] * len(prompts), [[[-0.5] for _ in said]] * len(prompts), None
+
+    rows = [{"prompt": [{"role": "user", "content": one.prompt}], "problem_id": one.id} for one in PROBLEMS]
+    prompts = [row["prompt"] for row in rows for _ in range(2)]
+    trainer = SimpleNamespace(
+        processing_class=tokenizer, use_vllm=True, vllm_generation=Vllm(), num_generations=2, accelerator=None
+    )
+    with JudgedReward(WatchingJudge(judge), PROBLEMS, sparse) as judged:
+        given = Rollout(judged, rows, 60, 1.0, 0)(prompts, trainer)
+        completions = [[{"role": "assistant", "content": answer("print(input())")}]] * 4
+        rewards = judged(completions, problem_id=["echo", "echo", "wait", "wait"], log_metric=lambda *_: None)
+        assert len(judged.judge.asked) == 1, "what the rollout had begun"
+    assert asked == [(given["prompt_ids"], None, 2)]
+    assert [tokenizer.decode(ids) for ids in given["prompt_ids"]] == [
+        tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False) for prompt in prompts
+    ]
+    assert (given["completion_ids"], given["logprobs"]) == ([said] * 4, [[-0.5] * len(said)] * 4)
+    assert rewards == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_step_read_in_parts_is_sampled_and_judged_at_once_and_gives_the_same_gradient(
+    folder, tokenizer, judge, tmp_path
+):
+    curves = []
+    for accumulation in (1, 4):
+        model, judged = load_policy(folder, device="cpu"), WatchingJudge(judge)
+        settings = SETTINGS | {"accumulation": accumulation}
+        curves.append(train_grpo(model, tokenizer, PROBLEMS, judged, dense, tmp_path, steps=2, **settings))
+        assert [len(problems) for problems in judged.asked] == [16, 16]
+    whole, in_parts = curves
+    assert list(whole.reward) == list(in_parts.reward)
+    assert list(whole.grad_norm) == pytest.approx(list(in_parts.grad_norm), rel=1e-3)
+
+
+def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are():
+    ranked = [replace(PROBLEMS[0], id=f"{name}{n}", difficulty=name) for name in "CAB" for n in range(8)]
+    others = [replace(PROBLEMS[0], id=f"function{n}", kind="function") for n in range(8)]
+    drawn = {name: _in_steps(ranked + others, 4, 6, name, seed=3) for name in CURRICULA}
+    plain, sorted_ = drawn["none"], drawn["easy_to_hard"]
+    assert len(plain) == 24
+    assert {one.id for one in plain} == {one.id for one in sorted_}
+    assert [one.kind for one in plain] == [one.kind for one in sorted_], "functions stay where they were"
+    difficulties = [one.difficulty for one in sorted_ if one.kind == "stdio"]
+    assert difficulties == sorted(difficulties)
+    assert [one.difficulty for one in plain if one.kind == "stdio"] != difficulties
+    assert all(len({one.kind for one in plain[step : step + 4]}) == 1 for step in range(0, 24, 4))
+    with pytest.raises(ValueError, match="curriculum must be one of none, easy_to_hard, not 'hard_first'"):
+        _in_steps(ranked, 4, 6, "hard_first", seed=3)
+
+
+def test_a_finding_of_the_gate_ends_the_training_and_the_sound_weights_come_back(policy, tokenizer, judge, tmp_path):
+    start = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    probe = Probe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60)
+    gate = Gate(probe, tmp_path, every=6, limits=Thresholds(kl=1e-9))
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=6, gate=gate, **SETTINGS)
+    assert 1 < gate.stopped_at < 6, "by the KL that TRL logs, not by the reading at the end"
+    assert len(curve) == gate.stopped_at
+    assert gate.found[gate.stopped_at][0].startswith("kl: ")
+    assert all(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
+
+
+def test_what_the_gate_takes_is_no_part_of_a_step(policy, tokenizer, judge, tmp_path):
+    taken = []
+
+    class TimedProbe(Probe):
+        def __call__(self, model, step):
+            started = time.perf_counter()
+            time.sleep(1.0)
+            reading = super().__call__(model, step)
+            taken.append(time.perf_counter() - started)
+            return reading
+
+    gate = Gate(TimedProbe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60), tmp_path, every=1)
+    started = time.perf_counter()
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, gate=gate, **SETTINGS)
+    assert len(taken) == 3
+    assert curve.step_s.sum() < time.perf_counter() - started - sum(taken)
+
+
+def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, tmp_path):
+    broken = FailingJudge(judge, 2)
+    with pytest.raises(JudgeFailure, match=r"2 of 16 programs.*no worker left"):
+        train_grpo(policy, tokenizer, PROBLEMS, broken, dense, tmp_path, steps=1, **SETTINGS)

@@ -1,0 +1,242 @@
+"""Training by two processes of `accelerate launch`, on CPUs: the same as by one, and gone when their caller is."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from test_early_stop import reading as gate_reading
+from test_early_stop import sound
+from test_training import PROBLEMS, dpo, grpo, sft
+from tiny_policy import make_model, make_tokenizer, teach
+
+from lib.policy.models import load_policy
+from lib.runs.paths import root
+from lib.training import config as training
+from lib.training.early_stop import Gate
+from lib.training.grpo import Rollout
+from lib.training.launch import _share
+
+# accelerate starts several processes for GPUs alone; where there are none they find each other by gloo.
+TWO = """
+compute_environment: LOCAL_MACHINE
+distributed_type: MULTI_GPU
+use_cpu: true
+num_machines: 1
+machine_rank: 0
+num_processes: 2
+mixed_precision: "no"
+"""
+# accelerate shards weights on GPUs alone, and leaves them whole on CPUs without a word. FSDP itself can do it there.
+SHARD_ON_CPU = """
+import os
+if os.environ.get("ACCELERATE_USE_FSDP") == "true" and "RANK" in os.environ:
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+    made = PartialState.__init__
+    def as_of_gpus(state, *given, **named):
+        made(state, *given, **named)
+        if state.distributed_type == DistributedType.MULTI_CPU:
+            state.distributed_type = DistributedType.MULTI_GPU
+    PartialState.__init__ = as_of_gpus
+"""
+LONG = {"steps": 16, "save_every": 2}
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> str:
+    """The configuration of two processes."""
+    path = tmp_path_factory.mktemp("accelerate") / "two.yaml"
+    path.write_text(TWO)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Path:
+    """A policy that has seen right and wrong answers, on disk."""
+    folder, tokenizer = tmp_path_factory.mktemp("policy"), make_tokenizer()
+    model = make_model(tokenizer)
+    teach(model, tokenizer, {"print 0": "print(0)", "print 1": "print(0)"}, steps=60)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def sharded(tmp_path_factory, monkeypatch) -> str:
+    """The preset's configuration for FSDP, but of two processes, and in the precision of the tests."""
+    folder = tmp_path_factory.mktemp("sharded")
+    (folder / "sitecustomize.py").write_text(SHARD_ON_CPU)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+    text = (root() / "params" / "qwen7b" / "accelerate" / "fsdp.yaml").read_text()
+    for line, other in (("num_processes: 8", "num_processes: 2"), ("mixed_precision: bf16", 'mixed_precision: "no"')):
+        assert line in text
+        text = text.replace(line, other)
+    (folder / "fsdp.yaml").write_text(text)
+    return str(folder / "fsdp.yaml")
+
+
+def processes(folder: Path) -> list[str]:
+    """The command lines of all processes that name a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_text().replace("\0", " ")
+        except OSError:  # it ended just now
+            continue
+        found += [command] if "lib.training.launch" in command and str(folder) in command else []
+    return found
+
+
+def until(condition, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def close(one: dict, other: dict) -> bool:
+    return all(torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("layout", ["two", "sharded"])
+def test_with_kill_9_of_the_caller_all_are_gone_and_the_training_goes_on_to_what_one_process_would_give(
+    layout, start, tmp_path, capsys, request
+):
+    config = request.getfixturevalue(layout)
+    run, scratch = tmp_path / "run", tmp_path / "scratch"
+    folders = ", ".join(f"Path({str(path)!r})" for path in (start, run, scratch))
+    code = "import test_launch; from pathlib import Path; "
+    code += f"test_launch.sft({folders}, launch={config!r}, **test_launch.LONG)"
+    paths = [str(Path(__file__).parent), str(root()), os.environ.get("PYTHONPATH", ""), *sys.path]
+    search = os.pathsep.join(paths)
+    caller = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": search})
+    until(lambda: training._whole(scratch) or caller.poll() is not None)
+    assert len(processes(run)) == 3, "who starts them, and two that train"
+    caller.kill()
+    caller.wait()
+    until(lambda: not processes(run), seconds=20)
+
+    whole_curve, whole = sft(start, tmp_path / "whole", None, **LONG)
+    capsys.readouterr()
+    curve, weights = sft(start, tmp_path / "again", scratch, launch=config, **LONG)
+    printed = capsys.readouterr().out
+    assert re.match(r"an interrupted training goes on after step \d+\n", printed)
+    assert printed.count("goes on") == printed.count("step 16 of 16: loss") == 1, "one of them prints"
+    assert list(curve.step) == list(range(1, 17))
+    assert curve.loss.to_numpy() == pytest.approx(whole_curve.loss.to_numpy(), abs=1e-4)
+    assert close(weights, whole)
+    assert not processes(tmp_path)
+    steps = range(2, 17, 2)
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {f"checkpoint-{step}" for step in steps}
+    state = ("optimizer.bin", "pytorch_model_fsdp.bin") if layout == "sharded" else ("optimizer.pt",)
+    for name in state:
+        assert not list(tmp_path.glob(f"again/*/{name}"))
+        assert [path.parent.name for path in tmp_path.glob(f"scratch/*/{name}")] == ["checkpoint-16"]
+
+
+def test_pairs_too_and_the_gate_reads_every_checkpoint_afterwards(start, two, tmp_path, capsys):
+    """Of a planted finding at the end: the weights of the reading before it come back."""
+    planted = {0: sound(0), 2: sound(2), 4: sound(4), 6: gate_reading(step=6, success=5, wrong_answer=35)}
+    seen = {}
+
+    def probe(model, step):
+        seen[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return planted[step]
+
+    gate = Gate(probe, tmp_path, every=2)
+    whole_curve, whole = dpo(start, tmp_path / "whole", None, steps=4, batch_size=2)
+    capsys.readouterr()
+    curve, weights = dpo(start, tmp_path / "run", None, steps=6, batch_size=2, launch=two, gate=gate)
+    assert (gate.stopped_at, gate.sound_step, [one.step for one in gate.readings]) == (6, 4, [0, 2, 4, 6])
+    assert "the weights are those of step 4 again" in capsys.readouterr().out
+    assert list(curve.step) == [1, 2, 3, 4, 5, 6]
+    for name in ("loss", "margin", "entropy", "grad_norm"):
+        assert curve[name][:4].to_numpy() == pytest.approx(whole_curve[name].to_numpy(), abs=1e-3)
+    assert close(weights, whole)
+    assert close(seen[4], whole)
+    assert not close(seen[6], whole)
+
+
+def test_grpo_samples_in_every_process_and_logs_means_over_them(start, two, tmp_path):
+    before = load_policy(start, device="cpu").state_dict()
+    curve, weights = grpo(start, tmp_path / "run", None, steps=3, save_every=3, launch=two, learning_rate=1e-3)
+    assert list(curve.step) == [1, 2, 3]
+    assert not curve.isna().any().any()
+    rates = curve[[name for name in curve if name.endswith("_rate") and name != "truncation_rate"]]
+    assert rates.sum(axis=1).to_numpy() == pytest.approx(1), "shares of all programs of the step"
+    assert curve.success_rate.to_numpy() == pytest.approx(curve.reward.to_numpy()), "a problem here has one test"
+    assert curve.kl.iloc[0] == pytest.approx(0, abs=1e-6)
+    assert not close(weights, before)
+    trained = load_policy(tmp_path / "run" / "checkpoint-3", device="cpu").state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in weights.items())
+
+
+def test_no_two_processes_and_steps_sample_by_one_seed(start):
+    """Else two groups of one problem would be the same programs twice."""
+    tokenizer, model = make_tokenizer(), load_policy(start, device="cpu")
+    prompts = [[{"role": "user", "content": "print 0"}]] * 8
+    written = []
+    for rank, step in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        trainer = SimpleNamespace(
+            processing_class=tokenizer,
+            use_vllm=False,
+            model=model,
+            accelerator=SimpleNamespace(unwrap_model=lambda model: model),
+            state=SimpleNamespace(global_step=step),
+            args=SimpleNamespace(world_size=2, process_index=rank),
+        )
+        judged = SimpleNamespace(begin=lambda texts, ids: None)
+        rows = [{"prompt": prompts[0], "problem_id": PROBLEMS[0].id}]
+        written.append(Rollout(judged, rows, 24, 1.0, seed=0)(prompts, trainer)["completion_ids"])
+    assert all(one != other for n, one in enumerate(written) for other in written[:n])
+
+
+def test_an_interruption_ends_all_and_leaves_no_folder(start, two, tmp_path):
+    def interrupt():
+        until(lambda: len(processes(tmp_path)) == 3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        sft(start, tmp_path / "run", tmp_path / "scratch", launch=two)
+    thread.join()
+    assert not processes(tmp_path)
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_a_process_that_fails_is_an_error_with_its_reason(start, two, tmp_path):
+    with pytest.raises(
+        RuntimeError, match=r"two\.yaml failed .*(?s:.*)ValueError: a batch of 5 can't be read in 2 equal"
+    ):
+        sft(start, tmp_path / "run", tmp_path / "scratch", launch=two, batch_size=5)
+    assert not list((tmp_path / "run").iterdir())
+    assert not processes(tmp_path)
+
+
+def test_the_judges_of_all_processes_have_together_what_one_was_allowed():
+    allowed = {"workers": 16, "programs_per_second": 10.0, "strict": True}
+    assert _share(allowed, 8) == {"workers": 2, "programs_per_second": 1.25, "strict": True}
+    assert _share(allowed | {"workers": 2, "programs_per_second": None}, 8)["workers"] == 1, "none is without a worker"
+
+
+def test_what_such_a_training_cannot_do_is_told_before_anything_is_started(start, two, tmp_path):
+    sharded = tmp_path / "sharded.yaml"
+    sharded.write_text(TWO.replace("MULTI_GPU", "FSDP"))
+    with pytest.raises(ValueError, match="let save_every be more than 0"):
+        sft(start, tmp_path / "run", None, launch=two, save_every=0)
+    with pytest.raises(ValueError, match="leave out lora"):
+        sft(start, tmp_path / "run", None, launch=two, lora={"r": 4})
+    with pytest.raises(ValueError, match="give vllm"):
+        grpo(start, tmp_path / "run", None, launch=str(sharded))
+    with pytest.raises(FileNotFoundError, match=r"no accelerate configuration at .*nowhere\.yaml"):
+        sft(start, tmp_path / "run", None, launch="nowhere.yaml")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,160 @@
+"""Preference pairs: which samples are chosen and rejected, which problems give none, what the report counts."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lib.judge import Judge
+from lib.policy.prompts import answer, extract
+from lib.problems import Problem, Test
+from lib.training.pairs import MARGIN, Sample, build_pairs, hard_negatives, quality_report, tie_ablation
+
+NUMBER = iter(range(10_000))
+
+
+def sample(pass_ratio: float, error_type: str = "", problem: str = "p", tokens: int = 20, time: float = 0.01, text=""):
+    kind = error_type or ("success" if pass_ratio == 1 else "wrong_answer")
+    return Sample(problem, text or f"program {next(NUMBER)}", tokens, kind, pass_ratio, time)
+
+
+def the_pair(*group: Sample, **options):
+    [pair], _ = build_pairs([group], **options)
+    return pair
+
+
+def the_reason(*group: Sample) -> str:
+    pairs, without = build_pairs([group])
+    assert pairs == []
+    [reason] = [name for name, count in without.items() if count]
+    return reason
+
+
+def test_the_best_sample_is_chosen_and_the_worst_rejected():
+    good, middle, bad = sample(0.9), sample(0.5), sample(0.1)
+    pair = the_pair(middle, bad, good, middle)
+    assert (pair.chosen, pair.rejected) == (good, bad)
+    assert pair.delta == pytest.approx(0.8)
+
+
+def test_of_equally_good_samples_the_shorter_is_chosen_then_the_faster_then_the_first():
+    bad = sample(0)
+    long, short = sample(1, tokens=30, time=0.01), sample(1, tokens=29, time=0.9)
+    assert the_pair(long, bad, short).chosen is short
+    slow, fast, as_fast = sample(1, time=0.2), sample(1, time=0.1), sample(1, time=0.11)
+    assert the_pair(slow, as_fast, fast, bad).chosen is as_fast, "less than 50 ms of CPU is noise"
+    assert the_pair(slow, fast, bad).chosen is fast
+    assert the_pair(slow, fast, bad, ties=("tokens",)).chosen is slow
+
+
+def test_of_equally_bad_samples_syntax_errors_are_rejected_before_timeouts_and_those_before_the_others():
+    good = sample(1)
+    wrong, crash = sample(0), sample(0, "runtime_error")
+    late, broken = sample(0, "timeout"), sample(0, "syntax_error")
+    assert the_pair(wrong, crash, late, broken, good).rejected is broken
+    assert the_pair(wrong, late, crash, good).rejected is late
+    assert the_pair(crash, wrong, good).rejected is crash
+    assert the_pair(sample(0.5, "timeout"), wrong, good).rejected is wrong, "the lowest ratio goes first"
+
+
+def test_a_problem_without_a_pair_says_why():
+    failed = sample(0, "api_error")
+    assert the_reason(sample(0), sample(0, "timeout")) == "no sample passes a test"
+    assert the_reason(sample(1), sample(1)) == "all samples pass all tests"
+    assert the_reason(sample(0.8), sample(0.6)) == "pass ratios too close"
+    assert the_reason(sample(1), failed, failed) == "too few verdicts"
+
+
+def test_what_the_judge_failed_on_is_neither_chosen_nor_rejected():
+    good, bad = sample(1), sample(0.5)
+    pair = the_pair(sample(0, "api_error"), good, bad, sample(0, "api_error"))
+    assert (pair.chosen, pair.rejected) == (good, bad)
+
+
+def test_the_margin_counts_as_far_enough_apart_whatever_binary_fractions_make_of_it():
+    assert MARGIN != 0.8 - 0.5
+    assert the_pair(sample(0.8), sample(0.5)).delta == pytest.approx(MARGIN)
+    assert the_reason(sample(0.79), sample(0.5)) == "pass ratios too close"
+
+
+def test_the_report_adds_up():
+    groups = [
+        [sample(1, time=0.5), sample(0, "timeout", time=1.5, tokens=60)],
+        [sample(0.5, problem="q"), sample(0.1, "runtime_error", problem="q")],
+        [sample(0, problem="r"), sample(0, "api_error", problem="r"), sample(0, problem="r")],
+        [sample(1, problem="s"), sample(1, problem="s")],
+    ]
+    pairs, without = build_pairs(groups)
+    report = quality_report(groups, pairs, without)
+    assert (report["problems"], report["samples"], report["pairs"]) == (4, 9, 2)
+    assert sum(report["problems_without_a_pair"].values()) == 2
+    assert report["delta"]["mean"] == pytest.approx(0.7)
+    assert report["delta"]["full"] == 1
+    assert {name: n for name, n in report["delta"]["histogram"].items() if n} == {"0.4 to 0.5": 1, "0.9 to 1.0": 1}
+    assert {name: n for name, n in report["error_types"]["rejected"].items() if n} == {"timeout": 1, "runtime_error": 1}
+    assert report["tokens"] == {"chosen": 20, "rejected": 40}
+    assert report["judge_cpu_s"] == pytest.approx(2.07)
+    assert report["judge_cpu_s_per_pair"] == pytest.approx(2.07 / 2)
+    assert report["samples_by_error_type"]["api_error"] == 1
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_a_report_without_any_pair_has_holes_and_no_error():
+    report = quality_report([], *build_pairs([]))
+    assert (report["pairs"], report["delta"]["mean"], report["judge_cpu_s_per_pair"]) == (0, None, None)
+
+
+def test_failures_of_another_run_become_further_pairs_with_the_best_program_of_the_problem():
+    good, bad = sample(1), sample(0, "timeout")
+    only_good = [sample(1, problem="q"), sample(1, problem="q", tokens=10)]
+    groups = [[good, bad], only_good, [sample(0, problem="r")], [sample(0.2, problem="s"), sample(0, problem="s")]]
+    pairs, _ = build_pairs(groups)
+    late, broken = sample(0, "timeout", text="while True: pass"), sample(0, "syntax_error", problem="q")
+    failures = [
+        bad,  # rejected already
+        late,
+        late,  # twice the same
+        sample(0, "runtime_error"),  # not hard
+        broken,
+        sample(0, "timeout", problem="r"),  # nothing good to prefer
+        sample(0, "timeout", problem="s"),  # the best is hardly better
+        sample(0, "timeout", problem="elsewhere"),
+    ]
+    found = hard_negatives(pairs, groups, failures)
+    assert [(pair.chosen, pair.rejected) for pair in found] == [(good, late), (only_good[1], broken)]
+    many = [sample(0, "timeout") for _ in range(5)]
+    assert [pair.rejected for pair in hard_negatives(pairs, groups, many, limit=2)] == many[:2]
+
+
+def test_the_ablation_counts_the_pairs_that_another_order_of_ties_would_change():
+    slow, fast = sample(1, tokens=20, time=0.5), sample(1, tokens=20, time=0.1)
+    long_and_fast = sample(1, tokens=30, time=0.01, problem="q")
+    groups = [[slow, fast, sample(0)], [sample(1, time=0.2, problem="q"), long_and_fast, sample(0, problem="q")]]
+    found = tie_ablation(groups)
+    assert {order: row["pairs that differ"] for order, row in found.items()} == {
+        "tokens, then time": 0,
+        "tokens": 1,
+        "time, then tokens": 1,
+    }
+    assert found["tokens, then time"]["tokens of the chosen"] == 20
+    assert found["time, then tokens"]["tokens of the chosen"] == 25
+    assert found["tokens"]["judge CPU s of the chosen"] == pytest.approx(0.35)
+
+
+def test_real_verdicts_make_the_pair_one_expects():
+    tests = (Test("5\n", "5\n"), Test("7\n", "7\n"))
+    echo = Problem("echo", "tiny", "train", "stdio", "echo", tests, time_limit=0.2)
+    programs = ["print(5)", "while True: pass", "print(int(input()))", "print(input())", "print(input("]
+    with Judge(workers=1) as judge:
+        verdicts = judge.judge_many([(extract(answer(one)).program, echo) for one in programs], progress=False)
+    group = [Sample.of(echo, answer(one), len(one), verdict) for one, verdict in zip(programs, verdicts, strict=True)]
+    pair = the_pair(*group)
+    assert (pair.chosen.text, pair.rejected.text) == (answer("print(input())"), answer("print(input("))
+    assert the_pair(*group[:4]).rejected.text == answer("while True: pass")
+
+
+def test_pairs_are_made_without_any_model_library():
+    program = "import sys, lib.training.pairs; print([name for name in ('torch', 'transformers', 'trl') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

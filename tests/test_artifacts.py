@@ -19,10 +19,10 @@ from lib.evidence.check import PAGES, check
 from lib.judge.verdict import ERROR_TYPES
 from lib.report.main_table import main_table
 from lib.report.runs import read_arms
+from lib.runs import UpstreamError
 from lib.runs.fingerprint import RUN_NAME, data_versions
 from lib.runs.parameters import load_params_file, read_parameters, resolve
 from lib.runs.paths import root
-from lib.runs.run import UpstreamError
 
 ROOT = root()
 EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml")}  # of the preset tiny

@@ -19,7 +19,7 @@ from lib.policy.models import load_tokenizer
 from lib.problems import load_problems
 from lib.rewards import REWARDS
 from lib.runs.fingerprint import RUN_NAME, upstream_names
-from lib.runs.parameters import load_params_file, read_parameters, resolve, run_name
+from lib.runs.parameters import TYPES, load_params_file, read_parameters, resolve, run_name
 from lib.runs.paths import root
 from lib.training import config as training
 from lib.training import dpo, grpo, sft
@@ -73,9 +73,8 @@ def test_a_file_means_the_same_to_readers_of_the_older_yaml(path):
     assert resolve(read_parameters(template(path)), theirs) == values(path)
     for name, value in load_params_file(path).items():
         kind = read_parameters(template(path))[name].type
-        assert isinstance(value, (int, float) if kind is float else kind), (
-            f"{name}: {value!r} is spelled as another type"
-        )
+        allowed = (int, float) if kind == "float" else TYPES[kind]
+        assert isinstance(value, allowed), f"{name}: {value!r} is spelled as another type"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
 from lib.report.tables import Stage
-from lib.runs.run import UpstreamError
+from lib.runs import UpstreamError
 
 MAIN_SET = "contests_test"
 SEEDS = 3  # trainings of a recipe that a conclusion wants

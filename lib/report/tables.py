@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.runs.run import UpstreamError
+from lib.runs import UpstreamError
 
 HOLE = "not run"
 

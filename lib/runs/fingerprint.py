@@ -57,7 +57,8 @@ def data_versions(preset: str) -> dict[str, str]:
     file = paths.root() / "params" / preset / "preset.yaml"
     if index.is_file() and file.is_file():
         values = load_params_file(file)
-        sets = {*values.get("sets", {}).values(), *values.get("train_sets", [])}
+        sets = {named["source"] if isinstance(named, dict) else named for named in values.get("sets", {}).values()}
+        sets |= {*values.get("train_sets", [])}
         frozen = json.loads(index.read_text()).items()
         versions |= {f"manifests/{name}": one["sha256"] for name, one in frozen if name.partition("-")[0] in sets}
     return versions

@@ -4,7 +4,8 @@ A template has one code cell tagged `parameters`, each line of which reads
 
     reward: str = "dense"  # dense | sparse: what one sampled program earns
 
-1. Types are str, int, float and bool. A value of another type is an error, with two exceptions, because that is how
+1. Types are str, int, float, bool and `str | dict`, a name or a mapping (in a params file as YAML, on a command line as
+   JSON: `-p reward '{"dense": 1, "format": 0.1}'`). A value of another type is an error, with two exceptions, because that is how
    command lines and YAML deliver numbers: a whole number is a float, and a string counts when it spells the type
    (`"1e-5"` for a float). A bool is never a number.
 2. Help that begins with words between bars is a promise: only these values are accepted.
@@ -27,7 +28,7 @@ from urllib.parse import quote
 
 import yaml
 
-TYPES = {"str": str, "int": int, "float": float, "bool": bool}
+TYPES = {"str": (str,), "int": (int,), "float": (float,), "bool": (bool,), "str | dict": (str, dict)}
 CHOICES = re.compile(r"[\w.=+-]+(?: \| [\w.=+-]+)+")
 LONGEST_NAME = 180  # bytes; a file system allows 255, and `.partial` and the like are appended
 
@@ -41,25 +42,25 @@ class Parameter:
     """One line of a parameters cell. `choices` is empty when every value of the type will do."""
 
     name: str
-    type: type
-    default: str | int | float | bool
+    type: str  # a key of TYPES
+    default: str | int | float | bool | dict
     help: str = ""
     choices: tuple = ()
 
-    def convert(self, value: object) -> str | int | float | bool:
-        """The value as this parameter's type. Raises ParameterError when it is no such thing."""
+    def convert(self, value: object) -> str | int | float | bool | dict:
+        """The value as this parameter's type. Raises ParameterError if it is of another type."""
         converted = _spelled(value, self.type) if isinstance(value, str) else value
-        if self.type is float and type(converted) is int:
+        if self.type == "float" and type(converted) is int:
             converted = float(converted)
-        if type(converted) is not self.type or (self.type is float and not math.isfinite(converted)):
-            hint = ", put it in quotes" if self.type is str else ""
-            raise ParameterError(f"{value!r} is no {self.type.__name__}{hint}")
-        if self.choices and converted not in self.choices:
+        if type(converted) not in TYPES[self.type] or (self.type == "float" and not math.isfinite(converted)):
+            hint = ", put it in quotes" if self.type == "str" else ""
+            raise ParameterError(f"{value!r} is no {self.type}{hint}")
+        if self.choices and isinstance(converted, str | int | float) and converted not in self.choices:
             raise ParameterError(f"{value!r} is none of {' | '.join(map(str, self.choices))}")
         return converted
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.type.__name__} = {self.default!r}" + (f"  # {self.help}" if self.help else "")
+        return f"{self.name}: {self.type} = {self.default!r}" + (f"  # {self.help}" if self.help else "")
 
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
@@ -163,16 +164,15 @@ def _declared(line: ast.stmt, comment: str) -> Parameter:
     if not (
         isinstance(line, ast.AnnAssign)
         and isinstance(line.target, ast.Name)
-        and isinstance(line.annotation, ast.Name)
-        and line.annotation.id in TYPES
+        and ast.unparse(line.annotation) in TYPES
         and line.value is not None
     ):
         raise ParameterError(f"{where}: `name: type = literal  # help` is expected, type one of {', '.join(TYPES)}")
-    kind = TYPES[line.annotation.id]
+    kind = ast.unparse(line.annotation)
     try:
         default = ast.literal_eval(line.value)
-        if isinstance(default, str) and kind is not str:  # a default is written as what it is, never spelled
-            raise ParameterError(f"{default!r} is no {kind.__name__}")
+        if isinstance(default, str) and str not in TYPES[kind]:  # a default is written as what it is, never spelled
+            raise ParameterError(f"{default!r} is no {kind}")
         parameter = Parameter(line.target.id, kind, default, comment)
         promise = CHOICES.match(comment)
         choices = tuple(parameter.convert(word) for word in promise[0].split(" | ")) if promise else ()
@@ -184,24 +184,29 @@ def _declared(line: ast.stmt, comment: str) -> Parameter:
         raise ParameterError(f"{where}: the default must be a literal, such as 0.5 or 'dense'") from None
 
 
-def _spelled(text: str, kind: type) -> object:
+def _spelled(text: str, kind: str) -> object:
     """What a string spells in a type: 3 for "3" and int; the string itself when it spells nothing."""
-    if kind is int and re.fullmatch(r"[-+]?[0-9]+", text):
+    if kind == "int" and re.fullmatch(r"[-+]?[0-9]+", text):
         return int(text)
-    if kind is bool and text.lower() in ("true", "false"):
+    if kind == "bool" and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if kind is float:
-        try:
+    try:
+        if kind == "float":
             return float(text)
-        except ValueError:
-            return text
+        if kind == "str | dict" and text.lstrip().startswith("{"):
+            return json.loads(text)
+    except ValueError:
+        return text
     return text
 
 
-def _spell(value: str | int | float | bool) -> str:
+def _spell(value: object) -> str:
+    """A value as a part of a run's name, which is a folder: without `/`, commas and spaces, and unique."""
+    if isinstance(value, dict):
+        return "+".join(f"{quote(str(key), safe='')}:{_spell(item)}" for key, item in sorted(value.items())) or "{}"
     if isinstance(value, str):
-        return quote(value, safe="")  # part of the name of a folder, where / has no place and no two may look the same
-    return str(value).lower()
+        return quote(value, safe="")
+    return quote(json.dumps(value), safe="")
 
 
 def _params_files(notebook: str, folder: Path) -> dict[str, dict[int, Path]]:

@@ -1,45 +1,45 @@
-"""Requirements: what a preset needs of a machine, and what of it is not here. Asked before a run does any work."""
+"""Checks that this machine has what a preset needs, before a run does any work."""
 
+import json
 from importlib import metadata
 
-from lib.problems import manifest
-from lib.problems.sets import SETS
 from lib.runs import paths
 
 
 class MissingError(RuntimeError):
-    """This machine can't run the preset; the message lists all that is missing, and what to do about each."""
+    """This machine cannot run the preset; the message lists everything that is missing and how to get it."""
 
 
 def require(preset: dict) -> None:
-    """Raises MissingError when the machine lacks something that a run with a model needs.
+    """Raises MissingError when this machine lacks something that a run with a model needs.
 
-    `preset`: what its preset.yaml holds. Its `requires` names the memory of one GPU (`gpu_gib`) and `packages`; where
-    it is empty, nothing is asked. Beside them the weights of `base_model` and the frozen lists of all sets are needed.
+    `preset`: the content of its preset.yaml. Its `requires` names the memory of one GPU (`gpu_gib`) and `packages`; if
+    it is empty, nothing is checked. Otherwise the weights of `base_model` and the frozen lists of `sets` must be here,
+    too.
     """
     needs = preset.get("requires")
     if not needs:
         return
-    lacking = _gpu(needs.get("gpu_gib", 0)) + _packages(needs.get("packages", []))
-    lacking += _weights(preset["base_model"]) + _sets([*preset["sets"].values()], preset["train_sets"])
-    if lacking:
-        raise MissingError("this machine can't run the preset:\n" + "\n".join(f"- {one}" for one in lacking))
+    missing = _gpu(needs.get("gpu_gib", 0)) + _packages(needs.get("packages", []))
+    missing += _weights(preset["base_model"]) + _sets(preset["sets"])
+    if missing:
+        raise MissingError("this machine cannot run the preset:\n" + "\n".join(f"- {line}" for line in missing))
 
 
 def _gpu(gib: float) -> list[str]:
     if not gib:
         return []
-    import torch  # here: this module belongs to every run, also to those that load no model
+    import torch  # here, because every run imports this module, and many of them load no model
 
     sizes = [torch.cuda.get_device_properties(n).total_memory / 2**30 for n in range(torch.cuda.device_count())]
     if max(sizes, default=0.0) >= gib:
         return []
-    found = f"the largest here has {max(sizes):.0f} GiB" if sizes else "PyTorch finds none here"
-    return [f"a GPU with {gib} GiB of memory: {found}"]
+    largest = f"the largest GPU of this machine has {max(sizes):.0f} GiB" if sizes else "PyTorch finds no GPU"
+    return [f"a GPU with {gib} GiB of memory: {largest}"]
 
 
 def _packages(names: list[str]) -> list[str]:
-    installed = {one.metadata["Name"].lower() for one in metadata.distributions()}
+    installed = {package.metadata["Name"].lower() for package in metadata.distributions()}
     return [f"the package {name}: pip install -e '.[gpu]'" for name in names if name not in installed]
 
 
@@ -53,23 +53,27 @@ def _weights(model: str) -> list[str]:
         return []
     try:
         HfApi().model_info(name, revision=revision or None, timeout=10)
-    except Exception as error:  # offline, no such revision, a gate, a proxy: a dozen classes of three libraries
+    except (
+        Exception
+    ) as error:  # offline, an unknown revision, a gated model, a proxy: a dozen classes of three libraries
         command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
         return [
-            f"the weights of {model}: not in the cache of the hub, which can't be asked ({type(error).__name__}). "
-            f"With a network: {command}"
+            f"the weights of {model}: they are not in the hub's cache, and the hub cannot be reached "
+            f"({type(error).__name__}). With a network: {command}"
         ]
     return []
 
 
-def _sets(measured: list[str], trained: list[str]) -> list[str]:
-    """Manifests that are missing: those of the sets to measure on, and of the train splits."""
-    frozen = manifest.read_index()
-    wanted = [(name, "train") for name in trained]
-    wanted += [(name, split) for name in measured for split in SETS[name].roles]
-    missing = sorted({(name, split) for name, split in wanted if manifest.file_name(name, split) not in frozen})
-    by_set = {name: [split for one, split in missing if one == name] for name, _ in missing}
+def _sets(sets: dict[str, dict]) -> list[str]:
+    """The frozen lists of problem ids (manifests) that are missing; `sets` is the preset's: name -> source and split."""
+    index = paths.root() / "data" / "manifests" / "index.json"
+    frozen = json.loads(index.read_text()) if index.is_file() else {}
+    missing: dict[str, list[str]] = {}
+    for chosen in sets.values():
+        if isinstance(chosen, dict) and f"{chosen['source']}-{chosen['split']}.jsonl" not in frozen:
+            missing.setdefault(chosen["source"], []).append(chosen["split"])
     return [
-        f"the frozen list of {name}, {', '.join(splits)}: with a network, once: python -m lib.problems.freeze write {name}"
-        for name, splits in by_set.items()
+        f"the frozen list of {source}, {', '.join(sorted(splits))}: "
+        f"with a network, once: python -m lib.problems.freeze write {source}"
+        for source, splits in sorted(missing.items())
     ]

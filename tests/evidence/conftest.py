@@ -44,8 +44,8 @@ def executed(new_repository, tmp_path_factory) -> Path:
     """The root of a repository: a training with two seeds, a report over it, and pages filled from their records."""
     small = new_repository(tmp_path_factory.mktemp("executed") / "repository")
     shutil.copy(paths.root() / ".gitignore", small.root)
-    small.notebook("10_sft", "from lib.runs.run import start\nrun = start('10_sft', globals())", MEASURE, FINISH)
-    start = "from lib.runs.run import start\nrun = start('90_report', globals())"
+    small.notebook("10_sft", "from lib.runs import start\nrun = start('10_sft', globals())", MEASURE, FINISH)
+    start = "from lib.runs import start\nrun = start('90_report', globals())"
     small.notebook("90_report", start, SHOW, "run.finish({'headline': 'SFT'})", parameters='sft: str = "10_sft-s0"\n')
     for run in RUNS:
         small.params(run, f"seed: {run[-1]}\n")

@@ -91,7 +91,7 @@ def test_after_a_test_set_nothing_is_trained_or_selected(run, purpose):
 
 
 def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatch):
-    from lib.runs.run import start
+    from lib.runs import start
 
     repository.notebook("10_sft")
     repository.params("10_sft-s0")

@@ -7,7 +7,7 @@ from test_tables import BASE, write_run
 from lib.evaluation.best_of_n import Sample, chances
 from lib.report.runs import RULE, accepted, by_name, made, outcomes, pairs, read_arms, row_of, start_of
 from lib.report.tables import Stage
-from lib.runs.run import UpstreamError
+from lib.runs import UpstreamError
 
 
 class Run:

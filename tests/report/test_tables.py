@@ -87,7 +87,7 @@ def test_a_stage_keeps_its_curve_and_one_without_training_has_none(stages):
 
 READ = """
 from lib.report.tables import read_stages
-from lib.runs.run import start
+from lib.runs import start
 names = {"baseline": "03_baseline-s0", "sft": "10_sft-s0"}
 stages = read_stages(start("90_report", {"preset": "tiny", "seed": 0, **names}), names)
 print({name: stage and stage.metrics["datasets"]["mbpp"]["n"] for name, stage in stages.items()})

@@ -25,8 +25,8 @@ def grpo(repository):
     repository.write("lib/report/plots.py", "from lib import palette\n\n\ndef curve():\n    return 'blue'\n")
     repository.write("lib/palette.py", "BLUE = 1\n")
     repository.write("lib/unrelated.py", "X = 1\n")
-    cells = ("import torch\nfrom lib import plots, report, trainer\nfrom lib.runs.run import start", "trainer.train()")
-    repository.notebook("10_sft", "from lib.runs.run import start")
+    cells = ("import torch\nfrom lib import plots, report, trainer\nfrom lib.runs import start", "trainer.train()")
+    repository.notebook("10_sft", "from lib.runs import start")
     repository.notebook("30_grpo", *cells, parameters='policy: str = "base"  # start\nrate: float = 0.1  # step\n')
     repository.params("10_sft-s0")
     repository.params("30_grpo-s0", "policy: 10_sft-s0\n")
@@ -187,7 +187,7 @@ def test_a_run_is_due_until_it_has_finished_on_this_machine(grpo):
 
 
 def test_a_notebook_that_only_starts_a_run_depends_on_seeding_alone(repository):
-    repository.notebook("90_report", "from lib.runs.run import start")
+    repository.notebook("90_report", "from lib.runs import start")
     repository.params("90_report-s0")
     assert set(Fingerprints("tiny").of("90_report-s0").lib) == {"lib", "lib.runs.environment"}
 

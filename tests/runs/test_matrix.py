@@ -11,7 +11,7 @@ import pytest
 
 from lib.runs.matrix import main
 
-START = 'from lib.runs.run import start\nrun = start("{}", globals())'
+START = 'from lib.runs import start\nrun = start("{}", globals())'
 FINISH = 'run.finish({"headline": "all well"})'
 
 

@@ -11,6 +11,7 @@ reward: str = "dense"  # dense | sparse: what one sampled program earns
 policy: str = "10_sft-s0"  # the run whose weights it starts from, or base
 steps: int = 100
 learning_rate: float = 1e-4  # peak, reached after warm-up
+mixture: str | dict = "dense"  # a reward, or rewards with their weights
 log_samples: bool = False  # "#" is no comment inside a string
 """.strip()
 
@@ -43,9 +44,18 @@ def name(template, **given):
 
 def test_a_parameter_is_read_with_name_type_default_help_and_choices(template):
     parameters = read_parameters(template)
-    assert list(parameters) == ["preset", "seed", "reward", "policy", "steps", "learning_rate", "log_samples"]
+    assert list(parameters) == [
+        "preset",
+        "seed",
+        "reward",
+        "policy",
+        "steps",
+        "learning_rate",
+        "mixture",
+        "log_samples",
+    ]
     reward = parameters["reward"]
-    assert (reward.type, reward.default, reward.choices) == (str, "dense", ("dense", "sparse"))
+    assert (reward.type, reward.default, reward.choices) == ("str", "dense", ("dense", "sparse"))
     assert reward.help == "dense | sparse: what one sampled program earns"
     assert parameters["log_samples"].help == '"#" is no comment inside a string'
     assert parameters["steps"].help == ""
@@ -66,7 +76,7 @@ def test_a_notebook_without_a_parameters_cell_declares_none(tmp_path):
     ("line", "complaint"),
     [
         ("steps = 3", "line 1: `name: type = literal  # help` is expected"),
-        ("steps: list = []", "type one of str, int, float, bool"),
+        ("steps: list = []", "type one of str, int, float, bool, str | dict"),
         ("steps: int = 2 * 50", "the default must be a literal"),
         ("steps: int = '3'", "'3' is no int"),
         ("steps: int = 1.5", "1.5 is no int"),
@@ -89,6 +99,9 @@ def test_a_badly_declared_parameter_is_an_error_that_names_notebook_and_line(tmp
         ("steps", "20", 20),  # papermill -r steps 20
         ("log_samples", "true", True),
         ("policy", "12e4567", "12e4567"),  # a commit, not infinity
+        ("mixture", "dense", "dense"),
+        ("mixture", {"dense": 1.0}, {"dense": 1.0}),
+        ("mixture", '{"dense": 1, "format": 0.1}', {"dense": 1, "format": 0.1}),  # papermill -p mixture '{...}'
     ],
 )
 def test_a_value_becomes_the_type_of_its_parameter(template, parameter, value, converted):
@@ -108,6 +121,7 @@ def test_a_value_becomes_the_type_of_its_parameter(template, parameter, value, c
         ("log_samples", 1, "1 is no bool"),
         ("policy", 2026, "2026 is no str, put it in quotes"),
         ("reward", "spars", "'spars' is none of dense | sparse"),
+        ("mixture", 1.5, "1.5 is no str | dict"),
     ],
 )
 def test_a_value_of_another_type_is_an_error(template, parameter, value, complaint):
@@ -134,6 +148,7 @@ def test_a_run_is_named_after_the_nearest_params_file(template):
 def test_what_differs_from_the_params_file_is_part_of_the_name(template):
     assert name(template, learning_rate=1e-3) == "30_grpo-dense-learning_rate=0.001-s0"
     assert name(template, log_samples=True, steps=20) == "30_grpo-dense-steps=20-log_samples=true-s0"
+    assert name(template, mixture={"format": 0.1, "dense": 1}) == "30_grpo-dense-mixture=dense:1+format:0.1-s0"
     assert name(template, policy="a/b") == "30_grpo-dense-policy=a%2Fb-s0"
 
 

@@ -9,8 +9,8 @@ import numpy
 import pandas
 import pytest
 
+from lib.runs import UpstreamError, start
 from lib.runs.fingerprint import Fingerprints, read_stamp
-from lib.runs.run import UpstreamError, start
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ def test_the_seed_reaches_python_and_numpy(sft):
 
 def in_a_kernel(repository, before: str, after: str) -> str:
     """What a program prints that runs `before`, starts the run of 10_sft, then runs `after`."""
-    program = f"{before}\nfrom lib.runs.run import start\nstart('10_sft', {values(json=None)!r})\n{after}"
+    program = f"{before}\nfrom lib.runs import start\nstart('10_sft', {values(json=None)!r})\n{after}"
     done = repository.python("-c", program)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
@@ -149,7 +149,7 @@ def test_a_file_that_can_not_be_written_leaves_nothing(sft):
     run = start("10_sft", values())
     with pytest.raises(TypeError, match="PosixPath can't be saved as JSON"):
         run.save_json("metrics.json", {"folder": run.folder})
-    assert {path.name for path in run.folder.iterdir()} == {"run_info.json", "ledger.jsonl"}
+    assert {path.name for path in run.folder.iterdir()} == {"run_info.json"}
 
 
 @pytest.mark.parametrize("name", ["/tmp/metrics.json", "../metrics.json", ""])
@@ -158,7 +158,7 @@ def test_files_stay_in_the_runs_folder(sft, name):
         start("10_sft", values()).save_json(name, {})
 
 
-def test_texts_tables_and_figures(sft):
+def test_texts_tables_and_figures(sft, monkeypatch):
     from matplotlib.figure import Figure
 
     run = start("10_sft", values())
@@ -168,10 +168,16 @@ def test_texts_tables_and_figures(sft):
     assert (run.folder / "curves.csv").read_text() == "step,loss\n1,0.5\n2,0.25\n"
     figure = Figure(figsize=(4, 3))
     figure.subplots().plot([1, 2])
-    run.save_figure("curves", figure)
+    shown = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    run.save_figure("curves", figure, alt="A line that rises from 1 to 2.")
     first = (run.folder / "figures/curves.png").read_bytes()
-    run.save_figure("curves", figure)
+    run.save_figure("curves", figure, alt="A line that rises from 1 to 2.")
     assert (run.folder / "figures/curves.png").read_bytes() == first
+    _, metadata = shown[0]._repr_mimebundle_()
+    assert metadata["image/png"]["alt"] == "A line that rises from 1 to 2."
+    with pytest.raises(ValueError, match="figure curves: alt is empty"):
+        run.save_figure("curves", figure, alt=" ")
     assert {path.name for path in (run.folder / "figures").iterdir()} == {"curves.png"}
 
 
@@ -182,7 +188,7 @@ def test_a_rerun_starts_clean(sft):
     (run.folder / "10_sft.ipynb").write_text("{}")
     (run.folder / ".lock").write_text("")
     again = start("10_sft", values())
-    assert {path.name for path in again.folder.iterdir()} == {"run_info.json", "ledger.jsonl", "10_sft.ipynb", ".lock"}
+    assert {path.name for path in again.folder.iterdir()} == {"run_info.json", "10_sft.ipynb", ".lock"}
 
 
 def test_a_folder_of_other_files_is_never_emptied(sft, monkeypatch):
@@ -228,7 +234,7 @@ def test_run_info_has_a_hash_of_every_file_that_git_would_take_but_the_two_being
         run.save_text(private, "x")
     run.finish({})
     files = info(run)["files"]
-    assert set(files) == {"ledger.jsonl", "metrics.json", "qa_logs/test.jsonl", "summary.json"}
+    assert set(files) == {"metrics.json", "qa_logs/test.jsonl", "summary.json"}
     assert files["qa_logs/test.jsonl"] == "e3b0c44298fc1c14"  # of nothing
 
 

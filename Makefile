@@ -55,9 +55,10 @@ judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? U
 test-vllm: $(VLLM_READY) ## the engines and the hand-off against real vLLM on the CPU, in an environment of its own
 	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
 
-lint: $(READY) ## ruff on code and notebooks, changing nothing
+lint: $(READY) ## style of code and notebooks (ruff) and types of lib (ty), changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/ty check
 
 format: $(READY) ## ruff on code and notebooks, correcting what it can
 	@$(BIN)/ruff check --fix --quiet . || true

@@ -1,7 +1,8 @@
-"""The house: pins, floors, targets and style, so that a clone works as the pages say."""
+"""Set-up: pins, licence, make targets, style checks and the script of continuous integration."""
 
-import ast
+import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -13,60 +14,6 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted((ROOT / "lib").rglob("*.py"))
-}
-
-# Floors from the ground up; a module named on none of them stands on the third (training, generation, the tiny world).
-GROUND = {"lib.runs.paths"}
-FIRST = {"lib.problems", "lib.judge"}
-SECOND = {"lib.rewards", "lib.metrics", "lib.statistics"}
-FOURTH = {
-    "lib.runs.parameters",
-    "lib.runs.fingerprint",
-    "lib.runs.environment",
-    "lib.evidence",
-    "lib.runs.run",
-    "lib.runs.matrix",
-}
-FOURTH |= {"lib.runs.sources", "lib.runs.graph", "lib.report.tables", "lib.runs.papermill", "lib.problems.ledger"}
-FOURTH |= {
-    "lib.report.ablation",
-    "lib.evaluation.checkpoints",
-    "lib.report.comparison",
-    "lib.training.early_stop",
-    "lib.mirror",
-    "lib.runs.requirements",
-}
-FOURTH |= {
-    "lib.training.verl",
-    "lib.report.runs",
-    "lib.report.main_table",
-    "lib.report.panels",
-    "lib.report.forest_plot",
-    "lib.report.repair",
-}
-
-
-def floor(module: str) -> int:
-    package = ".".join(module.split(".")[:2])
-    return next((n for n, floor in ((0, GROUND), (1, FIRST), (2, SECOND), (4, FOURTH)) if package in floor), 3)
-
-
-def imports(module: str) -> set[str]:
-    """The modules of lib that a module names, also inside functions; the package `lib` itself is empty."""
-    found = set()
-    for node in ast.walk(ast.parse(MODULES[module].read_bytes())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:  # relative: from the package that the module lies in
-                depth = node.level - (MODULES[module].name == "__init__.py")
-                base = ".".join(filter(None, [module.rsplit(".", depth)[0] if depth else module, base]))
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    return {name for name in found if name in MODULES and name != "lib"}
 
 
 def make(*arguments: str) -> str:
@@ -152,42 +99,30 @@ def test_ruff_has_nothing_to_say(command):
     assert done.returncode == 0, f"make format corrects most of it\n{done.stdout}"
 
 
-def lines_of_code(path: Path) -> int:
-    """Without blank lines, comments and docstrings, which should never be saved on."""
-    text = path.read_text()
-    strings = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Expr))
-    documentation = {
-        line
-        for node in strings
-        if isinstance(node.value, ast.Constant)
-        for line in range(node.lineno, node.end_lineno + 1)
-    }
-    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
-    return sum(bool(line) and not line.startswith("#") and n not in documentation for n, line in lines)
+def test_git_hooks_run_from_the_environment_and_download_nothing():
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repository["repo"] for repository in config["repos"]] == ["local"]
+    hooks = config["repos"][0]["hooks"]
+    assert {hook["id"] for hook in hooks} >= {"ruff-check", "ruff-format", "ty", "nbstripout"}
+    for hook in hooks:
+        assert hook["language"] == "system"
+        assert hook["entry"].startswith(".venv/bin/")
 
 
-def test_lib_stays_thin():
-    lines = {name: lines_of_code(path) for name, path in MODULES.items()}
-    assert sum(lines.values()) < 11250, sorted(lines.items(), key=lambda item: -item[1])[:5]
-
-
-def test_no_floor_imports_one_above_it():
-    upwards = [
-        f"{module} imports {name}"
-        for module in MODULES
-        for name in sorted(imports(module))
-        if floor(name) > floor(module)
-    ]
-    assert not upwards
-
-
-def test_judge_and_problems_load_no_model_library():
-    program = (
-        "import sys, lib.problems, lib.judge\n"
-        "print([name for name in ('torch', 'transformers', 'datasets', 'numpy', 'pandas') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_the_notebook_hook_removes_outputs_and_keeps_cell_ids_and_tags(tmp_path):
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    [entry] = [hook["entry"] for hook in hooks if hook["id"] == "nbstripout"]
+    template = json.loads((ROOT / "notebooks" / "03_baseline.ipynb").read_text())
+    executed = json.loads(json.dumps(template))
+    code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    for n, cell in enumerate(code, start=1):
+        cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["1\n"]}]
+        cell["execution_count"] = n
+    path = tmp_path / "03_baseline.ipynb"
+    path.write_text(json.dumps(executed))
+    command = [str(Path(sys.executable).parent / "nbstripout"), *shlex.split(entry)[1:], str(path)]
+    subprocess.run(command, check=True)
+    assert json.loads(path.read_text())["cells"] == template["cells"]
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_a_notebook_imports_only_from_lib_and_what_it_shows_with(template):
 
 
 # The main line at a smoke scale: the base model of the repository, a few problems of each set, a few steps.
-FEW = {"problems": 8}
+FEW = {"limit": 8}
 SFT = {"steps": 20, "easy_steps": 15, "per_problem": 1, **FEW}
 GRPO = {"steps": 3, **FEW}
 
@@ -293,7 +293,7 @@ def test_the_tiny_world_is_rebuilt_as_it_is_committed_and_a_base_model_trained(c
 def test_a_policy_is_measured_on_the_first_problems_of_every_set(runs, run):
     n = {name: found["n"] for name, found in read(runs / run, "metrics.json")["datasets"].items()}
     sets = ["contests_valid", "contests_test", "humaneval", "mbpp"]
-    assert n == dict.fromkeys([*sets, "contests_valid_big"] if run == BASE_RUN else sets, FEW["problems"])
+    assert n == dict.fromkeys([*sets, "contests_valid_big"] if run == BASE_RUN else sets, FEW["limit"])
 
 
 def test_checkpoints_are_measured_and_the_chosen_one_is_handed_on(runs):
@@ -308,7 +308,7 @@ def test_checkpoints_are_measured_and_the_chosen_one_is_handed_on(runs):
     summary = read(folder, "eval_step_50/summary.json")
     assert summary["datasets"].keys() == {"codecontests_valid", "mbpp_reg", "codecontests_valid_big"}
     assert {path.name for path in folder.glob("eval_step_*")} == {"eval_step_20", "eval_step_50"}
-    assert read(folder, "hand_off.json")["parameters"] > 1e6
+    assert read(folder, "model_check.json")["parameters"] > 1e6
     chosen = runs / SFT_RUN / "checkpoints" / best["best_checkpoint"] / "model.safetensors"
     assert (folder / "model" / "model.safetensors").read_bytes() == chosen.read_bytes()
 
@@ -344,7 +344,7 @@ def test_best_of_n_judges_every_sample_and_is_compared_with_the_trained_policies
     folder = runs / name_of("12_best_of_n", BEST_OF_N)
     found = read(folder, "metrics.json")
     assert found["temperature"] in (0.8, 1.0)
-    assert len((folder / "verdicts.csv").read_text().splitlines()) - 1 == 3 * 3 * FEW["problems"]  # sets, samples
+    assert len((folder / "verdicts.csv").read_text().splitlines()) - 1 == 3 * 3 * FEW["limit"]  # sets, samples
     compared = {(one["greedy"], one["set"]) for one in found["prices"]}
     assert compared == {(run, name) for run in (SFT_RUN, *RL_RUNS) for name in ("contests_test", "humaneval", "mbpp")}
 
@@ -353,7 +353,7 @@ def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are
     # 91_failures reads whole sets to find its problems in them; the other runs were measured on a few of each.
     assert [one for one in offences(runs.parent) if "/91_failures" not in one] == []
     read = {line["purpose"]: len(line["ids"]) for line in read_ledger(runs / SFT_RUN)}
-    assert read["report"] == FEW["problems"]
+    assert read["report"] == FEW["limit"]
     assert read["train"] > 100
 
 

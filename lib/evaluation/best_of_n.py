@@ -1,8 +1,8 @@
 """Best of n: which of several samples of one policy is handed in, and what that is worth. Pure functions, no torch.
 
 A rule sees of a sample what a user of the policy could see: how many of the public tests its program passes, or what
-the program gives on the inputs of the public tests. No test that is not public is in the problems that `public` and
-`blind` make, and these are all that is judged before a choice. The oracle knows the whole verdict: an upper bound that
+the program gives on the inputs of the public tests. No test that is not public is in the problems that `only_public`
+and `without_expected` make, and these are all that is judged before a choice. The oracle knows the whole verdict: an upper bound that
 nobody can reach, never to be read as a result.
 
 What a rule is worth for n samples is the mean over all ways to draw n of the samples that there are, computed exactly
@@ -34,21 +34,21 @@ class Sample:
     passed: int = 0
     output: tuple[str, ...] | None = None
     public_s: float = 0.0
-    blind_s: float = 0.0
+    outputs_s: float = 0.0
 
 
-def public(problem: Problem) -> Problem | None:
+def only_public(problem: Problem) -> Problem | None:
     """The problem with its public tests only and without solutions; None when it has none."""
     tests = tuple(test for test in problem.tests if test.visibility == "public")
     return replace(problem, tests=tests, solutions=(), incorrect_solutions=()) if tests else None
 
 
-def blind(problem: Problem) -> Problem | None:
+def without_expected(problem: Problem) -> Problem | None:
     """The inputs of the public tests without what is expected: its verdicts say what a program gave, never if it was
     right. Of a function problem these are the left sides of its public asserts (`assert f(2) == 4`). None when there
     are no public tests, or when one of them has no such form.
     """
-    shown = public(problem)
+    shown = only_public(problem)
     if shown is None:
         return None
     tests = [_without_answer(test, problem.kind) for test in shown.tests]
@@ -70,7 +70,7 @@ def _without_answer(test: Test, kind: str) -> Test | None:
 
 
 def sample(tokens: int, shown: Verdict | None = None, given: Verdict | None = None) -> Sample:
-    """From the verdicts on the `public` and the `blind` problem, None where there is no such problem.
+    """From the verdicts on the `only_public` and the `without_expected` problem, None where there is no such problem.
 
     Outputs are compared by their words, of the 300 characters of each that the judge keeps. Raises ValueError when the
     judge failed: a sample that was not looked at is no sample that failed.
@@ -83,7 +83,7 @@ def sample(tokens: int, shown: Verdict | None = None, given: Verdict | None = No
         passed=shown.passed if shown else 0,
         output=tuple(" ".join(test.got.split()) for test in given.tests) if ended else None,
         public_s=shown.judge_time if shown else 0.0,
-        blind_s=given.judge_time if given else 0.0,
+        outputs_s=given.judge_time if given else 0.0,
     )
 
 
@@ -101,7 +101,7 @@ def choose(rule: str, samples: Sequence[Sample]) -> int:
     return max(range(len(samples)), key=lambda n: (outputs[n] is not None, outputs.count(outputs[n]), -n))
 
 
-def chances(rule: str, samples: Sequence[Sample], accepted: Sequence[bool]) -> list[float]:
+def p_accepted(rule: str, samples: Sequence[Sample], accepted: Sequence[bool]) -> list[float]:
     """The chance that what `rule` hands in is accepted, for n = 1, 2, ... len(samples) of the samples.
 
     `accepted`: of each sample by all tests, which no rule but ORACLE reads. Equal to the mean of
@@ -178,8 +178,8 @@ def curve(
     """
     rows, by_problem = [], {}
     for rule in (*RULES, ORACLE):
-        all_chances = [chances(rule, *one) for one in problems]
-        looks = {"public tests": "public_s", "majority": "blind_s"}.get(rule)
+        all_chances = [p_accepted(rule, *one) for one in problems]
+        looks = {"public tests": "public_s", "majority": "outputs_s"}.get(rule)
         for n in ns:
             values = by_problem[rule, n] = [one[n - 1] for one in all_chances]
             low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
@@ -199,13 +199,15 @@ def curve(
     return rows, by_problem
 
 
-def look(judge, problems: Sequence[Problem], programs: Sequence[Sequence[tuple[str, int]]]) -> list[list[Sample]]:
+def judge_public(
+    judge, problems: Sequence[Problem], programs: Sequence[Sequence[tuple[str, int]]]
+) -> list[list[Sample]]:
     """What the rules may see of the samples of each problem, given as (program, tokens); judges nothing else.
 
     `judge` offers `judge_many`, as lib.judge.Judge does. Raises ValueError when it failed, as `sample`.
     """
     seen = []
-    for view in (public, blind):
+    for view in (only_public, without_expected):
         views = [view(problem) for problem in problems]
         pairs = [(text, one) for one, own in zip(views, programs, strict=True) if one for text, _ in own]
         verdicts = iter(judge.judge_many(pairs))
@@ -216,7 +218,7 @@ def look(judge, problems: Sequence[Problem], programs: Sequence[Sequence[tuple[s
     ]
 
 
-def against(
+def versus_policy(
     tokens: float,
     accepted: Sequence[bool],
     rule: str,

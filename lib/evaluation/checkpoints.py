@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lib.evaluation.evaluate import Subject, evaluate
-from lib.evaluation.handoff import CheckpointError, require_complete
+from lib.evaluation.export import CheckpointError, require_complete
 from lib.policy.models import load_policy, load_tokenizer
 from lib.policy.prompts import answer
 from lib.problems import Problem

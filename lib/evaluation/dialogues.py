@@ -1,7 +1,7 @@
 """Multi-round repair: a program is written, run on the public tests, and written again with what was seen.
 
 A round is an answer. It is judged on the **public** tests, and what the policy is told next comes from these alone:
-`feedback` refuses a problem that holds any other test. Only what failed goes on (repair on demand), and a dialogue ends
+`public_feedback` refuses a problem that holds any other test. Only what failed goes on (repair on demand), and a dialogue ends
 
 | ending           | when                                                                           |
 |---|---|
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lib.evaluation.best_of_n import Sample, public
+from lib.evaluation.best_of_n import Sample, only_public
 from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import Completion, generate
@@ -34,19 +34,19 @@ from lib.runs.paths import json_lines, write_atomically
 ENDINGS = ("passed", "rounds", "repeated", "no public tests", "no room", "judge failed")
 CONSTANT = "wrong, try again"
 FIELD = 120  # characters of an input or an output that are shown; the middle of a longer one is left out
-Say = Callable[[Problem, Verdict], str]
+FeedbackFunction = Callable[[Problem, Verdict], str]
 
 
 @dataclass
 class Turn:
-    """One round. `prompt_ids`: all that the policy read; `shown`: the verdict on the public tests, None where there
+    """One round. `prompt_ids`: all that the policy read; `public_verdict`: the verdict on the public tests, None where there
     are none; `verdict`: on all tests; `feedback`: what the next round was told, None in the last."""
 
     prompt: list[dict[str, str]]
     prompt_ids: list[int]
     completion: Completion
     program: str
-    shown: Verdict | None = None
+    public_verdict: Verdict | None = None
     verdict: Verdict | None = None
     feedback: str | None = None
 
@@ -79,16 +79,16 @@ class Dialogue:
         return self.turns[0].prompt_ids, ids, mask
 
 
-def feedback(shown: Problem, verdict: Verdict, cases: int = 1, traceback_lines: int = 2) -> str:
+def public_feedback(shown: Problem, verdict: Verdict, cases: int = 1, traceback_lines: int = 2) -> str:
     """What a policy is told of a program that failed public tests: how it ended, how many of them passed, at most
     `cases` failed ones (input, expected, got; shortened), and the last lines of the traceback.
 
-    `shown`: the problem as `lib.evaluation.best_of_n.public` leaves it, `verdict`: of its tests. Raises ValueError for a problem
+    `shown`: the problem as `lib.evaluation.best_of_n.only_public` leaves it, `verdict`: of its tests. Raises ValueError for a problem
     that holds a test which is not public.
     """
     if any(test.visibility != "public" for test in shown.tests):
         raise ValueError(
-            f"{shown.id} holds tests that are not public: feedback is made of lib.evaluation.best_of_n.public(problem)"
+            f"{shown.id} holds tests that are not public: feedback is made of lib.evaluation.best_of_n.only_public(problem)"
         )
     parts = [f"{verdict.error_type}: {verdict.passed} of {verdict.total} public tests passed"]
     # Of a function problem a test may hold several cases; which is whose is known only when each holds one.
@@ -107,31 +107,31 @@ def feedback(shown: Problem, verdict: Verdict, cases: int = 1, traceback_lines: 
     return "\n".join(parts)
 
 
-def constant(shown: Problem, verdict: Verdict) -> str:
+def constant_feedback(shown: Problem, verdict: Verdict) -> str:
     """The control: no information beyond that the program is wrong."""
     return CONSTANT
 
 
-SAY: dict[str, Say] = {"public": feedback, "constant": constant}
+FEEDBACK: dict[str, FeedbackFunction] = {"public": public_feedback, "constant": constant_feedback}
 
 
-def within(say: Say, tokenizer: PreTrainedTokenizerBase, limit: int) -> Say:
-    """`say`, cut off after `limit` tokens."""
+def truncated(give_feedback: FeedbackFunction, tokenizer: PreTrainedTokenizerBase, limit: int) -> FeedbackFunction:
+    """`give_feedback`, cut off after `limit` tokens."""
 
     def cut(shown: Problem, verdict: Verdict) -> str:
-        text = say(shown, verdict)
+        text = give_feedback(shown, verdict)
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         return text if len(ids) <= limit else tokenizer.decode(ids[:limit], skip_special_tokens=True)
 
     return cut
 
 
-def repair(
+def run_dialogues(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     judge,
-    say: Say,
+    give_feedback: FeedbackFunction,
     *,
     rounds: int,
     max_new_tokens: int,
@@ -140,7 +140,7 @@ def repair(
     instruction: str = "",
     seed: int = 0,
 ) -> list[Dialogue]:
-    """A dialogue of at most `rounds` rounds for each problem; `say` makes the feedback, of public tests only.
+    """A dialogue of at most `rounds` rounds for each problem; `give_feedback` makes the feedback, of public tests only.
 
     `temperature` of the first round, and of all where no `retry_temperature` is given for those that follow it.
     `max_new_tokens` of an answer. `judge` offers `judge_many`. What the judge failed on has a verdict of `api_error`.
@@ -163,14 +163,14 @@ def repair(
         for row, [completion] in zip(open_rows, written, strict=True):
             turn = Turn(prompts[row], ids[row], completion, extract(completion.text).program)
             dialogues[row].turns.append(turn)
-        _look(judge, [dialogues[row] for row in open_rows])
+        _judge_public(judge, [dialogues[row] for row in open_rows])
         going_on = []
         for row in open_rows:
             dialogue, turn = dialogues[row], dialogues[row].last
             dialogue.ending = _ending(dialogue, number == rounds)
             if dialogue.ending:
                 continue
-            told = say(public(dialogue.problem), turn.shown)
+            told = give_feedback(only_public(dialogue.problem), turn.public_verdict)
             prompts[row], ids[row] = continued(tokenizer, turn, told)
             if context and len(ids[row]) + max_new_tokens > context:
                 dialogue.ending = "no room"
@@ -202,7 +202,7 @@ def continued(tokenizer: PreTrainedTokenizerBase, turn: Turn, told: str) -> tupl
     return asked, [*turn.prompt_ids, *turn.completion.ids, *tokenizer(rest, add_special_tokens=False)["input_ids"]]
 
 
-def redraw(
+def resample(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     dialogues: list[Dialogue],
@@ -215,7 +215,7 @@ def redraw(
 ) -> list[list[tuple[Sample, bool, bool]]]:
     """The control, as `lib.evaluation.repair_metrics.resampled` reads it: `samples` answers to the first prompt of each dialogue
     whose first program failed public tests, none for the others."""
-    failed = [one for one in dialogues if one.turns[0].shown and not one.turns[0].shown.accepted]
+    failed = [one for one in dialogues if one.turns[0].public_verdict and not one.turns[0].public_verdict.accepted]
     prompts = [one.turns[0].prompt_ids for one in failed]
     limits = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
     written = generate(model, tokenizer, prompts, samples=samples, **limits)
@@ -224,7 +224,7 @@ def redraw(
         for one, own in zip(failed, written, strict=True)
         for completion in own
     ]
-    shown = judge.judge_many([(program, public(problem)) for program, problem in asked], progress=False)
+    shown = judge.judge_many([(program, only_public(problem)) for program, problem in asked], progress=False)
     verdicts = judge.judge_many(asked, progress=False)
     require_judge([*shown, *verdicts], 0.0)  # every sample counts, so none may be missing
     flat = [completion for own in written for completion in own]
@@ -279,22 +279,22 @@ def write(path: Path, dialogues: list[Dialogue], dataset: str) -> None:
     write_atomically(path, json_lines(lines(dialogues, dataset)))
 
 
-def _look(judge, dialogues: list[Dialogue]) -> None:
+def _judge_public(judge, dialogues: list[Dialogue]) -> None:
     """Judges the last program of each on the public tests, and on nothing else."""
-    views = [(dialogue.last, public(dialogue.problem)) for dialogue in dialogues]
+    views = [(dialogue.last, only_public(dialogue.problem)) for dialogue in dialogues]
     views = [(turn, problem) for turn, problem in views if problem]
     verdicts = judge.judge_many([(turn.program, problem) for turn, problem in views], progress=False)
     for (turn, _), verdict in zip(views, verdicts, strict=True):
-        turn.shown = verdict
+        turn.public_verdict = verdict
 
 
 def _ending(dialogue: Dialogue, is_last: bool) -> str:
     turn = dialogue.last
-    if turn.shown is None:
+    if turn.public_verdict is None:
         return "no public tests"
-    if turn.shown.error_type == "api_error":
+    if turn.public_verdict.error_type == "api_error":
         return "judge failed"
-    if turn.shown.accepted:
+    if turn.public_verdict.accepted:
         return "passed"
     if any(turn.program == earlier.program for earlier in dialogue.turns[:-1]):
         return "repeated"

@@ -18,7 +18,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lib.evaluation import qa_logs
-from lib.evaluation.resume_log import Journal
+from lib.evaluation.resume_log import ResumeLog
 from lib.judge.verdict import Verdict
 from lib.metrics import Record, by_difficulty, require_judge, summarize, summarize_times
 from lib.policy.engines import TransformersEngine
@@ -148,7 +148,7 @@ def measure(
         "instruction": instruction,
         "manifest": {name: manifest(problems) for name, problems in sets.items()},
     }
-    with Journal(what | {"policy": engine.identity, "sampling": seed, "folder": str(folder.resolve())}) as journal:
+    with ResumeLog(what | {"policy": engine.identity, "sampling": seed, "folder": str(folder.resolve())}) as journal:
         times = _write_and_judge(rows, engine, protocol, seed, judge, journal)
         require_judge([row.verdict for row in rows])
         by_set = {name: [row for row in rows if row.dataset == name] for name in sets}
@@ -183,7 +183,7 @@ def _end_of_run(folder: Path) -> Subject:
 
 
 def _write_and_judge(
-    rows: list[_Row], engine, protocol: Protocol, seed: int, judge, journal: Journal
+    rows: list[_Row], engine, protocol: Protocol, seed: int, judge, journal: ResumeLog
 ) -> dict[str, float]:
     """Fills completion, extraction and verdict of every row; returns seconds and rates of what this process did."""
     done = _recall(rows, journal)
@@ -224,7 +224,7 @@ def _write_and_judge(
     }
 
 
-def _judge(judge, written: list[tuple[int, _Row]], journal: Journal) -> float:
+def _judge(judge, written: list[tuple[int, _Row]], journal: ResumeLog) -> float:
     started = time.perf_counter()
     verdicts = judge.judge_many([(row.extraction.program, row.problem) for _, row in written])
     for (_, row), verdict in zip(written, verdicts, strict=True):
@@ -239,7 +239,7 @@ def _line(index: int, row: _Row) -> dict:
     return {"row": index, "problem_id": row.problem.id, "completion": asdict(row.completion), "verdict": verdict}
 
 
-def _recall(rows: list[_Row], journal: Journal) -> set[int]:
+def _recall(rows: list[_Row], journal: ResumeLog) -> set[int]:
     for line in journal.lines:
         row, completion, verdict = rows[line["row"]], line["completion"], line["verdict"]
         row.completion = Completion(**completion | {"ids": tuple(completion["ids"])})

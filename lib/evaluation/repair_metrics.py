@@ -16,7 +16,7 @@ from statistics import fmean
 
 import numpy as np
 
-from lib.evaluation.best_of_n import Sample, chances
+from lib.evaluation.best_of_n import Sample, p_accepted
 from lib.judge.verdict import ERROR_TYPES
 from lib.statistics import bootstrap, mcnemar_exact, paired_bootstrap, wilson
 
@@ -25,7 +25,7 @@ NOT_CONTINUED = "not continued"
 
 
 def summary(dialogues: Sequence, rounds: int) -> dict:
-    """The figures of Phase 4 for at most `rounds` rounds. `dialogues`: of `lib.evaluation.dialogues.repair`, one per problem.
+    """The figures of Phase 4 for at most `rounds` rounds. `dialogues`: of `lib.evaluation.dialogues.run_dialogues`, one per problem.
 
     `accepted_at_1` after round 1 and `accepted_at_multi` at the end, by all tests; `recovery_rate`: of the problems
     whose first program was rejected, the share accepted at the end; `<name>_interval`, 95 % (Wilson). `missed`:
@@ -106,7 +106,7 @@ def resampled(dialogues: Sequence, drawn: Sequence[Sequence[tuple[Sample, bool, 
         read, written = len(turn.prompt_ids), float(turn.completion.tokens)
         accepted, tokens, prompts = [float(turn.verdict.accepted)], [written], [float(read)]
         if own:
-            accepted += chances("public tests", [sample for sample, _, _ in own], [right for _, _, right in own])
+            accepted += p_accepted("public tests", [sample for sample, _, _ in own], [right for _, _, right in own])
         passing, failing = ([sample.tokens for sample, passed, _ in own if passed == ok] for ok in (True, False))
         for k in range(most):
             # Draw k + 1 is made when the k before it failed, and is any of the others.
@@ -173,7 +173,7 @@ def _round(turns: Sequence) -> dict[str, float]:
         "accepted": sum(turn.verdict.accepted for turn in turns),
         "tokens": sum(turn.completion.tokens for turn in turns),
         "prompt_tokens": sum(len(turn.prompt_ids) for turn in turns),
-        "public_judge_s": sum(turn.shown.judge_time for turn in turns if turn.shown),
+        "public_judge_s": sum(turn.public_verdict.judge_time for turn in turns if turn.public_verdict),
     }
 
 

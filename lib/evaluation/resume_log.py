@@ -12,7 +12,7 @@ from pathlib import Path
 from lib.runs.paths import artifacts
 
 
-class Journal:
+class ResumeLog:
     """Lines of an evaluation, found by what it is: equal `identity` (plain JSON), equal journal. A context manager.
 
     `lines`: what an earlier, interrupted evaluation left. Raises BlockingIOError while another process writes to it.
@@ -34,7 +34,7 @@ class Journal:
             self._file.truncate(len(whole) + 1 if whole else 0)
         self.lines = [json.loads(line) for line in whole.splitlines()]
 
-    def __enter__(self) -> "Journal":
+    def __enter__(self) -> "ResumeLog":
         return self
 
     def __exit__(self, *_) -> None:

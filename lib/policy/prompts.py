@@ -54,14 +54,14 @@ def answer(program: str) -> str:
     return "\n".join([f"{fence}python", program.strip("\r\n"), fence])
 
 
-def length(tokenizer, conversation: list[dict[str, str]]) -> int:
+def count_tokens(tokenizer, conversation: list[dict[str, str]]) -> int:
     """Tokens of a whole conversation as the tokenizer's chat template writes it."""
     return len(tokenizer.apply_chat_template(conversation, return_dict=False))
 
 
-def short(problems: list[Problem], tokenizer, limit: int, instruction: str = "") -> list[Problem]:
+def drop_long_prompts(problems: list[Problem], tokenizer, limit: int, instruction: str = "") -> list[Problem]:
     """The problems whose prompt has at most `limit` tokens; prints how many had more."""
-    kept = [problem for problem in problems if length(tokenizer, messages(problem, instruction)) <= limit]
+    kept = [problem for problem in problems if count_tokens(tokenizer, messages(problem, instruction)) <= limit]
     if len(kept) < len(problems):
         print(f"{len(problems) - len(kept)} of {len(problems)} prompts have more than {limit} tokens: left out")
     return kept

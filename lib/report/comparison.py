@@ -116,7 +116,7 @@ _WARNINGS = {
     "syntax errors": (
         "more answers are no Python at all",
         "answers cut off by max_new_tokens; Python 2 or damaged solutions among the pairs; a lost end token",
-        "truncation_rate and format_rate, the syntax errors in qa_logs, the tokenizer's round trip in hand_off.json",
+        "truncation_rate and format_rate, the syntax errors in qa_logs, the tokenizer's round trip in model_check.json",
     ),
     "nothing moved": (
         "the two models behave alike",

@@ -5,7 +5,7 @@ How it departs from TRL's defaults:
    rejected program loses its end, and drops a row only when nothing but the prompt would be left.
 2. Log-probabilities of the reference, the policy as it is given, are computed once, before the first step: no second
    model stays in memory, and a step costs a third less.
-3. Pairs of a batch are of like length, which saves two thirds of the padding; every epoch has the same batches.
+3. Pairs of a batch are of like count_tokens, which saves two thirds of the padding; every epoch has the same batches.
 4. No gradient checkpointing for small models; constant rate after a short warm-up, so that `steps` can be cut off.
 """
 
@@ -24,7 +24,7 @@ from trl import DPOConfig, DPOTrainer
 
 from lib.metrics import require_judge
 from lib.policy.generation import generate
-from lib.policy.prompts import extract, length, messages
+from lib.policy.prompts import count_tokens, extract, messages
 from lib.problems import Problem
 from lib.training import config as training
 from lib.training.launch import launched
@@ -186,11 +186,11 @@ def _within_reach(rows: list[dict], config: DPOConfig) -> Iterator[Dataset]:
 
 def _lengths(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[int]:
     """Tokens of each row: the prompt and the longer of its answers."""
-    return [max(length(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")) for row in rows]
+    return [max(count_tokens(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")) for row in rows]
 
 
 def _in_batches(lengths: list[int], size: int, seed: int) -> list[int]:
-    """The order of the rows: batches of like length, rows of equal length and the batches themselves at random."""
+    """The order of the rows: batches of like count_tokens, rows of equal length and the batches themselves at random."""
     rng = random.Random(seed)
     order = sorted(range(len(lengths)), key=lambda n: (lengths[n], rng.random()))
     batches = [order[i : i + size] for i in range(0, len(order), size)]

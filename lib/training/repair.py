@@ -24,13 +24,13 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from lib.evaluation.best_of_n import public
-from lib.evaluation.dialogues import Dialogue, Say, repair
+from lib.evaluation.best_of_n import only_public
+from lib.evaluation.dialogues import Dialogue, FeedbackFunction, run_dialogues
 from lib.evaluation.evaluate import manifest
 from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import Completion, generate
-from lib.policy.prompts import answer, extract, length, messages
+from lib.policy.prompts import answer, count_tokens, extract, messages
 from lib.problems import Problem
 from lib.rewards import RETURNS
 from lib.training import config as training
@@ -60,7 +60,7 @@ def lessons(
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     judge,
-    say: Say,
+    give_feedback: FeedbackFunction,
     *,
     samples: int,
     max_new_tokens: int,
@@ -79,16 +79,16 @@ def lessons(
     statement alone with an accepted program too, so that round 1 is not forgotten. Pairs of more than `max_length`
     tokens are left out and counted.
     """
-    problems = [problem for problem in problems if public(problem)]
+    problems = [problem for problem in problems if only_public(problem)]
     chats = {problem.id: messages(problem, instruction) for problem in problems}
     limits = {"max_new_tokens": max_new_tokens, "seed": seed}
     first = generate(model, tokenizer, list(chats.values()), **limits)
-    right, wrong = _sorted_out([(one, own) for one, [own] in zip(problems, first, strict=True)], judge, say)
+    right, wrong = _sorted_out([(one, own) for one, [own] in zip(problems, first, strict=True)], judge, give_feedback)
     failed = [problem for problem in problems if problem.id in wrong]
     asked = [chats[problem.id] for problem in failed]
     drawn = generate(model, tokenizer, asked, samples=samples, temperature=temperature, **limits)
     offered = [(one, own) for one, group in zip(failed, drawn, strict=True) for own in group]
-    for found, more in zip((right, wrong), _sorted_out(offered, judge, say, failed), strict=True):
+    for found, more in zip((right, wrong), _sorted_out(offered, judge, give_feedback, failed), strict=True):
         for name, own in more.items():
             found.setdefault(name, {}).update(own)
     rng, pairs, counts = random.Random(seed), [], Counter(problems=len(problems), failed=len(failed))
@@ -101,25 +101,25 @@ def lessons(
             history = [message for mistake in (mistakes[0], *others) for message in mistake]
             rows.append(([*chats[problem.id], *history], program))
         for row in rows:
-            fits = length(tokenizer, [*row[0], {"role": "assistant", "content": answer(row[1])}]) <= max_length
+            fits = count_tokens(tokenizer, [*row[0], {"role": "assistant", "content": answer(row[1])}]) <= max_length
             counts[f"of {len(row[0]) // 2 + 1} rounds" if fits else "too long"] += 1
             pairs += [row] if fits else []
     return pairs, failed, dict(sorted(counts.items()))
 
 
 def _sorted_out(
-    offered: list[tuple[Problem, Completion]], judge, say: Say, solved: Sequence[Problem] = ()
+    offered: list[tuple[Problem, Completion]], judge, give_feedback: FeedbackFunction, solved: Sequence[Problem] = ()
 ) -> tuple[dict[str, dict[str, None]], dict[str, dict[str, list[dict[str, str]]]]]:
     """By problem: the different programs that all tests accept, solutions of `solved` among them; and the different
     wrong answers, each with what is said of it."""
-    shown = judge.judge_many([(extract(one.text).program, public(own)) for own, one in offered], progress=False)
+    shown = judge.judge_many([(extract(one.text).program, only_public(own)) for own, one in offered], progress=False)
     asked, wrong = [(solution, own) for own in solved for solution in own.solutions[:1]], {}
     for (problem, completion), verdict in zip(offered, shown, strict=True):
         if verdict.accepted:
             asked.append((extract(completion.text).program, problem))
         elif verdict.error_type != "api_error":
             told = [{"role": "assistant", "content": completion.text}]
-            told.append({"role": "user", "content": say(public(problem), verdict)})
+            told.append({"role": "user", "content": give_feedback(only_public(problem), verdict)})
             wrong.setdefault(problem.id, {})[completion.text] = told
     right: dict[str, dict[str, None]] = {}
     for (program, problem), verdict in zip(asked, judge.judge_many(asked, progress=False), strict=True):
@@ -133,20 +133,28 @@ class Rollout:
 
     __name__ = "dialogue"
 
-    def __init__(self, problems: list[Problem], judge, say: Say, earned: Earned, seed: int, **options):
+    def __init__(
+        self, problems: list[Problem], judge, give_feedback: FeedbackFunction, earned: Earned, seed: int, **options
+    ):
         self.by_statement = {messages(one, options["instruction"])[-1]["content"]: one for one in problems}
-        self.judge, self.say, self.earned, self.seed, self.options = judge, say, earned, seed, options
+        self.judge, self.give_feedback, self.earned, self.seed, self.options = (
+            judge,
+            give_feedback,
+            earned,
+            seed,
+            options,
+        )
         self.dialogues: list[Dialogue] = []
         self.seconds = 0.0
 
     def rollout(self, prompts: list, trainer: GRPOTrainer) -> dict:
         started = time.perf_counter()
-        self.dialogues = repair(
+        self.dialogues = run_dialogues(
             trainer.accelerator.unwrap_model(trainer.model),
             trainer.processing_class,
             [self.by_statement[prompt[-1]["content"]] for prompt in prompts],
             self.judge,
-            self.say,
+            self.give_feedback,
             seed=self.seed * 1_000_003 + trainer.state.global_step,
             **self.options,
         )
@@ -173,7 +181,7 @@ def train_repair(
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     judge,
-    say: Say,
+    give_feedback: FeedbackFunction,
     folder: Path,
     *,
     steps: int,
@@ -202,7 +210,7 @@ def train_repair(
     are as in `lib.training.grpo.train_grpo`. The KL is to the weights on disk that `model` was loaded from. Raises ValueError
     when no problem has public tests.
     """
-    by_statement = {problem.prompt.strip(): problem for problem in reversed(problems) if public(problem)}
+    by_statement = {problem.prompt.strip(): problem for problem in reversed(problems) if only_public(problem)}
     drawn = sorted(by_statement.values(), key=lambda problem: problem.id)
     random.Random(seed).shuffle(drawn)
     drawn = drawn[: steps * prompts_per_step]
@@ -233,7 +241,7 @@ def train_repair(
     )
     options = {"rounds": rounds, "max_new_tokens": max_new_tokens, "temperature": temperature}
     earned = partial(RETURNS[returns], penalty=penalty)
-    rollout = Rollout(drawn, judge, say, earned, seed, instruction=instruction, **options)
+    rollout = Rollout(drawn, judge, give_feedback, earned, seed, instruction=instruction, **options)
     trainer = GRPOTrainer(
         model=model,
         args=config,

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from lib.policy.prompts import answer, length, messages
+from lib.policy.prompts import answer, count_tokens, messages
 from lib.problems import Problem
 from lib.training import config as training
 from lib.training.launch import launched
@@ -95,7 +95,7 @@ def train_sft(
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
     ]
-    lengths = [length(tokenizer, row["prompt"] + row["completion"]) for row in rows]
+    lengths = [count_tokens(tokenizer, row["prompt"] + row["completion"]) for row in rows]
     if long := sum(one > max_length for one in lengths):
         raise ValueError(
             f"{long} of {len(rows)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
@@ -189,7 +189,7 @@ def verified_pairs(
 
 
 def _whole(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
-    return length(tokenizer, [*messages(problem, instruction), {"role": "assistant", "content": answer(program)}])
+    return count_tokens(tokenizer, [*messages(problem, instruction), {"role": "assistant", "content": answer(program)}])
 
 
 def _is_easy(problem: Problem, easy: Collection[str]) -> bool:

@@ -7,7 +7,19 @@ from statistics import fmean
 
 import pytest
 
-from lib.evaluation.best_of_n import ORACLE, RULES, Sample, against, blind, chances, choose, curve, look, public, sample
+from lib.evaluation.best_of_n import (
+    ORACLE,
+    RULES,
+    Sample,
+    choose,
+    curve,
+    judge_public,
+    only_public,
+    p_accepted,
+    sample,
+    versus_policy,
+    without_expected,
+)
 from lib.judge import Judge
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
@@ -56,7 +68,7 @@ def some_samples(seed: int, n: int = 5) -> tuple[list[Sample], list[bool]]:
 @pytest.mark.parametrize("seed", range(12))
 def test_a_chance_is_the_mean_over_every_way_to_draw(rule, seed):
     samples, accepted = some_samples(seed)
-    for n, chance in enumerate(chances(rule, samples, accepted), start=1):
+    for n, chance in enumerate(p_accepted(rule, samples, accepted), start=1):
         ways = permutations(range(len(samples)), n)
         brute = fmean(accepted[way[choose(rule, [samples[i] for i in way])]] for way in ways)
         assert chance == pytest.approx(brute)
@@ -65,10 +77,10 @@ def test_a_chance_is_the_mean_over_every_way_to_draw(rule, seed):
 def test_the_oracle_is_pass_at_k_and_no_rule_beats_it():
     for seed in range(30):
         samples, accepted = some_samples(seed, n=7)
-        oracle = chances(ORACLE, samples, accepted)
+        oracle = p_accepted(ORACLE, samples, accepted)
         assert oracle == pytest.approx([pass_at_k(7, sum(accepted), k) for k in range(1, 8)])
         for rule in RULES:
-            found = chances(rule, samples, accepted)
+            found = p_accepted(rule, samples, accepted)
             assert found[0] == pytest.approx(fmean(accepted)), "one sample leaves nothing to choose"
             assert all(one <= best + 1e-12 for one, best in zip(found, oracle, strict=True))
 
@@ -83,17 +95,17 @@ def test_the_majority_can_be_wrong_and_a_program_that_crashes_is_taken_last():
     assert choose("majority", samples) == 1
     assert choose("majority", samples[:1]) == 0
     assert choose("majority", [samples[0], samples[2]]) == 1
-    assert chances("majority", samples, [False, False, True, False])[-1] == 0.0
-    assert chances("public tests", samples, [False, False, True, False]) == [0.25] * 4
+    assert p_accepted("majority", samples, [False, False, True, False])[-1] == 0.0
+    assert p_accepted("public tests", samples, [False, False, True, False]) == [0.25] * 4
 
 
 @pytest.mark.parametrize("problem", [DOUBLE, TWICE], ids=["stdio", "function"])
 def test_what_a_choice_looks_at_holds_nothing_of_tests_that_are_not_public(problem):
     assert POISON in repr(problem)
-    for shown in (public(problem), blind(problem)):
+    for shown in (only_public(problem), without_expected(problem)):
         assert POISON not in repr(shown)
         assert {test.visibility for test in shown.tests} == {"public"}
-    assert "6" not in repr(blind(problem).tests)
+    assert "6" not in repr(without_expected(problem).tests)
 
 
 @pytest.mark.parametrize("problem", [DOUBLE, TWICE], ids=["stdio", "function"])
@@ -108,8 +120,10 @@ def test_other_private_tests_lead_to_the_same_choice(judge, problem):
     )
     seen = []
     for one in (problem, turned):
-        looked = [[judge.judge(program, view) for view in (public(one), blind(one))] for program in programs]
-        seen.append([replace(sample(9, *verdicts), public_s=0, blind_s=0) for verdicts in looked])
+        looked = [
+            [judge.judge(program, view) for view in (only_public(one), without_expected(one))] for program in programs
+        ]
+        seen.append([replace(sample(9, *verdicts), public_s=0, outputs_s=0) for verdicts in looked])
     assert seen[0] == seen[1]
     assert [one.passed for one in seen[0]] == ([2, 1, 0, 2] if problem.kind == "stdio" else [1, 0, 0, 1])
     outputs = [one.output for one in seen[0]]
@@ -120,19 +134,19 @@ def test_other_private_tests_lead_to_the_same_choice(judge, problem):
 
 def test_without_public_tests_there_is_nothing_to_look_at():
     hidden = replace(DOUBLE, tests=DOUBLE.tests[2:])
-    assert public(hidden) is None
-    assert blind(hidden) is None
+    assert only_public(hidden) is None
+    assert without_expected(hidden) is None
     samples = [sample(tokens) for tokens in (1, 2, 3)]
     assert [choose(rule, samples) for rule in RULES] == [0, 0]
     for rule in RULES:
-        assert chances(rule, samples, [True, False, False]) == pytest.approx([1 / 3] * 3)
+        assert p_accepted(rule, samples, [True, False, False]) == pytest.approx([1 / 3] * 3)
 
 
 @pytest.mark.parametrize(
     "test", ["assert f(1) < 3", "f(1)", "assert 1 < f(1) == 3", "assert f(1) == 2\nassert f(2) == 3"]
 )
 def test_a_public_test_of_another_form_is_not_compared_by_outputs(test):
-    assert blind(replace(TWICE, tests=(Test(test, visibility="public"),))) is None
+    assert without_expected(replace(TWICE, tests=(Test(test, visibility="public"),))) is None
 
 
 def test_a_failure_of_the_judge_is_never_a_sample():
@@ -152,7 +166,7 @@ def test_outputs_differ_by_their_words_only():
 
 def test_a_curve_has_an_interval_for_every_rule_and_says_what_a_problem_costs():
     judged = [some_samples(seed, n=4) for seed in range(40)]
-    judged = [([replace(one, public_s=0.5, blind_s=0.25) for one in own], right) for own, right in judged]
+    judged = [([replace(one, public_s=0.5, outputs_s=0.25) for one in own], right) for own, right in judged]
     rows, by_problem = curve(judged, [1, 4])
     assert [(row["rule"], row["n"]) for row in rows] == [(rule, n) for rule in (*RULES, ORACLE) for n in (1, 4)]
     assert all(row["low"] <= row["accepted"] <= row["high"] for row in rows)
@@ -181,7 +195,7 @@ class Looked:
 def test_looking_shows_the_judge_public_tests_alone_and_leaves_out_problems_without():
     judge, hidden = Looked(), replace(DOUBLE, tests=DOUBLE.tests[2:])
     programs = [[("right", 4), ("wrong", 5)], [("right", 6), ("wrong", 7)]]
-    first, second = look(judge, [hidden, DOUBLE], programs)
+    first, second = judge_public(judge, [hidden, DOUBLE], programs)
     assert len(judge.asked) == 4
     assert POISON not in repr(judge.asked)
     assert [(one.tokens, one.passed, one.output) for one in first] == [(4, 0, None), (5, 0, None)]
@@ -190,12 +204,12 @@ def test_looking_shows_the_judge_public_tests_alone_and_leaves_out_problems_with
 
 def test_a_policy_is_compared_at_the_tokens_that_it_spends_itself_and_with_all_samples():
     by_problem = {("public tests", n): [0.2 * n, 0.1 * n, 0.0, 0.0] for n in (1, 2, 4)}
-    paid, most = against(25, [True, False, False, False], "public tests", by_problem, per_sample=10)
+    paid, most = versus_policy(25, [True, False, False, False], "public tests", by_problem, per_sample=10)
     assert (paid["n"], most["n"]) == (2, 4)
     assert (paid["times the tokens"], most["times the tokens"]) == (0.8, 1.6)
     assert (paid["best of n"], most["best of n"]) == (pytest.approx(0.15), pytest.approx(0.3))
     assert (paid["points"], most["points"]) == (pytest.approx(10), pytest.approx(-5))
     assert paid["low"] <= 10 <= paid["high"]
     assert paid["reached with"] == 4
-    [never, _] = against(5, [True] * 4, "public tests", by_problem, 10)
+    [never, _] = versus_policy(5, [True] * 4, "public tests", by_problem, 10)
     assert (never["n"], never["reached with"]) == (1, None), "at least one sample is written"

@@ -7,7 +7,7 @@ from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.evaluation.checkpoints import find_checkpoints, measure_checkpoint, select_best, validation_loss
 from lib.evaluation.evaluate import Subject
-from lib.evaluation.handoff import CheckpointError
+from lib.evaluation.export import CheckpointError
 from lib.judge import Judge
 from lib.policy.prompts import answer, messages
 from lib.problems import Problem, Test

@@ -7,8 +7,18 @@ import pytest
 from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.evaluation import dialogues as module
-from lib.evaluation.best_of_n import public
-from lib.evaluation.dialogues import CONSTANT, constant, continued, feedback, lines, redraw, repair, within, write
+from lib.evaluation.best_of_n import only_public
+from lib.evaluation.dialogues import (
+    CONSTANT,
+    constant_feedback,
+    continued,
+    lines,
+    public_feedback,
+    resample,
+    run_dialogues,
+    truncated,
+    write,
+)
 from lib.judge import Judge, Verdict
 from lib.policy.generation import Completion, generate
 from lib.policy.prompts import answer, messages
@@ -83,10 +93,14 @@ def dialogues(tokenizer, judge, monkeypatch):
     model = make_model(tokenizer)
     model.config.max_position_embeddings = 4096
 
-    def run(programs: dict[Problem, list[str]] | list, rounds: int = 3, say=feedback, with_judge=judge):
+    def run(
+        programs: dict[Problem, list[str]] | list, rounds: int = 3, give_feedback=public_feedback, with_judge=judge
+    ):
         script = Scripted(tokenizer, monkeypatch, {problem.prompt: own for problem, own in programs})
         problems = [problem for problem, _ in programs]
-        return repair(model, tokenizer, problems, with_judge, say, rounds=rounds, max_new_tokens=64), script.prompts
+        return run_dialogues(
+            model, tokenizer, problems, with_judge, give_feedback, rounds=rounds, max_new_tokens=64
+        ), script.prompts
 
     return run
 
@@ -121,37 +135,37 @@ def test_no_prompt_of_any_round_holds_anything_of_a_test_that_is_not_public(dial
 def test_feedback_from_a_problem_with_hidden_tests_is_refused(judge):
     verdict = judge.judge("print(1)", DOUBLE)
     with pytest.raises(ValueError, match="double holds tests that are not public"):
-        feedback(DOUBLE, verdict)
+        public_feedback(DOUBLE, verdict)
 
 
 def test_feedback_says_how_it_ended_what_was_asked_expected_and_got(judge):
-    shown = public(DOUBLE)
-    assert feedback(shown, judge.judge("print(int(input()) + 3)", shown)) == (
+    shown = only_public(DOUBLE)
+    assert public_feedback(shown, judge.judge("print(int(input()) + 3)", shown)) == (
         "wrong_answer: 1 of 2 public tests passed\ninput: 0\nexpected: 0\ngot: 3"
     )
-    both = feedback(shown, judge.judge("print(7)", shown), cases=2)
+    both = public_feedback(shown, judge.judge("print(7)", shown), cases=2)
     assert both.count("expected:") == 2
-    crashed = feedback(shown, judge.judge("a = []\nprint(a[int(input())])", shown), cases=0, traceback_lines=2)
+    crashed = public_feedback(shown, judge.judge("a = []\nprint(a[int(input())])", shown), cases=0, traceback_lines=2)
     assert crashed.splitlines() == [
         "runtime_error: 0 of 2 public tests passed",
         "print(a[int(input())])",
         "IndexError: list index out of range",
     ]
-    assert "SyntaxError" in feedback(shown, judge.judge("print(", shown))
-    assert "limit" in feedback(shown, judge.judge("while True: pass", shown))
-    function = public(TWICE)
-    told = feedback(function, judge.judge("def twice(a):\n    return a", function))
+    assert "SyntaxError" in public_feedback(shown, judge.judge("print(", shown))
+    assert "limit" in public_feedback(shown, judge.judge("while True: pass", shown))
+    function = only_public(TWICE)
+    told = public_feedback(function, judge.judge("def twice(a):\n    return a", function))
     assert told.splitlines()[1:] == ["input: assert twice([3]) == [6]", "got: [3]"]
 
 
 def test_feedback_is_short(judge, tokenizer):
     long = replace(DOUBLE, tests=(Test("1 " * 5000, "2 " * 5000, "public"),))
     verdict = judge.judge("print('7 ' * 5000)", long)
-    assert len(feedback(long, verdict)) < 600
-    cut = within(feedback, tokenizer, 40)(long, verdict)
+    assert len(public_feedback(long, verdict)) < 600
+    cut = truncated(public_feedback, tokenizer, 40)(long, verdict)
     assert len(tokenizer(cut)["input_ids"]) <= 41
-    assert feedback(long, verdict).startswith(cut[:20])
-    assert within(constant, tokenizer, 40)(long, verdict) == CONSTANT
+    assert public_feedback(long, verdict).startswith(cut[:20])
+    assert truncated(constant_feedback, tokenizer, 40)(long, verdict) == CONSTANT
 
 
 def test_only_what_failed_goes_on_and_a_dialogue_ends_when_the_public_tests_pass(dialogues):
@@ -187,7 +201,7 @@ def test_a_round_that_does_not_fit_into_the_context_is_not_begun(tokenizer, judg
     model = make_model(tokenizer)
     model.config.max_position_embeddings = 150
     Scripted(tokenizer, monkeypatch, {DOUBLE.prompt: ["print(7)"]})
-    [one] = repair(model, tokenizer, [DOUBLE], judge, feedback, rounds=3, max_new_tokens=64)
+    [one] = run_dialogues(model, tokenizer, [DOUBLE], judge, public_feedback, rounds=3, max_new_tokens=64)
     assert (len(one.turns), one.ending, one.last.feedback) == (1, "no room", None)
 
 
@@ -234,7 +248,7 @@ def test_a_real_policy_reads_the_feedback_in_its_second_round(tokenizer, judge):
     rendered = tokenizer.apply_chat_template(chat, tokenize=False)
     inside = rendered.removeprefix("<|im_start|>user\n").removesuffix("<|im_end|>\n")
     assert teach(model, tokenizer, {"double": "print(7)", inside: RIGHT}, steps=60) < 0.1
-    [one] = repair(model, tokenizer, [short], judge, constant, rounds=3, max_new_tokens=60)
+    [one] = run_dialogues(model, tokenizer, [short], judge, constant_feedback, rounds=3, max_new_tokens=60)
     assert [turn.program for turn in one.turns] == ["print(7)", RIGHT]
     assert (one.ending, one.last.completion.ids[-1]) == ("passed", tokenizer.eos_token_id)
     again = generate(model, tokenizer, [one.last.prompt_ids], max_new_tokens=60)
@@ -250,7 +264,7 @@ def test_the_control_draws_again_for_what_failed_public_tests_and_for_nothing_el
     )
     script = Scripted(tokenizer, monkeypatch, {DOUBLE.prompt: [RIGHT, "print(0)", missed]})
     limits = {"samples": 3, "max_new_tokens": 64, "temperature": 0.8}
-    drawn = redraw(make_model(tokenizer), tokenizer, found[:2], judge, **limits)
+    drawn = resample(make_model(tokenizer), tokenizer, found[:2], judge, **limits)
     assert script.prompts == [tokenizer.decode(found[0].turns[0].prompt_ids)], "the statement, without any feedback"
     assert [len(own) for own in drawn] == [3, 0]
     hidden = replace(DOUBLE, tests=DOUBLE.tests[2:])
@@ -260,7 +274,7 @@ def test_the_control_draws_again_for_what_failed_public_tests_and_for_nothing_el
         (1, False, False),
         (2, True, False),
     ]
-    assert redraw(make_model(tokenizer), tokenizer, found[2:], judge, **limits) == [[]], "it passed its public tests"
+    assert resample(make_model(tokenizer), tokenizer, found[2:], judge, **limits) == [[]], "it passed its public tests"
 
 
 def test_the_record_of_a_dialogue_has_one_line_per_round(dialogues, tmp_path):

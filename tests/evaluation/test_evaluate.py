@@ -268,7 +268,7 @@ def test_after_a_failure_of_the_judge_only_what_it_failed_on_is_judged_again(pol
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests", "tests/evaluation"]
 from test_evaluate import SETS, SUBJECT
 from lib.evaluation.evaluate import evaluate
 from lib.judge import Judge

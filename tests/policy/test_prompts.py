@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_policy import make_tokenizer
 
-from lib.policy.prompts import Extraction, answer, extract, length, messages, short
+from lib.policy.prompts import Extraction, answer, count_tokens, drop_long_prompts, extract, messages
 from lib.problems import Problem
 
 PROBLEM = Problem("p1", "tiny_contests", "train", "stdio", "\nPrint the sum.\n", tests=())
@@ -22,12 +22,12 @@ def test_an_instruction_of_the_preset_follows_the_statement():
 def test_prompts_of_too_many_tokens_are_left_out_with_a_word_and_the_instruction_counts(capsys):
     tokenizer = make_tokenizer()
     long = replace(PROBLEM, id="p2", prompt="Print the sum. " * 9)
-    limit = length(tokenizer, messages(PROBLEM, "Answer."))
-    assert short([PROBLEM, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM, PROBLEM]
+    limit = count_tokens(tokenizer, messages(PROBLEM, "Answer."))
+    assert drop_long_prompts([PROBLEM, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM, PROBLEM]
     assert capsys.readouterr().out == ""
-    assert short([long, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM]
+    assert drop_long_prompts([long, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM]
     assert capsys.readouterr().out == f"1 of 2 prompts have more than {limit} tokens: left out\n"
-    assert short([PROBLEM], tokenizer, limit, "Answer in Python.") == []
+    assert drop_long_prompts([PROBLEM], tokenizer, limit, "Answer in Python.") == []
 
 
 CASES = {

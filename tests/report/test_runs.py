@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from test_tables import BASE, write_run
 
-from lib.evaluation.best_of_n import Sample, chances
+from lib.evaluation.best_of_n import Sample, p_accepted
 from lib.report.runs import RULE, accepted, by_name, made, outcomes, pairs, read_arms, row_of, start_of
 from lib.report.tables import Stage
 from lib.runs import UpstreamError
@@ -91,7 +91,7 @@ def test_a_best_of_n_hands_in_what_its_rule_chooses(tmp_path):
         assert list(outcomes(stage, "contests_test", n).sum(axis=1)) == pytest.approx([1, 1])
     looks = [[Sample(0, one) for one in own] for own in passed]
     for n in range(1, 5):
-        worth = [chances(RULE, *one)[n - 1] for one in zip(looks, right, strict=True)]
+        worth = [p_accepted(RULE, *one)[n - 1] for one in zip(looks, right, strict=True)]
         assert list(outcomes(stage, "contests_test", n).success) == pytest.approx(worth), (
             "as lib.evaluation.best_of_n counts"
         )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
 
-from lib.evaluation.handoff import require_complete
+from lib.evaluation.export import require_complete
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
 from lib.training.dpo import CURVE, train_dpo

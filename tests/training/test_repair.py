@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from tiny_policy import make_model, make_tokenizer
 
-from lib.evaluation.dialogues import CONSTANT, constant, feedback
+from lib.evaluation.dialogues import CONSTANT, constant_feedback, public_feedback
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.models import load_policy
@@ -93,7 +93,7 @@ def stubborn(policy, tokenizer, tmp_path):
 
 def test_lessons_are_the_policys_own_failures_with_a_right_program_to_end_with(stubborn, tokenizer, judge):
     asked = {"samples": 24, "max_new_tokens": 48, "max_length": 300}
-    pairs, failed, counts = lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, feedback, **asked)
+    pairs, failed, counts = lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, public_feedback, **asked)
     assert (failed, counts["problems"], counts["failed"]) == ([ECHO], 1, 1)
     assert RIGHT in {program for _, program in pairs}
     assert all(judge.judge(program, ECHO).accepted for _, program in pairs)
@@ -105,13 +105,13 @@ def test_lessons_are_the_policys_own_failures_with_a_right_program_to_end_with(s
         assert chat[1]["content"] == answer(WRONG), "each begins with the greedy failure"
         assert "public tests passed" in chat[-1]["content"]
     assert MARK not in repr(pairs)
-    assert lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, feedback, **asked) == (pairs, failed, counts)
+    assert lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, public_feedback, **asked) == (pairs, failed, counts)
 
 
 def test_a_problem_that_is_solved_at_once_gives_its_statement_and_no_dialogue(stubborn, tokenizer, judge):
     seven = replace(ECHO, tests=(Test("5\n", "7\n", "public"),))  # what is wrong elsewhere is right here
     asked = {"samples": 4, "max_new_tokens": 48, "max_length": 300}
-    pairs, failed, _ = lessons(stubborn, tokenizer, [seven], judge, feedback, **asked)
+    pairs, failed, _ = lessons(stubborn, tokenizer, [seven], judge, public_feedback, **asked)
     assert (pairs, failed) == ([(messages(seven), WRONG)], [])
 
 
@@ -119,15 +119,15 @@ def test_a_lesson_can_end_with_a_verified_solution_and_one_that_is_too_long_is_c
     other = "n = input()\nprint(n)"
     known = replace(ECHO, solutions=(other,))
     asked = {"samples": 2, "max_new_tokens": 48}
-    pairs, _, _ = lessons(stubborn, tokenizer, [known], judge, constant, max_length=300, **asked)
+    pairs, _, _ = lessons(stubborn, tokenizer, [known], judge, constant_feedback, max_length=300, **asked)
     assert other in {program for conversation, program in pairs if len(conversation) > 1}
-    pairs, failed, counts = lessons(stubborn, tokenizer, [known], judge, constant, max_length=10, **asked)
+    pairs, failed, counts = lessons(stubborn, tokenizer, [known], judge, constant_feedback, max_length=10, **asked)
     assert (pairs, failed) == ([], [known])
     assert counts["too long"] > 0
 
 
 def test_dialogues_that_end_well_become_likelier_and_the_curve_tells_how(policy, tokenizer, judge, tmp_path, rollouts):
-    curve = train_repair(policy, tokenizer, [ECHO] * 12, judge, constant, tmp_path, steps=12, **SETTINGS)
+    curve = train_repair(policy, tokenizer, [ECHO] * 12, judge, constant_feedback, tmp_path, steps=12, **SETTINGS)
     assert list(curve.columns) == list(CURVE.values())
     assert list(curve.step) == list(range(1, 13))
     assert curve.accepted_last.tail(4).mean() > curve.accepted_first.head(4).mean() + 0.15
@@ -142,7 +142,7 @@ def test_dialogues_that_end_well_become_likelier_and_the_curve_tells_how(policy,
 
 def test_what_the_policy_was_told_is_in_the_sequence_and_masked(policy, tokenizer, judge, tmp_path, rollouts):
     settings = SETTINGS | {"steps": 1, "returns": "B", "penalty": 0.05}
-    curve = train_repair(policy, tokenizer, [ECHO], judge, feedback, tmp_path, **settings)
+    curve = train_repair(policy, tokenizer, [ECHO], judge, public_feedback, tmp_path, **settings)
     [seen] = rollouts
     given, longer = seen["given"], 0
     for ids, mask, dialogue in zip(given["completion_ids"], given["env_mask"], seen["dialogues"], strict=True):
@@ -163,13 +163,13 @@ def test_what_the_policy_was_told_is_in_the_sequence_and_masked(policy, tokenize
 def test_of_problems_with_one_statement_or_without_public_tests_none_is_mistaken_for_another(
     policy, tokenizer, judge, tmp_path, rollouts
 ):
-    train_repair(policy, tokenizer, [ECHO, TWIN, HIDDEN], judge, constant, tmp_path, steps=2, **SETTINGS)
+    train_repair(policy, tokenizer, [ECHO, TWIN, HIDDEN], judge, constant_feedback, tmp_path, steps=2, **SETTINGS)
     assert {dialogue.problem.id for seen in rollouts for dialogue in seen["dialogues"]} == {"echo"}
 
 
 def test_without_public_tests_there_is_nothing_to_train_on(policy, tokenizer, judge, tmp_path):
     with pytest.raises(ValueError, match="no problem with public tests"):
-        train_repair(policy, tokenizer, [HIDDEN], judge, constant, tmp_path, steps=1, **SETTINGS)
+        train_repair(policy, tokenizer, [HIDDEN], judge, constant_feedback, tmp_path, steps=1, **SETTINGS)
 
 
 class FailingJudge:
@@ -189,10 +189,10 @@ def test_a_failure_of_the_judge_is_no_return_and_too_many_end_the_training(
     policy, tokenizer, judge, tmp_path, rollouts
 ):
     settings = SETTINGS | {"steps": 1, "samples": 16, "returns": "B"}
-    curve = train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 1), constant, tmp_path, **settings)
+    curve = train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 1), constant_feedback, tmp_path, **settings)
     rewards = rollouts[0]["rewards"]
     assert rewards[0] is None
     assert curve.reward[0] == pytest.approx(sum(rewards[1:]) / 15)
     assert curve.api_error_rate[0] > 0
     with pytest.raises(JudgeFailure):
-        train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 9), constant, tmp_path, **settings)
+        train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 9), constant_feedback, tmp_path, **settings)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
 
-from lib.evaluation.handoff import require_complete
+from lib.evaluation.export import require_complete
 from lib.judge import Judge, Verdict
 from lib.policy.generation import generate
 from lib.policy.models import load_policy

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
 
-from lib.evaluation.handoff import CheckpointError, require_complete
+from lib.evaluation.export import CheckpointError, require_complete
 from lib.policy.models import count_parameters, load_policy
 from lib.runs.paths import root
 

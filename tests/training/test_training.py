@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.evaluation.dialogues import constant
+from lib.evaluation.dialogues import constant_feedback
 from lib.judge import Judge
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
@@ -76,7 +76,9 @@ def repair(start: Path, folder: Path, scratch: Path | None):
     shown = [replace(one, tests=tuple(replace(test, visibility="public") for test in one.tests)) for one in PROBLEMS]
     options = {"steps": 6, "rounds": 2, "prompts_per_step": 2, "samples": 4, "max_new_tokens": 24, "save_every": 2}
     with Judge(workers=1) as judge:
-        curve = train_repair(model, make_tokenizer(), shown, judge, constant, folder, scratch=scratch, **options)
+        curve = train_repair(
+            model, make_tokenizer(), shown, judge, constant_feedback, folder, scratch=scratch, **options
+        )
     return curve[[name for name in curve if not name.endswith("_s")]], model.state_dict()
 
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lib.evaluation.handoff import CheckpointError, hand_off
+from lib.evaluation.export import CheckpointError, validate_model
 from lib.judge import Judge
 from lib.problems import load_problems
 from lib.runs.paths import root
@@ -17,7 +17,7 @@ PROBLEMS = load_problems("tiny_contests", "valid")[:6]
 
 def test_a_checkpoint_is_handed_on_when_vllm_loads_it_too():
     with Judge(workers=1) as judge:
-        found = hand_off(PATH, judge, PROBLEMS, max_new_tokens=128)
+        found = validate_model(PATH, judge, PROBLEMS, max_new_tokens=128)
     assert found["vllm"] == "loads; 6 of 6 answers are those of transformers, token for token"
 
 
@@ -27,4 +27,4 @@ def test_a_checkpoint_that_vllm_can_not_load_is_refused(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Qwen2ForPoetry"]}))
     with Judge(workers=1) as judge, pytest.raises(CheckpointError, match=r"checkpoint-1 does not load in vLLM"):
-        hand_off(folder, judge, PROBLEMS, max_new_tokens=128)
+        validate_model(folder, judge, PROBLEMS, max_new_tokens=128)

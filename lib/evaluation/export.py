@@ -1,7 +1,7 @@
 """The hand-off: what a checkpoint must prove before a later phase may load it.
 
 A model folder in Hugging Face format can be half-written, cut off by a full disk, or lack its tokenizer, and still load
-far enough to train on nonsense. `require_complete` reads files only; `hand_off` loads the model and lets it answer.
+far enough to train on nonsense. `require_complete` reads files only; `validate_model` loads the model and lets it answer.
 """
 
 import importlib.util
@@ -71,7 +71,7 @@ def _weights(path: Path, placed: dict[str, str], files: list[str]) -> int:
     return weights
 
 
-def lay_down(checkpoint: Path, folder: Path) -> None:
+def export_checkpoint(checkpoint: Path, folder: Path) -> None:
     """Makes `folder` the model of a checkpoint, without what only its training needs; adapters are merged into the
     model that they were trained on. Raises as `lib.policy.models.load_policy`."""
     if adapted_model(checkpoint):
@@ -81,7 +81,7 @@ def lay_down(checkpoint: Path, folder: Path) -> None:
         shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(*TRAINER_STATE))
 
 
-def hand_off(path: Path, judge, problems: list[Problem], *, max_new_tokens: int, instruction: str = "") -> dict:
+def validate_model(path: Path, judge, problems: list[Problem], *, max_new_tokens: int, instruction: str = "") -> dict:
     """Checks a model folder in full; returns what was found, by check. Raises CheckpointError at the first failure.
 
     1. Config, tokenizer and weights are complete. 2. transformers loads it without a missing or a superfluous weight,

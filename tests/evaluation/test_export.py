@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.evaluation.handoff import CheckpointError, hand_off, lay_down, require_complete
+from lib.evaluation.export import CheckpointError, export_checkpoint, require_complete, validate_model
 from lib.judge import Judge
 from lib.policy.models import count_parameters, load_policy
 from lib.problems import Problem, Test
@@ -50,7 +50,7 @@ def rewrite(folder, change):
 
 
 def test_a_sound_checkpoint_is_handed_on_with_what_was_found(saved, judge):
-    found = hand_off(saved[0], judge, [ADD], max_new_tokens=60)
+    found = validate_model(saved[0], judge, [ADD], max_new_tokens=60)
     assert found["parameters"] == require_complete(saved[0]) == saved[1]
     assert (found["answers"], found["ran to the end"], found["accepted"]) == (1, 1, 1)
     assert PROGRAM in found["example"]
@@ -77,16 +77,16 @@ def test_a_file_that_was_cut_off_is_refused(checkpoint, name, share):
 def test_weights_that_lack_one_of_the_model_or_have_one_too_many_are_refused(checkpoint, judge):
     rewrite(checkpoint, lambda weights: weights.pop("model.norm.weight"))
     with pytest.raises(CheckpointError, match=r"missing_keys.*model.norm.weight"):
-        hand_off(checkpoint, judge, [ADD], max_new_tokens=4)
+        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
     rewrite(checkpoint, lambda weights: weights.update({"model.norm.weight": torch.ones(64), "more": torch.ones(3)}))
     with pytest.raises(CheckpointError, match=r"unexpected_keys.*more"):
-        hand_off(checkpoint, judge, [ADD], max_new_tokens=4)
+        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
 
 
 def test_weights_that_are_no_numbers_are_refused(checkpoint, judge):
     rewrite(checkpoint, lambda weights: weights["model.norm.weight"].fill_(float("nan")))
     with pytest.raises(CheckpointError, match=r"no numbers: model.norm.weight"):
-        hand_off(checkpoint, judge, [ADD], max_new_tokens=4)
+        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
 
 
 def test_a_tokenizer_that_loses_a_letter_is_refused(checkpoint, judge):
@@ -94,7 +94,7 @@ def test_a_tokenizer_that_loses_a_letter_is_refused(checkpoint, judge):
     del content["model"]["vocab"]["Ã"]  # the first byte of É
     (checkpoint / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match="does not give a program back"):
-        hand_off(checkpoint, judge, [ADD], max_new_tokens=4)
+        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
 
 
 def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint, judge, tmp_path):
@@ -122,7 +122,7 @@ def test_a_model_that_the_judge_can_say_nothing_about_is_not_handed_on(saved):
             return [failed_judge(problem, "no worker") for _, problem in pairs]
 
     with pytest.raises(CheckpointError, match="nothing that can be judged"):
-        hand_off(saved[0], Broken(), [ADD], max_new_tokens=60)
+        validate_model(saved[0], Broken(), [ADD], max_new_tokens=60)
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +144,11 @@ def test_a_checkpoint_of_adapters_is_the_policy_that_was_trained_and_is_laid_dow
     assert 0 < require_complete(checkpoint) < saved[1]
     before = load_policy(saved[0], device="cpu").state_dict()
     assert not all(torch.equal(trained[name], weight) for name, weight in before.items())
-    lay_down(checkpoint, tmp_path / "model")
+    export_checkpoint(checkpoint, tmp_path / "model")
     for folder in (checkpoint, tmp_path / "model"):
         for name, weight in load_policy(folder, device="cpu").state_dict().items():
             torch.testing.assert_close(weight, trained[name])
-    assert hand_off(tmp_path / "model", judge, [ADD], max_new_tokens=60)["parameters"] == saved[1]
+    assert validate_model(tmp_path / "model", judge, [ADD], max_new_tokens=60)["parameters"] == saved[1]
 
 
 def test_adapters_that_are_damaged_or_name_no_model_are_refused(adapted, tmp_path):
@@ -164,6 +164,6 @@ def test_adapters_that_are_damaged_or_name_no_model_are_refused(adapted, tmp_pat
 
 def test_what_a_trainer_keeps_for_itself_is_not_laid_down(checkpoint, tmp_path):
     (checkpoint / "optimizer.pt").write_text("large")
-    lay_down(checkpoint, tmp_path / "model")
+    export_checkpoint(checkpoint, tmp_path / "model")
     assert not (tmp_path / "model" / "optimizer.pt").exists()
     assert require_complete(tmp_path / "model")

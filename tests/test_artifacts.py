@@ -18,7 +18,7 @@ from executed import absolute_paths
 from lib.evidence.check import PAGES, check
 from lib.judge.verdict import ERROR_TYPES
 from lib.report.main_table import main_table
-from lib.report.runs import read_arms
+from lib.report.runs import read_runs
 from lib.runs import UpstreamError
 from lib.runs.fingerprint import RUN_NAME, data_versions
 from lib.runs.parameters import load_params_file, read_parameters, resolve
@@ -179,7 +179,7 @@ def test_the_report_was_made_from_the_runs_that_are_committed(committed, report)
     artifacts = committed / "artifacts" / "tiny"
 
     class Reader:
-        """What read_arms asks of a run, for runs that are committed."""
+        """What read_runs asks of a run, for runs that are committed."""
 
         def upstream(self, name: str) -> Path:
             if not (artifacts / name / "run_info.json").is_file():
@@ -189,7 +189,7 @@ def test_the_report_was_made_from_the_runs_that_are_committed(committed, report)
     def headline(rows: dict) -> dict:
         return {f"{row}, {name}": one["accepted_at_1"] for row, own in rows.items() for name, one in own.items()}
 
-    arms = read_arms(Reader(), read(artifacts / report, "run_info.json")["parameters"]["runs"])
+    arms = read_runs(Reader(), read(artifacts / report, "run_info.json")["parameters"]["runs"])
     made = main_table(arms, ["contests_test", "humaneval", "mbpp"])[1]
     assert headline(read(artifacts / report, "metrics.json")["rows"]) == pytest.approx(headline(made))
 

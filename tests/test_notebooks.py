@@ -18,7 +18,7 @@ import pytest
 from executed import absolute_paths, evidence_record, what_is_incomplete
 
 from lib.problems.ledger import offences, read_ledger
-from lib.report.runs import row_of
+from lib.report.runs import label
 from lib.runs.parameters import read_parameters, resolve, run_name
 from lib.runs.paths import root
 
@@ -360,12 +360,12 @@ def test_the_ledgers_prove_that_no_test_problem_was_learnt_from_and_all_arms_are
 def test_the_report_shows_the_figures_of_the_runs_it_names(runs):
     report = runs / name_of("90_report", REPORT)
     written = read(report, "metrics.json")
-    assert written["rows"].keys() == {row_of(run) for run in (*REPORTED, *ALSO_REPORTED)}
+    assert written["rows"].keys() == {label(run) for run in (*REPORTED, *ALSO_REPORTED)}
     for run in REPORTED:
-        found, row = read(runs / run, "metrics.json")["datasets"], written["rows"][row_of(run)]
+        found, row = read(runs / run, "metrics.json")["datasets"], written["rows"][label(run)]
         shown = {name: one["accepted_at_1"] for name, one in row.items()}
         assert shown == pytest.approx({name: found[name]["accepted_at_1"] for name in row})
-    best, repaired = (written["rows"][row_of(run)]["contests_test"]["accepted_at_1"] for run in ALSO_REPORTED)
+    best, repaired = (written["rows"][label(run)]["contests_test"]["accepted_at_1"] for run in ALSO_REPORTED)
     assert 0 <= best <= 1
     assert repaired == pytest.approx(read(runs / ALSO_REPORTED[1], "summary.json")["accepted_at_multi"])
     assert "not run: DPO, seed 7" in written["holes"], "a missing run is a hole, no exception"

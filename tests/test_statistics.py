@@ -1,4 +1,4 @@
-from itertools import combinations
+from itertools import combinations, product
 from math import comb
 
 import numpy as np
@@ -10,11 +10,13 @@ from statsmodels.stats import contingency_tables, proportion
 
 from lib.statistics import (
     bootstrap,
+    crossed_bootstrap,
     detectable_difference,
     mcnemar_exact,
     mean_sd,
     paired_bootstrap,
     pass_at_k,
+    sign_flip,
     wilson,
 )
 
@@ -103,28 +105,31 @@ def test_mean_and_spread_over_seeds():
 
 
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_agrees_with_statsmodels_and_scipy(case):
+def test_wilson_agrees_with_its_formula_and_with_statsmodels(case):
     k, n = case
-    theirs = scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
-    assert wilson(k, n) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    z = scipy.stats.norm.ppf(0.975)
+    half = z / (n + z * z) * (k * (n - k) / n + z * z / 4) ** 0.5
+    centre = (k + z * z / 2) / (n + z * z)
+    assert wilson(k, n) == pytest.approx((centre - half, centre + half), abs=1e-9)
     assert wilson(k, n) == pytest.approx(proportion.proportion_confint(k, n, method="wilson"), abs=1e-9)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=80))
-def test_mcnemar_agrees_with_statsmodels_and_scipy(pairs):
+def test_mcnemar_agrees_with_its_definition_and_with_statsmodels(pairs):
     a, b = zip(*pairs, strict=True)
     table = [[sum((x, y) == (p, q) for x, y in pairs) for q in (True, False)] for p in (True, False)]
     found = mcnemar_exact(a, b)
     assert found["p_value"] == pytest.approx(contingency_tables.mcnemar(table, exact=True).pvalue)
     differ = found["only_a"] + found["only_b"]
-    if differ:
-        assert found["p_value"] == pytest.approx(scipy.stats.binomtest(found["only_a"], differ).pvalue)
+    tail = sum(comb(differ, i) for i in range(min(found["only_a"], found["only_b"]) + 1)) / 2**differ
+    assert found["p_value"] == pytest.approx(min(1, 2 * tail))
 
 
-def test_the_bootstrap_agrees_with_scipys():
+def test_the_bootstrap_is_the_percentiles_of_resampled_means():
     values = np.random.default_rng(3).beta(0.4, 0.6, 150)
-    theirs = scipy.stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(0))
-    assert bootstrap(values) == pytest.approx(theirs.confidence_interval, abs=5e-3)
+    means = values[np.random.default_rng(7).integers(0, 150, (10_000, 150))].mean(1)
+    assert bootstrap(values, seed=7) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=1e-12)
+    assert bootstrap([0.3]) == (0.3, 0.3)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 9))
@@ -162,5 +167,45 @@ def test_more_problems_show_smaller_differences_and_too_few_show_none():
     assert detectable_difference(1000, 0.3) < detectable_difference(100, 0.3) < 0.3
     assert detectable_difference(5, 0.3) is None
     assert detectable_difference(165, 0.0) is None
-    with pytest.raises(ValueError, match="no comparison"):
+    with pytest.raises(ValueError, match="not a comparison"):
         detectable_difference(0, 0.5)
+
+
+def test_a_permutation_of_signs_finds_what_is_no_chance_and_nothing_else():
+    drawn = np.random.default_rng(0)
+    noise = drawn.normal(0, 0.3, (3, 200))
+    assert sign_flip(noise + 0.1) < 0.001
+    assert sign_flip(noise - noise.mean()) > 0.9
+    exact = sum(abs(sum(s)) >= 4 for s in product((1, -1), repeat=4)) / 16
+    assert sign_flip(np.ones((1, 4))) == pytest.approx(exact, abs=0.01)
+    false = [sign_flip(drawn.normal(0, 1, (3, 40)), seed=trial, draws=400) < 0.05 for trial in range(200)]
+    assert 0.01 <= np.mean(false) <= 0.10
+
+
+def test_the_permutation_of_signs_agrees_with_scipys():
+    by_problem = np.random.default_rng(5).normal(0.15, 1, 60)
+    sides = by_problem, np.zeros(60)
+    kind = {"permutation_type": "samples", "n_resamples": 4_999, "rng": np.random.default_rng(0)}
+    theirs = scipy.stats.permutation_test(sides, lambda a, b, axis: (a - b).mean(axis), vectorized=True, **kind)
+    assert sign_flip(by_problem[None]) == pytest.approx(theirs.pvalue, abs=0.02)
+
+
+def test_the_crossed_interval_widens_with_the_variance_between_seeds_and_with_few_problems():
+    drawn = np.random.default_rng(0)
+    alike = (drawn.random((3, 200)) < 0.1).astype(float)
+    unlike = alike + np.array([[0.2], [0.0], [-0.2]])
+    few = alike[:, :20]
+    width = {name: np.ptp(crossed_bootstrap(d)) for name, d in (("alike", alike), ("unlike", unlike), ("few", few))}
+    assert width["unlike"] > 3 * width["alike"]
+    assert width["few"] > 2 * width["alike"]
+    assert crossed_bootstrap(alike) == crossed_bootstrap(alike)
+
+
+def test_the_crossed_interval_holds_the_truth_about_as_often_as_it_says_with_many_seeds():
+    drawn = np.random.default_rng(1)
+    held = 0
+    for trial in range(100):
+        truth = 0.1 + drawn.normal(0, 0.05, (12, 1)) + drawn.normal(0, 0.3, 80)
+        low, high = crossed_bootstrap(truth + drawn.normal(0, 0.3, (12, 80)), seed=trial, resamples=500)
+        held += low <= 0.1 <= high
+    assert held >= 88

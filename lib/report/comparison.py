@@ -1,181 +1,177 @@
-"""Comparison of two phases on the same problems: what changed, how sure that is, what to look at when it looks wrong.
+"""Compares two recipes, or two runs, on the same problems. Every claim of this project is decided here, by one rule.
 
-    python -m lib.report.comparison tiny 03_baseline-s0 10_sft-s0          prints the report as Markdown
+1. The unit is a problem. Runs with the same seed are paired, and within a pair of runs the problems are.
+2. The interval decides: 95 %, a percentile bootstrap of the paired difference over problems, and over seeds where
+   there are several pairs. MARGIN is the region of practical equivalence (Kruschke 2018, "Rejecting or accepting
+   parameter values in Bayesian estimation"):
 
-Changes are in points (percent of the problems), "after" minus "before", with a 95 % bootstrap interval over problems.
-A change whose interval holds 0 is no finding, whatever its sign.
+       equal    the interval lies within -MARGIN to +MARGIN: a difference that matters is ruled out
+       better   the interval lies above 0 (worse: below 0)
+       open     the interval holds 0, and differences that matter; or too few seeds were run for a statement on recipes
+
+3. Neither p values nor single seeds may contradict the interval silently: where the permutation test's p value,
+   adjusted for all planned comparisons (Holm 1979), or the sign of a seed disagrees with it, the verdict is `mixed`
+   and the sentence says why.
 """
 
-import sys
-from collections.abc import Callable
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
-from lib.judge.verdict import ERROR_TYPES
-from lib.metrics import transitions
+from lib.report.runs import MAIN_SET, SEEDS, Runs, accepted, pairs
 from lib.report.tables import Stage
-from lib.runs.paths import artifacts
-from lib.statistics import mcnemar_exact, paired_bootstrap
+from lib.statistics import crossed_bootstrap, mcnemar_exact, mean_sd, sign_flip
 
-UP, DOWN = "up", "down"
-# What each figure is of one row of verdicts.csv, and where a phase that did its work moves it. A wrong answer is a
-# program that ran: there may be more of them when fewer fail to run.
-FIGURES: dict[str, tuple[Callable[[pd.DataFrame], pd.Series], str]] = {
-    "accepted_at_1": (lambda rows: rows.error_type == "success", UP),
-    "exec_success_rate": (lambda rows: rows.error_type.isin(["success", "wrong_answer"]), UP),
-    "pass_ratio_mean": (lambda rows: rows.pass_ratio, UP),
-    "zero_reward_rate": (lambda rows: rows.pass_ratio == 0, DOWN),
-    "syntax_error_rate": (lambda rows: rows.error_type == "syntax_error", DOWN),
-    "runtime_error_rate": (lambda rows: rows.error_type == "runtime_error", DOWN),
-    "timeout_rate": (lambda rows: rows.error_type == "timeout", DOWN),
-    "wrong_answer_rate": (lambda rows: rows.error_type == "wrong_answer", ""),
-}
-EXEC_GAIN, HUMANEVAL_LOSS = 10.0, 5.0  # points
+MARGIN = 5.0  # points: a smaller difference does not matter here
+ALPHA = 0.05
 
 
-def changes(before: Stage, after: Stage, dataset: str, seed: int = 0) -> pd.DataFrame:
-    """One row per figure: before, after and `points` in percent, `low`, `high`, `expected` direction, `as_expected`.
+@dataclass(frozen=True)
+class Comparison:
+    """`b` against its control `a` on a set. `points` (percent of the problems, b - a) with `low` and `high`, the 95 %
+    interval; `accepted_a`, `accepted_b` in percent; `by_seed`: the points of each pair of runs, with the problems lost
+    and won and McNemar's exact p where both sides have one program per problem; `p` of the permutation test, and
+    `p_holm` after Holm's correction for `family` planned comparisons; `needs`: pairs of runs that a verdict takes."""
 
-    `as_expected`: "yes" or "no" when the interval leaves 0 out, else "unclear". `p`: McNemar's, of accepted_at_1.
-    Raises ValueError when the two were not measured on the same problems.
-    """
-    a, b = same_problems(before, after, dataset)
-    rows = {}
-    for name, (figure, expected) in FIGURES.items():
-        x, y = figure(a).to_numpy(float), figure(b).to_numpy(float)
-        found = paired_bootstrap(x, y, seed=seed)
-        moved = UP if found["low"] > 0 else DOWN if found["high"] < 0 else ""
-        rows[name] = {
-            "before": 100 * x.mean(),
-            "after": 100 * y.mean(),
-            "points": 100 * found["difference"],
-            "low": 100 * found["low"],
-            "high": 100 * found["high"],
-            "expected": expected or "either",
-            "as_expected": "" if not expected else "unclear" if not moved else "yes" if moved == expected else "no",
-            "p": mcnemar_exact(x > 0, y > 0)["p_value"] if name == "accepted_at_1" else None,
+    a: str
+    b: str
+    dataset: str
+    problems: int
+    accepted_a: float
+    accepted_b: float
+    points: float
+    low: float
+    high: float
+    p: float
+    by_seed: dict[int, dict]
+    p_holm: float | None = None
+    family: int = 1
+    needs: int = SEEDS
+
+    @property
+    def p_value(self) -> float:
+        """The p value that counts: the adjusted one where there is a family of comparisons."""
+        return self.p if self.p_holm is None else self.p_holm
+
+    @property
+    def verdict(self) -> str:
+        """equal, better, worse, open or mixed, by the rule above."""
+        return self._decide()[0]
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words with its figures; says what the interval covers."""
+        figures = f"{self.points:+.1f} points [{self.low:+.1f}, {self.high:+.1f}]"
+        seeds = len(self.by_seed)
+        scope = f"problems and {seeds} seeds" if seeds > 1 else "problems alone, since each side has one run"
+        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
+        p += f" (Holm, {self.family} comparisons)" if self.family > 1 else ""
+        where = f"on {self.problems} problems of {self.dataset}"
+        return f"{self._decide()[1]}: {figures} {where}, 95 % interval over {scope}, {p}."
+
+    def _decide(self) -> tuple[str, str]:
+        a, b, n = self.a, self.b, len(self.by_seed)
+        if n < self.needs:
+            return "open", f"Open ({n} of {self.needs} seeds): {b} against {a}"
+        if self.low > -MARGIN and self.high < MARGIN:
+            return "equal", f"{b} equals {a} within {MARGIN:.0f} points"
+        apart = self.low > 0 or self.high < 0
+        contradictions = []
+        if apart and any(np.sign(pair["points"]) != np.sign(self.points) for pair in self.by_seed.values()):
+            contradictions.append("the interval excludes 0, but not every seed has this sign")
+        if apart and self.p_value >= ALPHA:
+            contradictions.append(f"the interval excludes 0, but p is at least {ALPHA}")
+        if not apart and self.p_value < ALPHA:
+            contradictions.append(f"the interval holds 0, but p is below {ALPHA}")
+        if contradictions:
+            return "mixed", f"Mixed ({'; '.join(contradictions)}): {b} against {a}"
+        if apart:
+            word = "better" if self.points > 0 else "worse"
+            return word, f"{b} is {word} than {a}"
+        return "open", f"Open (the interval holds 0, and differences that matter): {b} against {a}"
+
+    def table(self) -> pd.DataFrame:
+        """What was accepted on each side, the difference, and the verdict; one value a row."""
+        rows = {
+            f"accepted, {self.b}": f"{self.accepted_b:.1f} %",
+            f"accepted, {self.a} (control)": f"{self.accepted_a:.1f} %",
+            "difference, points [95 %]": f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}]",
+            "problems, pairs of runs": f"{self.problems}, {len(self.by_seed)}",
+            "p, permutation over problems": f"{self.p_value:.2g}",
+            "verdict": self.verdict,
         }
-    return pd.DataFrame(rows).T
+        return pd.DataFrame({self.dataset: rows})
 
 
-def error_transitions(before: Stage, after: Stage, dataset: str) -> pd.DataFrame:
-    """How many problems went from which error type (rows) to which (columns)."""
-    a, b = same_problems(before, after, dataset)
-    found = transitions(dict(a.error_type), dict(b.error_type))
-    return pd.DataFrame(found).T[list(ERROR_TYPES)]
+def against_control(run, control_run_name: str, dataset: str = MAIN_SET) -> Comparison:
+    """The run that is being executed against the finished run `control_run_name`, from the verdicts.csv of both.
 
-
-def same_problems(before: Stage, after: Stage, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The verdicts of both by problem, without those that the judge failed on in either."""
-    versions = [stage.metrics.get("manifest", {}).get(dataset) for stage in (before, after)]
-    a, b = (stage.verdicts[stage.verdicts.dataset == dataset].set_index("problem_id") for stage in (before, after))
-    if list(a.index) != list(b.index) or a.empty or (all(versions) and versions[0] != versions[1]):
-        raise ValueError(f"{before.label} and {after.label} were not measured on the same problems of {dataset}")
-    judged = (a.error_type != "api_error") & (b.error_type != "api_error")
-    return a[judged], b[judged]
-
-
-def warnings(tables: dict[str, pd.DataFrame], supervised: bool) -> list[dict]:
-    """What looks wrong; each with what was seen, what it means, likely causes, and what to look at.
-
-    `tables`: set -> `changes`. Contests are the sets whose name holds "contests"; of them the test set counts, where it
-    was measured, else valid. The gain in programs that run is asked of a `supervised` phase only: RL starts from
-    programs that run already.
+    One run a side: the verdict is about these two policies, its interval over problems alone. A smoke run, which has
+    measured fewer problems, is compared on those that both have. Raises UpstreamError for a control that has not been
+    run; ValueError when no problem of `dataset` was measured in both.
     """
-    contests = sorted(name for name in tables if "contests" in name and "big" not in name)
-    found = []
-    if contests:
-        name = contests[0]  # ..._test comes before ..._valid
-        gain = tables[name].loc["exec_success_rate"]
-        if supervised and gain.points < EXEC_GAIN:
-            found.append(_warning("exec gain", f"{name}: {gain.points:+.1f} points, under {EXEC_GAIN:.0f}"))
-        syntax = tables[name].loc["syntax_error_rate"]
-        if syntax.points > 0:
-            sure = "" if syntax.low > 0 else ", within its interval of no change"
-            found.append(_warning("syntax errors", f"{name}: {syntax.points:+.1f} points{sure}"))
-    if "humaneval" in tables and tables["humaneval"].loc["accepted_at_1"].points < -HUMANEVAL_LOSS:
-        found.append(_warning("humaneval", f"{tables['humaneval'].loc['accepted_at_1'].points:+.1f} points"))
-    rows = [row for table in tables.values() for _, row in table.iterrows()]
-    if rows and all(row.low <= 0 <= row.high for row in rows):
-        found.append(_warning("nothing moved", f"no figure of {', '.join(tables)} left its interval of no change"))
-    return found
+    stages = [Stage(control_run_name, run.upstream(control_run_name)), Stage(run.name, run.folder)]
+    solved = accepted(stages, dataset, shared=True)
+    return _compared(control_run_name, run.name, dataset, {run.params["seed"]: solved}, needs=1)
 
 
-_WARNINGS = {
-    "exec gain": (
-        "hardly more programs run to their end than before",
-        "too few steps or too small a learning rate; solutions that were not verified; truncated pairs; a prompt that "
-        "differs between training and evaluation",
-        "the loss curve, the count of verified pairs, truncation_rate, a prompt of qa_logs beside a pair",
-    ),
-    "humaneval": (
-        "function problems were lost while contest programs were learnt",
-        "over-training on one form of program; answers that read input instead of defining the function",
-        "humaneval.jsonl in qa_logs (does the function exist?), earlier checkpoints, the mix of training sets",
-    ),
-    "syntax errors": (
-        "more answers are no Python at all",
-        "answers cut off by max_new_tokens; Python 2 or damaged solutions among the pairs; a lost end token",
-        "truncation_rate and format_rate, the syntax errors in qa_logs, the tokenizer's round trip in model_check.json",
-    ),
-    "nothing moved": (
-        "the two models behave alike",
-        "the same weights were measured twice; weights that were not saved; a learning rate of almost zero",
-        "the weights' checksums, the loss curve, `model` and `checkpoint` in both metrics.json",
-    ),
-}
+def compare(
+    rows: dict[str, Runs], a: str, b: str, dataset: str, seed: int = 0, samples: int | None = None
+) -> Comparison | None:
+    """Row `b` against row `a` on the seeds that both have; None when there is none. `samples`: how many programs of a
+    best of n count (all). Raises ValueError when the runs were not measured on the same problems."""
+    paired = pairs(rows.get(a, {}), rows.get(b, {}))
+    if not paired:
+        return None
+    solved = accepted([stage for pair in paired.values() for stage in pair], dataset, samples)
+    by_pair = {number: solved[2 * n : 2 * n + 2] for n, number in enumerate(paired)}
+    return _compared(a, b, dataset, by_pair, seed)
 
 
-def _warning(name: str, seen: str) -> dict[str, str]:
-    meaning, causes, look_at = _WARNINGS[name]
-    return {"warning": name, "seen": seen, "meaning": meaning, "likely causes": causes, "look at": look_at}
-
-
-def all_changes(before: Stage, after: Stage, seed: int = 0) -> tuple[dict[str, pd.DataFrame], list[dict]]:
-    """`changes` of every set that both were measured on, by its name, and the `warnings`."""
-    sets = [name for name in before.metrics["datasets"] if name in after.metrics["datasets"]]
-    tables = {name: changes(before, after, name, seed) for name in sets}
-    return tables, warnings(tables, supervised=after.info["run"].startswith("1"))
-
-
-def as_markdown(before: Stage, after: Stage, seed: int = 0) -> str:
-    """The whole report: figures and error types of every set that both were measured on, then the warnings."""
-    tables, found = all_changes(before, after, seed)
-    parts = [f"# From {before.label} to {after.label}"]
-    for name, table in tables.items():
-        n = len(same_problems(before, after, name)[0])
-        parts += [f"## {name} (n = {n})", _figures(table), "Error types, before (rows) to after (columns):"]
-        parts.append(_table(error_transitions(before, after, name)))
-    parts.append("## Warnings")
-    parts += [
-        f"- **{one['warning']}**: {one['meaning']} ({one['seen']}). Likely causes: {one['likely causes']}. "
-        f"Look at: {one['look at']}."
-        for one in found
-    ]
-    return "\n\n".join(parts if found else [*parts, "None of the four."]) + "\n"
-
-
-def _figures(table: pd.DataFrame) -> str:
-    shown = pd.DataFrame(
-        {
-            "before": table.before.map("{:.1f}".format),
-            "after": table.after.map("{:.1f}".format),
-            "points [95 %]": [f"{row.points:+.1f} [{row.low:+.1f}, {row.high:+.1f}]" for _, row in table.iterrows()],
-            "expected": table.expected,
-            "as expected": table.as_expected,
-            "McNemar p": ["" if pd.isna(p) else f"{p:.2g}" for p in table.p],
-        },
-        index=table.index,
+def _compared(a: str, b: str, dataset: str, solved: dict[int, np.ndarray], seed: int = 0, needs: int = SEEDS):
+    """`solved`: seed -> chances to be accepted [2 (a, b), problems]."""
+    before, after = (np.stack([pair[side] for pair in solved.values()]) for side in (0, 1))
+    differences = after - before
+    low, high = crossed_bootstrap(differences, seed)
+    by_seed = {number: {"points": 100 * float(row.mean())} for number, row in zip(solved, differences, strict=True)}
+    if np.isin([before, after], (0, 1)).all():
+        for number, pair in solved.items():
+            by_seed[number] |= dict(zip(("lost", "won", "McNemar p"), mcnemar_exact(*pair).values(), strict=True))
+    means = (100 * float(side.mean()) for side in (before, after, differences))
+    ends = 100 * low, 100 * high
+    return Comparison(
+        a, b, dataset, differences.shape[1], *means, *ends, sign_flip(differences, seed), by_seed, needs=needs
     )
-    return _table(shown)
 
 
-def _table(frame: pd.DataFrame) -> str:
-    rows = [["", *frame.columns], ["---"] * (len(frame.columns) + 1)]
-    rows += [[name, *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def adjusted(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The comparisons with their p values adjusted for all of them, their family (Holm 1979)."""
+    from statsmodels.stats.multitest import multipletests  # takes seconds to import, and few notebooks need it
+
+    family = list(comparisons)
+    if not family:
+        return []
+    holm = multipletests([comparison.p for comparison in family], method="holm")[1]
+    n = len(family)
+    return [replace(comparison, p_holm=float(p), family=n) for comparison, p in zip(family, holm, strict=True)]
 
 
-if __name__ == "__main__":
-    preset, *runs = sys.argv[1:]
-    print(as_markdown(*(Stage(name, artifacts() / preset / name) for name in runs)), end="")
+def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
+    """One row per comparison: points with interval, sd between the seeds, adjusted p, verdict, and points by seed."""
+    rows = []
+    for comparison in comparisons:
+        points = [pair["points"] for pair in comparison.by_seed.values()]
+        rows.append(
+            {
+                "row": comparison.b,
+                "control": comparison.a,
+                "points [95 %]": f"{comparison.points:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]",
+                "sd": "–" if len(points) < 2 else f"{mean_sd(points)[1]:.1f}",
+                "p (Holm)": "–" if comparison.p_holm is None else f"{comparison.p_holm:.2g}",
+                "by seed": " · ".join(f"{value:+.1f}" for value in points),
+                "verdict": comparison.verdict,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -6,23 +6,22 @@ The interval (95 %, percentile bootstrap) resamples problems and seeds; with one
 import pandas as pd
 
 from lib.evaluation.best_of_n import ORACLE
-from lib.report.ablation import interval
-from lib.report.runs import MAIN_SET, RULE, Arm, accepted, by_name, made, outcomes, repairs
+from lib.report.runs import MAIN_SET, RULE, Runs, accepted, by_name, finished, outcomes, repairs
 from lib.report.tables import HOLE, Stage
-from lib.statistics import mean_sd
+from lib.statistics import crossed_bootstrap, mean_sd
 
 TRAINING = ("verify", "sample", "train")  # the phases of a run that make its weights
 
 
-def figures(arm: Arm, dataset: str, seed: int = 0) -> dict:
+def figures(arm: Runs, dataset: str, seed: int = 0) -> dict:
     """Of the runs of an arm, as shares: `accepted_at_1` (the mean) with `_interval`, `_by_seed`, and `_sd` where there
     are two runs or more; `exec_success_rate`; the number of `seeds` and of problems `n`; `oracle` where the rule of a
     best of n sees all tests, so that nobody could reach the figure."""
-    runs = [*made(arm).values()]
+    runs = [*finished(arm).values()]
     solved = accepted(runs, dataset)
     mean, sd = mean_sd(list(solved.mean(1)))
     ran = [float(outcomes(stage, dataset)[["success", "wrong_answer"]].sum(axis=1).mean()) for stage in runs]
-    found = {"accepted_at_1": mean, "accepted_at_1_interval": list(interval(solved, seed))}
+    found = {"accepted_at_1": mean, "accepted_at_1_interval": list(crossed_bootstrap(solved, seed))}
     found |= {"accepted_at_1_by_seed": list(solved.mean(1)), "exec_success_rate": mean_sd(ran)[0]}
     found |= {"seeds": len(runs), "n": solved.shape[1], "oracle": any(_oracle(one, dataset) for one in runs)}
     return found | ({} if sd is None else {"accepted_at_1_sd": sd})
@@ -35,16 +34,16 @@ def _oracle(stage: Stage, dataset: str) -> bool:
     return bool(worth) and worth == by_rule[ORACLE] and worth[max(worth)] > worth[1]
 
 
-def main_table(arms: dict[str, Arm], sets: list[str], seed: int = 0) -> tuple[pd.DataFrame, dict]:
+def main_table(arms: dict[str, Runs], sets: list[str], seed: int = 0) -> tuple[pd.DataFrame, dict]:
     """The table as it is shown, in percent, and its `figures`: label -> set -> shares, without the arms that have no
     run. In the table these are rows of holes."""
-    found = {name: {one: figures(arm, one, seed) for one in sets} for name, arm in arms.items() if made(arm)}
+    found = {name: {one: figures(arm, one, seed) for one in sets} for name, arm in arms.items() if finished(arm)}
     n = {one: next((row[one]["n"] for row in found.values()), 0) for one in sets}
     runs, rows = by_name(arms), {}
     for name, arm in arms.items():
         own = found.get(name, {})
-        costs = pd.DataFrame([cost(stage, runs) for stage in made(arm).values()]).mean()
-        rows[name] = {"runs": f"{len(made(arm))} of {len(arm)}"}
+        costs = pd.DataFrame([cost(stage, runs) for stage in finished(arm).values()]).mean()
+        rows[name] = {"runs": f"{len(finished(arm))} of {len(arm)}"}
         rows[name] |= {f"{one} (n = {n[one]})": _shown(own[one]) if own else HOLE for one in sets}
         rows[name]["ran to the end"] = f"{100 * own[MAIN_SET]['exec_success_rate']:.1f}" if own else HOLE
         for column, digits in (("tokens", 0), ("judge ms", 1), ("training min", 1)):

@@ -10,26 +10,27 @@ import pandas as pd
 
 from lib.evidence.committed import Committed
 from lib.evidence.stale import Staleness
-from lib.report.ablation import WINDOW, compare
+from lib.report.comparison import compare
+from lib.report.learning import WINDOW
 from lib.report.main_table import cost, lineage
-from lib.report.runs import MAIN_SET, Arm, by_name, made, outcomes
+from lib.report.runs import MAIN_SET, Runs, by_name, finished, outcomes
 from lib.report.tables import HOLE, Stage
 
 GATE = "contests_valid"  # the set whose readings are drawn
 
 
-def stale_runs(arms: dict[str, Arm]) -> dict[str, str]:
+def stale_runs(arms: dict[str, Runs]) -> dict[str, str]:
     """run -> why its notebook, modules, parameters or data are no longer those that made it; of the stale ones only."""
     runs = {(one.info["preset"], one.info["run"]): Committed(one.folder) for one in by_name(arms).values()}
     staleness = Staleness(runs)
     return {name: why for (_, name), run in runs.items() if (why := staleness.of(run))}
 
 
-def state_table(arms: dict[str, Arm], stale: dict[str, str]) -> pd.DataFrame:
+def state_table(arms: dict[str, Runs], stale: dict[str, str]) -> pd.DataFrame:
     """Which runs stand behind each row: the seeds made and missing, those that are stale, and the commits."""
     rows = {}
     for name, arm in arms.items():
-        own = made(arm)
+        own = finished(arm)
         rows[name] = {
             "seeds": ", ".join(map(str, own)) or HOLE,
             "missing": ", ".join(str(seed) for seed in arm if seed not in own),
@@ -40,27 +41,27 @@ def state_table(arms: dict[str, Arm], stale: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def error_shares(arms: dict[str, Arm]) -> pd.DataFrame:
+def error_shares(arms: dict[str, Runs]) -> pd.DataFrame:
     """Shares of the error types on the main set: a row per arm that has a run, each row adding up to 1."""
     shares = {
-        name: pd.concat([outcomes(stage, MAIN_SET) for stage in made(arm).values()]).mean()
+        name: pd.concat([outcomes(stage, MAIN_SET) for stage in finished(arm).values()]).mean()
         for name, arm in arms.items()
-        if made(arm)
+        if finished(arm)
     }
     return pd.DataFrame(shares).T
 
 
-def _table(arms: dict[str, Arm], row) -> pd.DataFrame:
+def _table(arms: dict[str, Runs], row) -> pd.DataFrame:
     """`row(stage)` of every run, averaged over the runs of an arm; a dash for what a run does not record."""
     shown = {}
     for name, arm in arms.items():
-        figures = pd.DataFrame([row(stage) for stage in made(arm).values()]).mean()
+        figures = pd.DataFrame([row(stage) for stage in finished(arm).values()]).mean()
         shown[name] = {key: "–" if pd.isna(value) else f"{value:,.4g}" for key, value in figures.items()}
     table = pd.DataFrame(shown).T
-    return table.mask([[not made(arms[name])] * table.shape[1] for name in table.index], HOLE)
+    return table.mask([[not finished(arms[name])] * table.shape[1] for name in table.index], HOLE)
 
 
-def cost_panel(arms: dict[str, Arm]) -> pd.DataFrame:
+def cost_panel(arms: dict[str, Runs]) -> pd.DataFrame:
     """What the account of the main set cost: problems/s of the evaluation, milliseconds of CPU that the judge took for
     a program, timeouts in percent, tokens and judge milliseconds per solved problem."""
 
@@ -80,7 +81,7 @@ def cost_panel(arms: dict[str, Arm]) -> pd.DataFrame:
     return _table(arms, row)
 
 
-def reliability_panel(arms: dict[str, Arm]) -> pd.DataFrame:
+def reliability_panel(arms: dict[str, Runs]) -> pd.DataFrame:
     """How the judge and the gate held: of evaluations the mean queue, retries and cache hits in percent, and failures
     of the judge; of trainings the judge's failures in percent of the samples, readings of the gate that found
     something, and how many trainings it ended. Sums and means are per run."""
@@ -101,14 +102,14 @@ def reliability_panel(arms: dict[str, Arm]) -> pd.DataFrame:
     return _table(arms, row)
 
 
-def learning(arms: dict[str, Arm], window: int = WINDOW) -> pd.DataFrame:
+def learning(arms: dict[str, Runs], window: int = WINDOW) -> pd.DataFrame:
     """What the trainings of the arms that sample logged: a row per `arm`, `seed`, `panel` and `step`, with its `value`.
 
     Reward and KL are running means over `window` steps; accepted and pass_ratio are the gate's readings, greedy.
     """
     rows = []
     for name, arm in arms.items():
-        for seed, stage in made(arm).items():
+        for seed, stage in finished(arm).items():
             if stage.curve is None or "reward" not in stage.curve:
                 continue
             smooth = stage.curve.set_index("step")[["reward", "kl"]].rolling(window, min_periods=1).mean()
@@ -120,13 +121,13 @@ def learning(arms: dict[str, Arm], window: int = WINDOW) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "panel", "step", "value"])
 
 
-def budget_table(arms: dict[str, Arm], best: str, names: list[str], per_step: int, seed: int = 0) -> pd.DataFrame:
+def budget_table(arms: dict[str, Runs], best: str, names: list[str], per_step: int, seed: int = 0) -> pd.DataFrame:
     """Trained arms against the best of n of the policy that they began from, on the main set: points for about as many
     tokens as the policy generates (one sample) and for all samples; the smallest n that does as well; tokens that the
     rollouts of its trainings took (`per_step` of them a step), and after how many problems they are paid back."""
     rows = {}
     samples = max(
-        [row["n"] for one in made(arms.get(best, {})).values() for row in one.metrics["curve"][MAIN_SET]] + [1]
+        [row["n"] for one in finished(arms.get(best, {})).values() for row in one.metrics["curve"][MAIN_SET]] + [1]
     )
     sizes = [2**k for k in range(samples.bit_length())]
     for name in names:
@@ -136,7 +137,10 @@ def budget_table(arms: dict[str, Arm], best: str, names: list[str], per_step: in
             continue
         worth = {n: one.points for n, one in found.items()}
         reached = next((n for n in sizes if worth[n] <= 0), None)
-        stages, spent = made(arms[name]).values(), cost(next(iter(made(arms[best]).values())), {})["tokens"] / samples
+        stages, spent = (
+            finished(arms[name]).values(),
+            cost(next(iter(finished(arms[best]).values())), {})["tokens"] / samples,
+        )
         rollouts = [per_step * sum(map(_sampled, lineage(one, by_name(arms)))) for one in stages]
         saved = reached and reached * spent - fmean(cost(one, {})["tokens"] for one in stages)
         rows[name] = {

@@ -9,7 +9,7 @@ from statistics import fmean
 
 import pandas as pd
 
-from lib.report.runs import MAIN_SET, SEEDS, Arm, made, repairs
+from lib.report.runs import MAIN_SET, SEEDS, Runs, finished, repairs
 from lib.statistics import mean_sd
 
 FILE = "repair.json"
@@ -29,11 +29,11 @@ FIGURES = {  # column -> (what it is in a summary of lib.evaluation.repair_metri
 }
 
 
-def read_repairs(arm: Arm) -> dict[int, dict]:
+def read_repairs(arm: Runs) -> dict[int, dict]:
     """seed -> what a run of 40_repair has found; the setting with all rounds comes first."""
     return {
         seed: json.loads((stage.folder / FILE).read_text()) | {MAIN_SET: repairs(stage)}
-        for seed, stage in made(arm).items()
+        for seed, stage in finished(arm).items()
     }
 
 

@@ -1,8 +1,7 @@
-"""Arms: the runs that a report is about, a row per recipe and a run per seed; and what each hands in for a problem.
+"""The runs that a report is about, a row per recipe and a run per seed; and the verdicts of the programs they submit.
 
-A recipe is a run's name without its seed. A run that is named and has not been made is a hole; so is, of a recipe that
-trains or samples, each of the seeds 0 to SEEDS - 1 that nobody names. The untrained policy decodes greedily: whatever
-the seed, it is one and the same.
+A recipe is a run's name without its seed. Missing seeds appear as "not run": those that are named, and of a recipe that
+trains or samples the seeds 0 to SEEDS - 1. The untrained policy decodes greedily and does not depend on the seed.
 """
 
 import json
@@ -35,67 +34,69 @@ LABELS = {
 }
 _RUN = re.compile(r"(?P<recipe>\d\d_.+)-s\d+")
 
-Arm = dict[int, Stage | None]  # seed -> run; None: it has not been made
+Runs = dict[int, Stage | None]  # seed -> run; None: not run
 
 
-def read_arms(run, names: str) -> dict[str, Arm]:
-    """The runs of a report, from their names separated by spaces: label -> Arm; prints the names of those that have not
-    been made. `run`: the report's own."""
-    arms, missing = {}, []
+def read_runs(run, names: str) -> dict[str, Runs]:
+    """The rows of a report, label -> Runs, from the names of runs separated by spaces; prints those that are missing.
+
+    `run`: the run of the report, whose parameters name the others.
+    """
+    rows, missing = {}, []
     for name in names.split():
-        row, seed = row_of(name), name.rpartition("-s")[2]
-        arm = arms.setdefault(row, dict.fromkeys(() if name.startswith("03_") else range(SEEDS)))
+        seed = name.rpartition("-s")[2]
+        runs = rows.setdefault(label(name), dict.fromkeys(() if name.startswith("03_") else range(SEEDS)))
         try:
-            arm[int(seed)] = Stage(name, run.upstream(name))
+            runs[int(seed)] = Stage(name, run.upstream(name))
         except UpstreamError:
-            arm[int(seed)] = None
+            runs[int(seed)] = None
             missing.append(name)
     if missing:
         print(f"not run: {', '.join(missing)}; `make matrix` makes them")
-    return {name: dict(sorted(arm.items())) for name, arm in arms.items()}
+    return {name: dict(sorted(runs.items())) for name, runs in rows.items()}
 
 
-def row_of(name: str) -> str:
-    """What the row of a run is called in tables and figures; a recipe without a name of its own keeps that of its runs.
+def label(name: str) -> str:
+    """The label of a run's row in tables and figures: from LABELS, else the run's name without its seed.
 
-    Raises ValueError for what is no run's name.
+    Raises ValueError for a text that is not a run's name.
     """
-    found = _RUN.fullmatch(name)
-    if not found:
-        raise ValueError(f"{name!r} is no run: <notebook>[-<variant>]-s<seed> is expected")
-    return LABELS.get(found["recipe"], found["recipe"])
+    match = _RUN.fullmatch(name)
+    if not match:
+        raise ValueError(f"{name!r} is not a run's name: <notebook>[-<variant>]-s<seed> is expected")
+    return LABELS.get(match["recipe"], match["recipe"])
 
 
-def made(arm: Arm) -> dict[int, Stage]:
-    """The runs of an arm that have been made."""
-    return {seed: stage for seed, stage in arm.items() if stage}
+def finished(runs: Runs) -> dict[int, Stage]:
+    """The runs of a row that are there."""
+    return {seed: stage for seed, stage in runs.items() if stage}
 
 
-def row_with(arms: dict[str, Arm], file: str, default: str) -> str:
+def row_with(rows: dict[str, Runs], file: str, default: str) -> str:
     """The first row of which a run has written `file`; `default` when none has."""
-    found = (name for name, arm in arms.items() for stage in made(arm).values() if (stage.folder / file).is_file())
-    return next(found, default)
+    labels = (name for name, runs in rows.items() for one in finished(runs).values() if (one.folder / file).is_file())
+    return next(labels, default)
 
 
-def by_name(arms: dict[str, Arm]) -> dict[str, Stage]:
-    """The runs of all arms by what a parameter `policy` calls them; the untrained policy is also `base`."""
-    runs = {stage.info["run"]: stage for arm in arms.values() for stage in made(arm).values()}
+def by_name(rows: dict[str, Runs]) -> dict[str, Stage]:
+    """The runs of all rows by the name that a parameter `policy` gives them; the untrained policy is also `base`."""
+    runs = {stage.info["run"]: stage for row in rows.values() for stage in finished(row).values()}
     untrained = [stage for name, stage in runs.items() if name.startswith("03_")]
     return runs | ({"base": untrained[0]} if untrained else {})
 
 
 def start_of(stage: Stage, runs: dict[str, Stage]) -> Stage | None:
     """The run whose policy a training began from, or a best of n samples; None when it is not among `runs`."""
-    found = runs.get(stage.info.get("parameters", {}).get("policy"))
-    return None if found is stage else found
+    start = runs.get(stage.info.get("parameters", {}).get("policy"))
+    return None if start is stage else start
 
 
-def pairs(a: Arm, b: Arm) -> dict[int, tuple[Stage, Stage]]:
-    """seed -> the runs of both arms with this seed; the untrained policy is a pair to every seed."""
-    [*only] = made(a).values()
+def pairs(a: Runs, b: Runs) -> dict[int, tuple[Stage, Stage]]:
+    """seed -> the runs of both rows with this seed; the untrained policy is paired with every seed."""
+    [*only] = finished(a).values()
     fixed = only[0] if len(only) == 1 and only[0].info["run"].startswith("03_") else None
-    found = {seed: (made(a).get(seed, fixed), stage) for seed, stage in made(b).items()}
-    return {seed: pair for seed, pair in found.items() if pair[0]}
+    paired = {seed: (finished(a).get(seed, fixed), stage) for seed, stage in finished(b).items()}
+    return {seed: (first, second) for seed, (first, second) in paired.items() if first}
 
 
 @cache
@@ -143,14 +144,17 @@ def repairs(stage: Stage) -> dict | None:
     return {whole: found[whole]} | found
 
 
-def accepted(stages: list[Stage], dataset: str, samples: int | None = None) -> np.ndarray:
-    """The chances to be accepted [runs, problems], on the problems that the judge judged in every run.
+def accepted(stages: list[Stage], dataset: str, samples: int | None = None, *, shared: bool = False) -> np.ndarray:
+    """The chances to be accepted [runs, problems], on the problems that were judged in every run.
 
-    Raises ValueError when the runs were not measured on the same problems.
+    `shared`: runs that were measured on different numbers of problems are compared on those that all have. Raises
+    ValueError when the runs were not measured on the same problems.
     """
-    versions = {str(stage.metrics["manifest"][dataset]) for stage in stages if "manifest" in stage.metrics}
-    listed = [stage.verdicts[stage.verdicts.dataset == dataset].problem_id.drop_duplicates() for stage in stages]
-    if len(versions) > 1 or any(list(one) != list(listed[0]) for one in listed):
+    versions = {str(stage.metrics["manifest"].get(dataset)) for stage in stages if "manifest" in stage.metrics}
+    ids = [list(stage.verdicts[stage.verdicts.dataset == dataset].problem_id.drop_duplicates()) for stage in stages]
+    same = len(versions) <= 1 and all(one == ids[0] for one in ids)
+    fewer = shared and len({len(one) for one in ids}) > 1 and set.intersection(*map(set, ids))
+    if not (same or fewer):
         names = ", ".join(stage.label for stage in stages)
         raise ValueError(f"not measured on the same problems of {dataset}: {names}")
     table = pd.DataFrame({n: outcomes(stage, dataset, samples).success for n, stage in enumerate(stages)})

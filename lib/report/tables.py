@@ -79,7 +79,8 @@ class Stage:
         self.label, self.folder = label, folder
         info = folder / "run_info.json"
         self.info = json.loads(info.read_text()) if info.is_file() else {}
-        self.metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = folder / "metrics.json"  # an unfinished run may have its verdicts and not yet its metrics
+        self.metrics = json.loads(metrics.read_text()) if metrics.is_file() else {}
         self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
         curve = folder / "curves.csv"
         self.curve = pd.read_csv(curve) if curve.is_file() else None

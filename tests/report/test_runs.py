@@ -5,7 +5,7 @@ import pytest
 from test_tables import BASE, write_run
 
 from lib.evaluation.best_of_n import Sample, p_accepted
-from lib.report.runs import RULE, accepted, by_name, made, outcomes, pairs, read_arms, row_of, start_of
+from lib.report.runs import RULE, accepted, by_name, finished, label, outcomes, pairs, read_runs, start_of
 from lib.report.tables import Stage
 from lib.runs import UpstreamError
 
@@ -35,10 +35,10 @@ def best_of_n(folder, passed: list[list[int]], right: list[list[bool]]) -> Stage
     return Stage("best of n", folder)
 
 
-def test_arms_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_path, capsys):
+def test_rows_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_path, capsys):
     names = ("03_baseline-s0", "30_grpo-dense-s0", "30_grpo-dense-s4", "30_grpo-sparse-steps=20-s1")
-    found = read_arms(Run(tmp_path, *names), " ".join((*names, "30_grpo-dense-s2", "20_dpo-s0")))
-    assert {label: [seed for seed, one in arm.items() if one] for label, arm in found.items()} == {
+    found = read_runs(Run(tmp_path, *names), " ".join((*names, "30_grpo-dense-s2", "20_dpo-s0")))
+    assert {name: [seed for seed, one in runs.items() if one] for name, runs in found.items()} == {
         "Base": [0],
         "GRPO dense": [0, 4],
         "30_grpo-sparse-steps=20": [1],
@@ -50,23 +50,23 @@ def test_arms_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_pa
 
 
 def test_a_row_is_named_after_its_recipe_and_what_is_no_run_is_an_error():
-    assert row_of("30_grpo-dense-from-dpo-s2") == "DPO → GRPO dense"
-    assert row_of("30_grpo-dense-steps=20-s0") == "30_grpo-dense-steps=20"
-    with pytest.raises(ValueError, match="'30_grpo-dense' is no run"):
-        row_of("30_grpo-dense")
+    assert label("30_grpo-dense-from-dpo-s2") == "DPO → GRPO dense"
+    assert label("30_grpo-dense-steps=20-s0") == "30_grpo-dense-steps=20"
+    with pytest.raises(ValueError, match="'30_grpo-dense' is not a run's name"):
+        label("30_grpo-dense")
 
 
 def test_a_pair_has_one_seed_and_the_untrained_policy_is_a_pair_to_every_seed(tmp_path):
     names = ["03_baseline-s0", "10_sft-s0", "10_sft-s1", "30_grpo-dense-s1", "30_grpo-dense-s2"]
-    arms = read_arms(Run(tmp_path, *names), " ".join(names))
+    arms = read_runs(Run(tmp_path, *names), " ".join(names))
     assert {seed: pair[0].label for seed, pair in pairs(arms["SFT"], arms["GRPO dense"]).items()} == {1: "10_sft-s1"}
     assert list(pairs(arms["Base"], arms["GRPO dense"])) == [1, 2]
     assert pairs({}, arms["SFT"]) == pairs(arms["SFT"], {}) == {}
 
 
 def test_the_start_of_a_run_is_the_policy_that_it_names(tmp_path):
-    arms = read_arms(Run(tmp_path, "03_baseline-s0", "10_sft-s0"), "03_baseline-s0 10_sft-s0")
-    [base], [sft] = made(arms["Base"]).values(), made(arms["SFT"]).values()
+    arms = read_runs(Run(tmp_path, "03_baseline-s0", "10_sft-s0"), "03_baseline-s0 10_sft-s0")
+    [base], [sft] = finished(arms["Base"]).values(), finished(arms["SFT"]).values()
     base.info["parameters"] = sft.info["parameters"] = {"policy": "base"}
     assert start_of(sft, by_name(arms)) is base
     assert start_of(base, by_name(arms)) is None

@@ -306,7 +306,7 @@ def test_checkpoints_are_measured_and_the_chosen_one_is_handed_on(runs):
     ]
     assert "checkpoint-40 is damaged" in best["checkpoints"][1]["refused"]
     summary = read(folder, "eval_step_50/summary.json")
-    assert summary["datasets"].keys() == {"codecontests_valid", "mbpp_reg", "codecontests_valid_big"}
+    assert summary["datasets"].keys() == {"contests_valid", "mbpp", "contests_valid_big"}
     assert {path.name for path in folder.glob("eval_step_*")} == {"eval_step_20", "eval_step_50"}
     assert read(folder, "model_check.json")["parameters"] > 1e6
     chosen = runs / SFT_RUN / "checkpoints" / best["best_checkpoint"] / "model.safetensors"

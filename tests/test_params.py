@@ -16,7 +16,7 @@ from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from lib.judge import Judge
 from lib.policy.models import load_tokenizer
-from lib.problems import load_problems
+from lib.problems import load_problems, problem_sets, role_of
 from lib.rewards import REWARDS
 from lib.runs.fingerprint import RUN_NAME, upstream_names
 from lib.runs.parameters import TYPES, load_params_file, read_parameters, resolve, run_name
@@ -91,9 +91,10 @@ def test_a_preset_says_what_lib_and_notebooks_read_from_it_and_nothing_else(pres
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_names_problem_sets_that_exist(preset):
     found = load_params_file(PARAMS / preset / "preset.yaml")
-    for name in (*found["sets"].values(), *found["train_sets"]):
-        with pytest.raises(ValueError, match="no split 'none'"):  # an unknown set would be told before the split
-            load_problems(name, "none")
+    sets = problem_sets(found)  # raises for an unknown source, split or role
+    assert {chosen.role for chosen in sets.values()} == {"train", "select", "monitor", "test"}
+    for chosen in sets.values():
+        assert role_of(chosen.source, chosen.split) == chosen.role
 
 
 @pytest.mark.parametrize("preset", PRESETS)

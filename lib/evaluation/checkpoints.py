@@ -1,4 +1,4 @@
-"""Checkpoints: every saved step of a training, measured by its tier; the best one chosen by what its programs do.
+"""Checkpoints: every saved step of a training, measured on the sets that are due; the best chosen by its programs.
 
 Validation loss is kept beside it, to be looked at: it says how well a model learned its examples, not whether its
 programs run.
@@ -19,7 +19,7 @@ from lib.runs.paths import write_atomically
 from lib.runs.record import to_json
 
 # What a phase is selected by, in the order in which ties are broken; what is still equal goes to the earlier step.
-_VALID = "summary.datasets.codecontests_valid"
+_VALID = "summary.datasets.contests_valid"
 SELECTION = {
     "sft": (f"{_VALID}.exec_success_rate",),
     "rl": (f"{_VALID}.accepted_at_1", f"{_VALID}.pass_ratio_mean"),
@@ -43,7 +43,6 @@ def find_checkpoints(folder: Path) -> dict[int, Path]:
 def measure_checkpoint(
     path: Path,
     subject: Subject,
-    tier: int,
     sets: dict[str, list[Problem]],
     judge,
     folder: Path,
@@ -63,7 +62,7 @@ def measure_checkpoint(
         name: {key: value for key, value in found.items() if key != "by_difficulty"}
         for name, found in metrics["datasets"].items()
     }
-    summary = {**{key: metrics[key] for key in _NAMED}, "tier": tier, "validation_loss": loss, "datasets": kept}
+    summary = {**{key: metrics[key] for key in _NAMED}, "validation_loss": loss, "datasets": kept}
     write_atomically(folder / "metrics.json", to_json(metrics))
     write_atomically(folder / "summary.json", to_json(summary))
     return summary
@@ -85,7 +84,7 @@ def select_best(phase: str, summaries: list[dict], refused: dict[int, str]) -> d
             "checkpoint": one["checkpoint"],
             "value": values[one["step"]][0],
             "interval": _at(one, f"{metric}_interval"),
-            "tier": one["tier"],
+            "sets": list(one["datasets"]),
             "validation_loss": one["validation_loss"],
             "refused": None,
         }

@@ -26,7 +26,6 @@ from lib.policy.generation import Completion
 from lib.policy.prompts import Extraction, extract, messages
 from lib.policy.protocols import Protocol, eval_at_1
 from lib.problems import Problem
-from lib.problems.loading import read_problems
 from lib.runs.paths import write_atomically
 
 QUIET = 60.0  # seconds between two lines of progress
@@ -69,23 +68,6 @@ class _Row:
             format_ok=self.extraction.format_ok,
             sample=self.sample,
         )
-
-
-def evaluation_sets(run, first: int = 0, big: bool = False) -> dict[str, list[Problem]]:
-    """The sets that every phase is measured on, by their names in metrics.json, with `big` the large valid set too.
-
-    `first` > 0: so many problems of each only. They are opened for the report of `run` (`lib.runs.run.Run`), after which
-    that run trains and selects no more.
-    """
-    names = run.preset["sets"]
-    places = {
-        "contests_valid": (names["contests"], "valid"),
-        **({"contests_valid_big": (names["contests"], "valid_big")} if big else {}),
-        "contests_test": (names["contests"], "test"),
-        "humaneval": (names["humaneval"], "test"),
-        "mbpp": (names["mbpp"], "test"),
-    }
-    return {name: read_problems(run, *place, purpose="report", first=first) for name, place in places.items()}
 
 
 def evaluate(

@@ -1,21 +1,36 @@
-"""Problems: one shape for every data set, real or tiny.
+"""Problems: one shape for all problem sets, read through a run that checks roles and keeps a ledger.
 
-    from lib.problems import load_problems
-    problems = load_problems("tiny_contests", "valid")
-    problems.dropped            # Counter: how many rows were left out, by reason
+    from lib.problems import read_problems, read_sets
+    train = read_sets(run, "train")                                     # {name: problems}
+    valid = read_problems(run, "contests_valid", purpose="select")
+    valid.dropped               # Counter: how many rows were left out, by reason
 
-A `Problem` is plain data: no torch, no judge, no file handle. Notebooks go through
-`lib.problems.loading`, which checks the role and keeps the ledger; `load_problems` is the door behind it.
+A `Problem` is plain data: no torch, no judge, no file handle. Sets, their roles and the schedule stand in
+`params/<preset>/preset.yaml`, under `sets`.
 
-- `problem`: the dataclasses; `sets`: which sets there are, their splits and roles, and the door;
-- `rows`: rows from the hub, a folder of the hub's shape, or a file; `convert`: a row becomes a problem;
-- `manifest`: the frozen list of a set, and whether what was loaded is what was frozen.
+- `sources`: where rows come from; `rows` reads them, `convert` turns a row into a problem;
+- `roles`: what each set may be used for; `loading`: how a run reads sets; `ledger`: what a run has read, and the proof;
+- `freeze`, `manifest`: the frozen list of a split; `overlap`: copies; `quality`: problems that can't be trusted.
 """
 
 from lib.judge.problem import Problem, Test
 from lib.problems.convert import mbpp_prompt
+from lib.problems.loading import read_problems, read_sets
 from lib.problems.manifest import ManifestError
 from lib.problems.problems import Problems
-from lib.problems.sets import load_problems, role_of
+from lib.problems.roles import RoleError, problem_sets, role_of
+from lib.problems.sources import load_problems
 
-__all__ = ["ManifestError", "Problem", "Problems", "Test", "load_problems", "mbpp_prompt", "role_of"]
+__all__ = [
+    "ManifestError",
+    "Problem",
+    "Problems",
+    "RoleError",
+    "Test",
+    "load_problems",
+    "mbpp_prompt",
+    "problem_sets",
+    "read_problems",
+    "read_sets",
+    "role_of",
+]

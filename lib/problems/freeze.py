@@ -23,9 +23,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from lib.judge import Judge
-from lib.problems import Problem, Problems, load_problems, manifest, quality, role_of
+from lib.judge.problem import Problem
+from lib.problems import manifest, quality
 from lib.problems.overlap import find_matches, removals
-from lib.problems.sets import SETS, known_split
+from lib.problems.problems import Problems
+from lib.problems.roles import RoleError, role_of
+from lib.problems.sources import SOURCES, known_split, load_problems
 
 SEED = "rlvr-code-lab 1"
 VALID_BIG, DEV = 500, 32
@@ -52,7 +55,9 @@ def draw(problems: list[Problem], n: int) -> set[str]:
 
 def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, tuple[list[dict], dict]]:
     """file -> (entries, what the index says of it) for the (set, split) pairs `chosen`."""
-    drawn = {(name, s): origin for name, split in chosen for s, origin in SETS[name].drawn if split in (s, origin)}
+    drawn = {
+        (name, s): origin for name, split in chosen for s, origin in SOURCES[name].drawn.items() if split in (s, origin)
+    }
     origins = [(name, origin) for (name, _), origin in drawn.items()]  # the two are frozen together, or not at all
     loaded = {
         key: load_problems(*key, sources.get(key[0]), frozen=False)
@@ -77,13 +82,13 @@ def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, 
 
 def _others(chosen: Set[tuple[str, str]], sources: dict[str, Path]) -> dict[tuple[str, str], Problems]:
     """Frozen sets of the same world, real or tiny, that training must keep clear of."""
-    world = {bool(SETS[name].tiny) for name, _ in chosen}
-    keys = [(name, split) for name, one in SETS.items() if bool(one.tiny) in world for split in one.roles]
+    world = {SOURCES[name].tiny for name, _ in chosen}
+    keys = [(name, split) for name, one in SOURCES.items() if one.tiny in world for split in one.splits]
     known = manifest.read_index()
     return {
         key: load_problems(*key, sources.get(key[0]))
         for key in keys
-        if key not in chosen and role_of(*key) != "train" and manifest.file_name(*key) in known
+        if key not in chosen and manifest.file_name(*key) in known and role_of(*key) != "train"
     }
 
 
@@ -118,11 +123,11 @@ def _manifest(key: tuple[str, str], problems: Problems, reasons: dict[str, str],
 
 def chosen_splits(words: list[str]) -> list[tuple[str, str]]:
     """(set, split) pairs for words like `tiny_contests` or `codecontests/test`; none given: all tiny sets."""
-    words = words or [name for name, one in SETS.items() if one.tiny]
+    words = words or [name for name, one in SOURCES.items() if one.tiny]
     found = []
     for word in words:
         name, _, split = word.partition("/")
-        splits = [known_split(name, split)] if split or name not in SETS else list(SETS[name].roles)
+        splits = [known_split(name, split)] if split or name not in SOURCES else list(SOURCES[name].splits)
         found += [(name, split) for split in splits]
     return found
 
@@ -141,14 +146,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         chosen = chosen_splits(options.sets)
         written = manifest.freeze(build(chosen, sources))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RoleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     for file, about in written.items():
         removed = "".join(f"; {n} removed: {reason}" for reason, n in about["removed"].items())
         print(f"{file}: {about['problems']} problems, role {about['role']}{removed}")
     for name, split in chosen:
-        if role_of(name, split) == "train" and SETS[name].tiny:
+        if role_of(name, split) == "train" and SOURCES[name].tiny:
             with Judge() as judge:
                 reasons = quality.write(name, split, judge)["reasons"]
             print(f"{name}, split {split}: {sum(reasons.values())} problems marked as unreliable {reasons or ''}")

@@ -2,8 +2,8 @@
 
     python -m lib.ledger check artifacts/        proves the rules below, names the offender and exits with 1 otherwise
 
-`ledger.jsonl` in a run's folder has one line per set that was opened: purpose, set, split, role, checksum of the
-manifest, ids. The rules:
+`ledger.jsonl` in a run's folder has one line per set that was read: purpose, name of the set, source, split, role,
+checksum of the manifest, ids. The rules:
 1. A purpose opens the sets of some roles only (ALLOWED): no `test` problem is read for training or selection.
 2. A run that has opened a test set for its report trains and selects no more, so that a test result can't flow back.
 3. Every problem that was measured (verdicts.csv) is in the ledger.
@@ -19,27 +19,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.problems import Problem, manifest, role_of
+from lib.judge.problem import Problem
+from lib.problems import manifest
+from lib.problems.roles import ALLOWED, LEARNS, RULE, RoleError, agreed_role, declared_roles
 from lib.runs.fingerprint import upstream_names
 from lib.runs.paths import json_lines, write_atomically
 
 FILE = "ledger.jsonl"
-ALLOWED = {
-    "train": ("train",),
-    "select": ("train", "select"),
-    "monitor": ("train", "select", "monitor"),
-    "report": ("train", "select", "monitor", "test"),
-}
-LEARNS = ("train", "select")  # purposes whose results change the policy
-RULE = {
-    "train": "weights and preference pairs are made from train sets only",
-    "select": "checkpoints, early stops and parameters are chosen on select sets (valid, valid_big), never on others",
-    "monitor": "regression checks during a training read monitor sets; test sets are for the final report",
-}
-
-
-class RoleError(RuntimeError):
-    """A set was asked for with a purpose that its role does not allow; the message says the rule."""
 
 
 class Ledger:
@@ -50,35 +36,27 @@ class Ledger:
         self._lines: list[dict] = []
         self._write()
 
-    def require(self, name: str, split: str, purpose: str) -> None:
-        """Raises RoleError when `purpose` must not open this set; ValueError for an unknown purpose."""
-        if purpose not in ALLOWED:
-            raise ValueError(f"no purpose {purpose!r}; there are: {', '.join(ALLOWED)}")
-        role = role_of(name, split)
-        if role not in ALLOWED[purpose]:
-            raise RoleError(
-                f"{name}, split {split}, has the role {role!r} and can't be read to {purpose}: {RULE[purpose]}"
-            )
-        self.require_phase(purpose)
-
     def require_phase(self, purpose: str) -> None:
         """Raises RoleError when `purpose` would learn from a run that has opened a test set already."""
-        opened = [f"{line['set']}, split {line['split']}" for line in self._lines if line["role"] == "test"]
+        opened = [line["set"] for line in self._lines if line["role"] == "test"]
         if purpose in LEARNS and opened:
             raise RoleError(
                 f"this run has opened the test set {opened[0]}: from then on it may not {purpose}. "
                 "Open test sets when all training and selection is done"
             )
 
-    def record(self, name: str, split: str, purpose: str, problems: list[Problem], frozen: bool = True) -> None:
+    def record(
+        self, name: str, source: str, split: str, role: str, purpose: str, problems: list[Problem], frozen: bool = True
+    ) -> None:
         """Adds one reading; the manifest's checksum is None for rows that have none."""
         self._lines.append(
             {
                 "purpose": purpose,
                 "set": name,
+                "source": source,
                 "split": split,
-                "role": role_of(name, split),
-                "manifest": manifest.checksum(name, split)[:16] if frozen else None,
+                "role": role,
+                "manifest": manifest.checksum(source, split)[:16] if frozen else None,
                 "ids": [problem.id for problem in problems],
             }
         )
@@ -90,7 +68,8 @@ class Ledger:
 
 def read_ledger(run: Path) -> list[dict]:
     """The readings of a finished run. Raises FileNotFoundError when it kept no ledger."""
-    return [json.loads(line) for line in (run / FILE).read_text().splitlines()]
+    lines = [json.loads(line) for line in (run / FILE).read_text().splitlines()]
+    return [{"source": line["set"]} | line for line in lines]  # before presets named the sets, a set was its source
 
 
 def offences(artifacts: Path) -> list[str]:
@@ -103,8 +82,9 @@ def offences(artifacts: Path) -> list[str]:
             ledgers[run] = read_ledger(run)
         except (FileNotFoundError, ValueError) as error:
             found.append(f"{_name(run)}: no readable {FILE} ({type(error).__name__}): run it again")
+    declared = declared_roles()
     for run, lines in ledgers.items():
-        found += [f"{_name(run)}: {offence}" for offence in _of_one(run, lines)]
+        found += [f"{_name(run)}: {offence}" for offence in _of_one(run, lines, declared)]
     found += _test_ids_learnt_from(ledgers)
     for run in ledgers:
         group = {run.parent / name for name in upstream_names(finished[run]["parameters"])} | {run}
@@ -115,21 +95,24 @@ def offences(artifacts: Path) -> list[str]:
     return found
 
 
-def _of_one(run: Path, lines: list[dict]) -> Iterator[str]:
+def _of_one(run: Path, lines: list[dict], declared: dict[tuple[str, str], dict[str, str]]) -> Iterator[str]:
     test_opened = ""
     for line in lines:
-        place = f"{line['set']}, split {line['split']}"
+        place = f"{line['source']}, split {line['split']}"
+        roles = declared.get((line["source"], line["split"]), {})
         try:
-            role = role_of(line["set"], line["split"])
-        except ValueError as error:
-            yield f"read {place}, which is unknown: {error}"
-            continue
+            role = agreed_role(line["source"], line["split"], roles)
+        except (ValueError, RoleError) as error:
+            yield f"read {place}, whose role is unknown: {error}"
+            role = _role_in_preset(run.parent.name, roles) or line["role"]
         if role != line["role"]:
             yield f"recorded the role {line['role']} for {place}, whose role is {role}"
         if line["purpose"] not in ALLOWED:
             yield f"read {place} for an unknown purpose, {line['purpose']!r}"
         elif role not in ALLOWED[line["purpose"]]:
             yield f"read {place} (role {role}) to {line['purpose']}: {RULE[line['purpose']]}"
+        elif line["purpose"] in LEARNS and "test" in roles.values():
+            yield f"read {place} to {line['purpose']}, which is a test set elsewhere: {RULE[line['purpose']]}"
         if line["purpose"] in LEARNS and test_opened:
             yield f"read {place} to {line['purpose']} after the test set {test_opened} was open"
         test_opened = test_opened or (place if role == "test" else "")
@@ -142,13 +125,17 @@ def _of_one(run: Path, lines: list[dict]) -> Iterator[str]:
             yield f"measured {len(unknown)} problems that its ledger does not hold, such as {unknown[0]}"
 
 
+def _role_in_preset(preset: str, roles: dict[str, str]) -> str | None:
+    return next((role for place, role in roles.items() if place.startswith(f"params/{preset}/")), None)
+
+
 def _test_ids_learnt_from(ledgers: dict[Path, list[dict]]) -> Iterator[str]:
     test = {one for lines in ledgers.values() for line in lines if line["role"] == "test" for one in line["ids"]}
     for run, lines in ledgers.items():
         for line in lines:
             leaked = sorted(test.intersection(line["ids"])) if line["purpose"] in LEARNS else []
             if leaked:
-                what = f"{len(leaked)} test problems to {line['purpose']} as {line['set']}, split {line['split']}"
+                what = f"{len(leaked)} test problems to {line['purpose']} as {line['source']}, split {line['split']}"
                 yield f"{_name(run)}: read {what}, such as {leaked[0]}"
 
 
@@ -158,7 +145,7 @@ def _unequal_arms(ledgers: dict[Path, list[dict]]) -> Iterator[str]:
     for run, lines in ledgers.items():
         for line in lines:
             if line["purpose"] == "report":
-                reported[line["set"], line["split"]][run] |= set(line["ids"])
+                reported[line["source"], line["split"]][run] |= set(line["ids"])
     for place, arms in reported.items():
         (first, ids), *others = arms.items()
         for other, others_ids in others:

@@ -1,43 +1,76 @@
-"""Reading: how a run opens a set of problems: role checked, manifest checked, ids in the ledger.
+"""Loading: reads the problem sets that a run's preset names, checks their roles, and records the ids in the ledger.
 
-train = read_problems(run, "tiny_contests", "train", purpose="train")
+train = read_sets(run, "train")
+valid = read_problems(run, "contests_valid", purpose="select")
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
-from lib.problems import Problems, load_problems
 from lib.problems.ledger import Ledger
+from lib.problems.problems import Problems
 from lib.problems.quality import reliable
+from lib.problems.roles import RoleError, problem_sets, require, role_of
+from lib.problems.sources import load_problems
+
+_ROLES = {"train": ("train",), "select": ("select", "monitor"), "report": ("select", "monitor", "test")}
 
 
 def read_problems(
     run,
     name: str,
-    split: str,
     *,
     purpose: str,
-    first: int = 0,
+    limit: int = 0,
     dev: bool = False,
     source: str | Path | None = None,
     frozen: bool = True,
 ) -> Problems:
-    """The problems of a frozen set, for one purpose: `train`, `select`, `monitor` or `report`.
+    """Reads one set of the run's preset for a purpose: `train`, `select`, `monitor` or `report`.
 
-    `run`: an open `lib.runs.run.Run`, whose ledger keeps the ids. `first` > 0: so many only; `dev`: the fixed subset for
-    frequent checks; `source`: a local copy of the set. For training, problems marked as unreliable are left out, and
-    counted in `dropped`. `frozen`: False is for reports about rows that have no manifest.
-    Raises lib.problems.ledger.RoleError when the role of the set does not allow the purpose, or when the run has opened a test
-    set and asks for more to train or select with; ValueError for rows without a manifest and another purpose than a
-    report; else as `load_problems` and `lib.problems.quality.reliable`.
+    `run`: an open `lib.runs.run.Run`. `name`: a key of the preset's `sets`. `limit` > 0: the first so many problems;
+    `dev`: the fixed subset for frequent checks; `source`: a local copy of the set's rows. For training, problems that are
+    marked as unreliable are left out and counted in `.dropped`. `frozen=False` reads rows that have no manifest, for a
+    report only.
+    Raises ValueError for an unknown set or purpose, and for unfrozen rows with another purpose than a report; RoleError
+    if the set's role does not allow the purpose, or if the run has opened a test set and wants to train or select;
+    and what `load_problems` and `lib.problems.quality.reliable` raise.
     """
     if run.ledger is None:
         run.ledger = Ledger(run.folder)
-    run.ledger.require(name, split, purpose)
+    sets = problem_sets(run.preset)
+    if name not in sets:
+        raise ValueError(f"the preset has no set {name!r}; it has: {', '.join(sets)}")
+    place = sets[name].source, sets[name].split
+    role = role_of(*place)
+    if role != sets[name].role:
+        raise RoleError(f"the run's preset gives {name} the role {sets[name].role!r}, but it has the role {role!r}")
+    require(purpose, role, name)
+    run.ledger.require_phase(purpose)
     if not frozen and purpose != "report":
-        raise ValueError(f"to {purpose}, a set must be frozen: python -m lib.problems.freeze write {name}")
-    problems = load_problems(name, split, source, dev=dev, frozen=frozen)
+        raise ValueError(f"to {purpose}, a set must be frozen: python -m lib.problems.freeze write {place[0]}")
+    problems = load_problems(*place, source, dev=dev, frozen=frozen)
     if purpose == "train":
-        problems = reliable(problems, name, split)
-    problems = Problems(problems[: first or None], problems.dropped)
-    run.ledger.record(name, split, purpose, problems, frozen)
+        problems = reliable(problems, *place)
+    problems = Problems(problems[: limit or None], problems.dropped)
+    run.ledger.record(name, *place, role, purpose, problems, frozen)
     return problems
+
+
+def read_sets(run, purpose: str, limit: int = 0, without: Collection[str] = ()) -> dict[str, Problems]:
+    """Reads all sets of the run's preset that belong to a purpose, in the preset's order: {name: problems}.
+
+    `purpose`: "train" reads the train sets; "select" the select sets, and the monitor sets for monitoring; "report" all
+    but the train sets. `limit` > 0: the first so many problems of each; `without`: names of sets to leave out. Raises as
+    `read_problems`.
+    """
+    if purpose not in _ROLES:
+        raise ValueError(f"no sets to {purpose}; there are sets to: {', '.join(_ROLES)}")
+    chosen = {name: one.role for name, one in problem_sets(run.preset).items() if one.role in _ROLES[purpose]}
+    return {
+        name: read_problems(
+            run, name, purpose="monitor" if role == "monitor" and purpose == "select" else purpose, limit=limit
+        )
+        for name, role in chosen.items()
+        if name not in without
+    }

@@ -25,7 +25,8 @@ import numpy as np
 import pandas as pd
 from datasketch import MinHash, MinHashLSH
 
-from lib.problems import Problem, role_of
+from lib.judge.problem import Problem
+from lib.problems.roles import role_of
 
 KINDS = ("statement", "normalised statement", "tests", "solution", "near statement")
 NEAR = 0.5  # exact similarity that counts as near
@@ -65,7 +66,9 @@ def removals(problems: list[Problem], matches: list[Match]) -> dict[int, str]:
     short statements: "the largest" and "the smallest of the list" are two tasks.
     """
     gone: dict[int, str] = {}
-    roles = [role_of(problem.dataset, problem.split) for problem in problems]
+    places = [(problem.dataset, problem.split) for problem in problems]
+    role = {place: role_of(*place) for place in dict.fromkeys(places)}
+    roles = [role[place] for place in places]
     across = [match for match in matches if (roles[match.first] == "train") != (roles[match.second] == "train")]
     within = [match for match in matches if roles[match.first] == roles[match.second] == "train"]
     for match in across + within:

@@ -17,7 +17,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lib.problems import ManifestError, Problem, Problems, load_problems, manifest
+from lib.judge.problem import Problem
+from lib.problems import manifest
+from lib.problems.manifest import ManifestError
+from lib.problems.problems import Problems
+from lib.problems.sources import load_problems
 
 LEAST_TESTS = {"stdio": 5, "function": 3}  # MBPP has three asserts
 DISAGREE = 0.2

@@ -56,11 +56,10 @@ def data_versions(preset: str) -> dict[str, str]:
     index = paths.root() / "data" / "manifests" / "index.json"
     file = paths.root() / "params" / preset / "preset.yaml"
     if index.is_file() and file.is_file():
-        values = load_params_file(file)
-        sets = {named["source"] if isinstance(named, dict) else named for named in values.get("sets", {}).values()}
-        sets |= {*values.get("train_sets", [])}
+        sets = load_params_file(file).get("sets", {}).values()
+        places = {f"{chosen['source']}-{chosen['split']}" for chosen in sets}
         frozen = json.loads(index.read_text()).items()
-        versions |= {f"manifests/{name}": one["sha256"] for name, one in frozen if name.partition("-")[0] in sets}
+        versions |= {f"manifests/{name}": one["sha256"] for name, one in frozen if name.partition(".")[0] in places}
     return versions
 
 

@@ -70,7 +70,7 @@ def _sets(sets: dict[str, dict]) -> list[str]:
     frozen = json.loads(index.read_text()) if index.is_file() else {}
     missing: dict[str, list[str]] = {}
     for chosen in sets.values():
-        if isinstance(chosen, dict) and f"{chosen['source']}-{chosen['split']}.jsonl" not in frozen:
+        if f"{chosen['source']}-{chosen['split']}.jsonl" not in frozen:
             missing.setdefault(chosen["source"], []).append(chosen["split"])
     return [
         f"the frozen list of {source}, {', '.join(sorted(splits))}: "

@@ -25,7 +25,7 @@ from transformers import TrainerCallback
 
 from lib.judge import Judge
 from lib.policy.models import load_policy, load_tokenizer
-from lib.problems import load_problems
+from lib.problems import load_problems, problem_sets
 from lib.rewards import REWARDS
 from lib.runs.parameters import load_params_file
 from lib.runs.paths import root
@@ -158,7 +158,8 @@ def main() -> None:
     timeline = Timeline(sorted(os.sched_getaffinity(0)))
     Rollout.__call__ = timeline.during("generate", Rollout.__call__)
     JudgedReward.__call__ = timeline.during("judge", JudgedReward.__call__)
-    problems = [problem for name in preset["train_sets"] for problem in load_problems(name, "train")]
+    sets = [chosen for chosen in problem_sets(preset).values() if chosen.role == "train"]
+    problems = [problem for chosen in sets for problem in load_problems(chosen.source, chosen.split)]
     with Judge(**preset["judge"]) as judge, tempfile.TemporaryDirectory() as folder:
         train_grpo(
             load_policy(asked.policy),

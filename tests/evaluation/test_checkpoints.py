@@ -40,8 +40,8 @@ def _journals(tmp_path, monkeypatch):
 
 def measure(path, step, folder, judge):
     subject = Subject("10_sft-s0", path.name, seed=0, step=step)
-    sets = {"codecontests_valid": [ADD]}
-    return measure_checkpoint(path, subject, 1, sets, judge, folder, PAIRS, max_new_tokens=60)
+    sets = {"contests_valid": [ADD]}
+    return measure_checkpoint(path, subject, sets, judge, folder, PAIRS, max_new_tokens=60)
 
 
 def test_checkpoints_come_in_the_order_of_their_steps(trained, tmp_path):
@@ -56,7 +56,7 @@ def test_every_checkpoint_is_measured_and_the_one_whose_programs_run_is_chosen(t
             measure(path, step, tmp_path / f"eval_step_{step}", judge)
             for step, path in find_checkpoints(trained).items()
         ]
-    assert [one["datasets"]["codecontests_valid"]["exec_success_rate"] for one in summaries] == [0, 1]
+    assert [one["datasets"]["contests_valid"]["exec_success_rate"] for one in summaries] == [0, 1]
     assert summaries[0]["validation_loss"] > summaries[1]["validation_loss"]
     folder = tmp_path / "eval_step_100"
     assert {path.name for path in folder.iterdir()} == {"metrics.json", "summary.json", "verdicts.csv", "qa_logs"}
@@ -76,8 +76,8 @@ def test_a_damaged_checkpoint_is_refused_before_it_is_loaded(trained, tmp_path):
 def summary(step: int, exec_success_rate: float, accepted: float = 0.0, ratio: float = 0.0) -> dict:
     valid = {"exec_success_rate": exec_success_rate, "accepted_at_1": accepted, "pass_ratio_mean": ratio}
     intervals = {f"{name}_interval": [0.0, 1.0] for name in valid}
-    named = {"model": "m", "protocol": "EVAL@1", "seed": 0, "manifest": {}, "tier": 1, "validation_loss": 1.0}
-    found = {"codecontests_valid": valid | intervals}
+    named = {"model": "m", "protocol": "EVAL@1", "seed": 0, "manifest": {}, "validation_loss": 1.0}
+    found = {"contests_valid": valid | intervals}
     return {"step": step, "checkpoint": f"checkpoint-{step}", "datasets": found, **named}
 
 
@@ -107,7 +107,7 @@ def test_best_checkpoint_json_has_the_designs_keys_and_lists_every_checkpoint():
         "manifest",
         "checkpoints",
     }
-    assert best["selection_metric"] == "summary.datasets.codecontests_valid.exec_success_rate"
+    assert best["selection_metric"] == "summary.datasets.contests_valid.exec_success_rate"
     assert [(one["step"], one.get("value"), one["refused"]) for one in best["checkpoints"]] == [
         (20, 0.8, None),
         (30, None, "checkpoint-30 is damaged: ..."),

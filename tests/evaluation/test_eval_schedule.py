@@ -1,38 +1,24 @@
-from types import SimpleNamespace
+from lib.evaluation.eval_schedule import due_sets
+from lib.runs.parameters import load_params_file
+from lib.runs.paths import root
 
-import pytest
-
-from lib.evaluation.eval_schedule import TIERS, tier_at, tier_sets
-from lib.problems.ledger import Ledger, RoleError
-
-SETS = {"contests": "tiny_contests", "humaneval": "tiny_humaneval", "mbpp": "tiny_mbpp"}
-DESIGN = {"tier_1": 500, "tier_2": 2000}
-
-
-@pytest.fixture
-def run(tmp_path):
-    """What a tier needs of a run: its preset and its ledger."""
-    return SimpleNamespace(preset={"sets": SETS}, ledger=Ledger(tmp_path))
+SETS = {
+    "train": {"source": "tiny_contests", "split": "train", "role": "train"},
+    "valid": {"source": "tiny_contests", "split": "valid", "role": "select", "every": 500},
+    "valid_big": {"source": "tiny_contests", "split": "valid_big", "role": "select", "every": 2000},
+    "test": {"source": "tiny_contests", "split": "test", "role": "test"},
+}
 
 
-def test_a_tier_holds_what_the_one_below_it_holds():
-    assert TIERS[1] == ("codecontests_valid", "mbpp_reg")
-    assert TIERS[2] == (*TIERS[1], "codecontests_valid_big")
-    assert set(TIERS[3]) - set(TIERS[2]) == {"codecontests_test", "humaneval"}
+def test_a_checkpoint_is_measured_on_each_set_at_the_steps_of_the_set_and_at_the_end():
+    due = {step: due_sets({"sets": SETS}, step, last=4100) for step in (500, 700, 2000, 2500, 4100)}
+    both = ["valid", "valid_big"]
+    assert due == {500: ["valid"], 700: [], 2000: both, 2500: ["valid"], 4100: both}
 
 
-def test_a_step_is_due_for_the_largest_tier_of_its_cadence_and_the_last_one_for_tier_2():
-    due = {step: tier_at(step, DESIGN, last=4100) for step in (500, 700, 2000, 2500, 4100)}
-    assert due == {500: 1, 700: 0, 2000: 2, 2500: 1, 4100: 2}
-
-
-def test_the_sets_of_the_tiny_preset_have_the_sizes_of_the_real_ones(run):
-    assert {name: len(own) for name, own in tier_sets(run, 1, "select", 3).items()} == dict.fromkeys(TIERS[1], 3)
-    found = tier_sets(run, 3, "report")
-    sizes = {"codecontests_valid": 117, "mbpp_reg": 200, "codecontests_valid_big": 500, "codecontests_test": 165}
-    assert {name: len(problems) for name, problems in found.items()} == sizes | {"humaneval": 164}
-
-
-def test_a_run_that_selects_may_not_open_tier_3(run):
-    with pytest.raises(RoleError, match="tiny_contests, split test"):
-        tier_sets(run, 3, "select")
+def test_the_schedule_of_the_presets_names_no_test_and_no_train_set():
+    for file in (root() / "params").glob("*/preset.yaml"):
+        preset = load_params_file(file)
+        last = due_sets(preset, 1, last=1)
+        assert last == ["contests_valid", "contests_valid_big", "mbpp"]
+        assert {preset["sets"][name]["role"] for name in last} == {"select", "monitor"}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from statements import statement
 
 from lib.problems import Problem, Test, load_problems, manifest
 from lib.problems import freeze as manifests
-from lib.problems.sets import SETS
+from lib.problems.sources import SOURCES
 from lib.runs.paths import json_lines
 
 ROWS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 real_rows = pytest.mark.skipif(not ROWS.is_dir(), reason="no ../shared/data with real rows beside the project")
-SOURCES = {
+FILES = {
     "humaneval": ROWS / "humaneval" / "HumanEval.jsonl.gz",
     "codecontests": ROWS / "codecontests" / "test_165.jsonl.gz",
     "mbpp": ROWS / "mbpp" / "mbpp.jsonl",
@@ -33,10 +34,10 @@ def committed(file: str) -> tuple[str, dict]:
     ("sets", "sources"),
     [
         ([], {}),
-        pytest.param(["humaneval"], SOURCES, marks=real_rows),
-        pytest.param(["codecontests/test"], SOURCES, marks=real_rows),
-        pytest.param(["mbpp_reg"], SOURCES, marks=real_rows),
-        pytest.param(["mbpp", "mbpp_sanitized"], SOURCES, marks=real_rows),
+        pytest.param(["humaneval"], FILES, marks=real_rows),
+        pytest.param(["codecontests/test"], FILES, marks=real_rows),
+        pytest.param(["mbpp_reg"], FILES, marks=real_rows),
+        pytest.param(["mbpp", "mbpp_sanitized"], FILES, marks=real_rows),
     ],
     ids=["tiny", "humaneval", "codecontests test", "mbpp_reg", "mbpp"],
 )
@@ -53,7 +54,7 @@ def test_every_committed_manifest_is_made_again_byte_for_byte(sets, sources):
 def test_every_manifest_here_is_in_the_index_and_the_other_way_round():
     files = {path.name for path in manifest.folder().glob("*.jsonl")}
     assert files == manifest.read_index().keys()
-    known = {manifest.file_name(name, split) for name, one in SETS.items() for split in one.roles}
+    known = {manifest.file_name(name, split) for name, one in SOURCES.items() for split in one.splits}
     assert {file for file in files if "unreliable" not in file} <= known
     for file, about in manifest.read_index().items():
         assert hashlib.sha256((manifest.folder() / file).read_bytes()).hexdigest() == about["sha256"]
@@ -132,6 +133,7 @@ def hub_copy(tmp_path, monkeypatch):
     import pyarrow
     import pyarrow.parquet
 
+    shutil.copytree(manifest.paths.root() / "params", tmp_path / "params")
     monkeypatch.setattr(manifest.paths, "root", lambda: tmp_path)
     monkeypatch.setattr(manifests, "VALID_BIG", 9)
     valid = [contest(n) for n in range(100, 110)]
@@ -181,4 +183,4 @@ def test_what_cannot_be_had_is_an_error_in_words(tmp_path, capsys):
     assert manifests.main(["write", "humaneval", "--source", f"humaneval={tmp_path / 'no.jsonl'}"]) == 1
     assert "error: no file no.jsonl" in capsys.readouterr().err
     assert manifests.main(["write", "humanevil"]) == 1
-    assert "no problem set 'humanevil'" in capsys.readouterr().err
+    assert "no problem source 'humanevil'" in capsys.readouterr().err

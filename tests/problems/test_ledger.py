@@ -7,21 +7,21 @@ import shutil
 
 import pytest
 
-from lib import ledger as module
-from lib.problems import Problem, Test, load_problems, manifest
-from lib.problems.ledger import Ledger, RoleError, main, offences, read_ledger
-from lib.problems.loading import read_problems
+from lib.problems import Problem, RoleError, Test, load_problems, manifest, read_problems, read_sets
+from lib.problems.ledger import Ledger, main, offences, read_ledger
+from lib.runs.parameters import load_params_file
 from lib.runs.paths import root
 
+PRESET = load_params_file(root() / "params" / "tiny" / "preset.yaml")
 TRAIN, VALID = ("tiny_contests", "train"), ("tiny_contests", "valid")
-CONTESTS, HUMANEVAL, MBPP = ("tiny_contests", "test"), ("tiny_humaneval", "test"), ("tiny_mbpp", "test")
+CONTESTS, HUMANEVAL = ("tiny_contests", "test"), ("tiny_humaneval", "test")
 
 
 class Run:
     """As much of a run as reading needs."""
 
     def __init__(self, folder):
-        self.folder = folder
+        self.folder, self.preset = folder, PRESET
         folder.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(folder)
 
@@ -32,62 +32,82 @@ def run(tmp_path) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("purpose", "place"),
+    ("purpose", "name"),
     [
-        ("train", VALID),
-        ("train", CONTESTS),
-        ("train", HUMANEVAL),
-        ("train", MBPP),
-        ("select", CONTESTS),
-        ("select", HUMANEVAL),
-        ("select", MBPP),
-        ("monitor", CONTESTS),
+        ("train", "contests_valid"),
+        ("train", "contests_test"),
+        ("train", "humaneval"),
+        ("train", "mbpp"),
+        ("select", "contests_test"),
+        ("select", "humaneval"),
+        ("select", "mbpp"),
+        ("monitor", "contests_test"),
     ],
 )
-def test_a_set_whose_role_the_purpose_does_not_allow_is_not_opened(run, purpose, place):
-    with pytest.raises(
-        RoleError, match=rf"{place[0]}, split {place[1]}, has the role .* can't be read to {purpose}: \w+"
-    ):
-        read_problems(run, *place, purpose=purpose)
+def test_a_set_whose_role_the_purpose_does_not_allow_is_not_opened(run, purpose, name):
+    with pytest.raises(RoleError, match=rf"{name} has the role .* can't be read to {purpose}: \w+"):
+        read_problems(run, name, purpose=purpose)
     assert read_ledger(run.folder) == []
 
 
 @pytest.mark.parametrize(
-    ("purpose", "place"),
-    [("train", ("tiny_mbpp", "train")), ("select", VALID), ("monitor", MBPP), ("report", HUMANEVAL)],
+    ("purpose", "name", "place"),
+    [
+        ("train", "mbpp_train", ("tiny_mbpp", "train")),
+        ("select", "contests_valid", VALID),
+        ("monitor", "mbpp", ("tiny_mbpp", "test")),
+        ("report", "humaneval", HUMANEVAL),
+    ],
 )
-def test_what_is_read_stands_in_the_ledger_with_its_purpose_and_its_manifest(run, purpose, place):
-    problems = read_problems(run, *place, purpose=purpose)
+def test_what_is_read_stands_in_the_ledger_with_its_purpose_and_its_manifest(run, purpose, name, place):
+    problems = read_problems(run, name, purpose=purpose)
     assert problems
     (line,) = read_ledger(run.folder)
-    assert (line["purpose"], line["set"], line["split"]) == (purpose, *place)
+    assert (line["purpose"], line["set"], line["role"]) == (purpose, name, PRESET["sets"][name]["role"])
+    assert (line["source"], line["split"]) == place
     assert line["ids"] == [problem.id for problem in problems]
     assert manifest.checksum(*place).startswith(line["manifest"])
 
 
 def test_only_what_is_handed_out_counts_as_read(run):
-    assert len(read_problems(run, *VALID, purpose="select", first=8)) == 8
-    assert len(read_problems(run, *VALID, purpose="select", dev=True)) == 32
+    assert len(read_problems(run, "contests_valid", purpose="select", limit=8)) == 8
+    assert len(read_problems(run, "contests_valid", purpose="select", dev=True)) == 32
     assert [len(line["ids"]) for line in read_ledger(run.folder)] == [8, 32]
 
 
-def test_an_unknown_purpose_is_told_the_known_ones(run):
+def test_the_sets_of_a_purpose_are_those_with_its_roles_in_the_order_of_the_preset(run):
+    assert {name: len(problems) for name, problems in read_sets(run, "select", limit=3).items()} == {
+        "contests_valid": 3,
+        "contests_valid_big": 3,
+        "mbpp": 3,
+    }
+    assert [line["purpose"] for line in read_ledger(run.folder)] == ["select", "select", "monitor"]
+    assert list(read_sets(run, "train")) == ["contests_train", "mbpp_train"]
+    sizes = {"contests_valid": 117, "contests_test": 165, "humaneval": 164, "mbpp": 200}
+    report = read_sets(run, "report", without=["contests_valid_big"])
+    assert {name: len(problems) for name, problems in report.items()} == sizes
+    assert list(report) == list(sizes)
+    with pytest.raises(ValueError, match="no sets to tune; there are sets to: train, select, report"):
+        read_sets(run, "tune")
+
+
+def test_an_unknown_purpose_or_set_is_told_the_known_ones(run):
     with pytest.raises(ValueError, match="no purpose 'tune'; there are: train, select, monitor, report"):
-        read_problems(run, *VALID, purpose="tune")
+        read_problems(run, "contests_valid", purpose="tune")
+    with pytest.raises(ValueError, match="the preset has no set 'valid'; it has: contests_train, mbpp_train, contests"):
+        read_problems(run, "valid", purpose="select")
 
 
 @pytest.mark.parametrize("purpose", ["train", "select"])
 def test_after_a_test_set_nothing_is_trained_or_selected(run, purpose):
     run.ledger.require_phase(purpose)
-    read_problems(run, *CONTESTS, purpose="report", first=1)
-    with pytest.raises(
-        RoleError, match=rf"opened the test set tiny_contests, split test: from then on it may not {purpose}"
-    ):
-        read_problems(run, *TRAIN, purpose=purpose)
+    read_problems(run, "contests_test", purpose="report", limit=1)
+    with pytest.raises(RoleError, match=rf"opened the test set contests_test: from then on it may not {purpose}"):
+        read_problems(run, "contests_train", purpose=purpose)
     with pytest.raises(RoleError, match="Open test sets when all training and selection is done"):
         run.ledger.require_phase(purpose)
     run.ledger.require_phase("evaluate")
-    read_problems(run, *VALID, purpose="report", first=1)
+    read_problems(run, "contests_valid", purpose="report", limit=1)
 
 
 def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatch):
@@ -96,9 +116,10 @@ def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatc
     repository.notebook("10_sft")
     repository.params("10_sft-s0")
     run = start("10_sft", {"preset": "tiny", "seed": 0})
-    monkeypatch.setattr(module.manifest, "checksum", lambda *_: "0" * 64)
+    run.ledger = Ledger(run.folder)
+    monkeypatch.setattr(manifest, "checksum", lambda *_: "0" * 64)
     test = Problem("p", "tiny_contests", "test", "stdio", "Add.", (Test("1", "1"),))
-    run.ledger.record(*CONTESTS, "report", [test])
+    run.ledger.record("contests_test", *CONTESTS, "test", "report", [test])
     with pytest.raises(RoleError, match="it may not train"), run.phase("train"):
         raise AssertionError("the phase must not begin")
 
@@ -230,7 +251,7 @@ def plant_an_unknown_purpose(evidence):
         (plant_an_arm_with_fewer_problems, "tiny/90_report-s0: compares "),
         (plant_a_measured_problem_that_was_never_read, "tiny/10_sft-s0: measured 1 problems that its ledger does not"),
         (plant_a_lost_ledger, "tiny/10_sft-s0: no readable ledger.jsonl (FileNotFoundError): run it again"),
-        (plant_an_unknown_set, "tiny/03_baseline-s0: read secret, split test, which is unknown"),
+        (plant_an_unknown_set, "tiny/03_baseline-s0: read secret, split test, whose role is unknown"),
         (plant_an_unknown_purpose, "tiny/03_baseline-s0: read tiny_contests, split valid for an unknown purpose"),
     ],
     ids=lambda value: value.__name__[6:] if callable(value) else "",
@@ -268,14 +289,11 @@ def test_notebooks_read_problems_only_through_their_run():
         assert "load_problems" not in code or notebook.stem == "00_tiny_world", notebook.name
 
 
-def test_in_lib_only_the_data_modules_open_sets_themselves():
-    doors = {"lib/problems", "lib/tiny"}  # and what checks, freezes and judges sets
-    doors |= {
-        f"lib/{name}.py" for name in ("manifests", "quality", "reading", "verl_export")
-    }  # the last refuses test sets
+def test_in_lib_only_the_packages_that_make_or_export_sets_load_them_without_a_run():
+    doors = ("lib/problems/", "lib/tiny/", "lib/training/verl.py")  # the last refuses test sets
     users = [
         path for path in (root() / "lib").rglob("*.py") if re.search(r"import .*\bload_problems", path.read_text())
     ]
     places = {path.relative_to(root()).as_posix() for path in users}
     assert "lib/problems/loading.py" in places
-    assert not [place for place in places if not any(place.startswith(door) for door in doors)]
+    assert not [place for place in places if not place.startswith(doors)]

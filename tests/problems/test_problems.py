@@ -170,7 +170,7 @@ def test_files_may_be_compressed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("codecontest",), "no problem set 'codecontest'; there are: tiny_contests, "),
+        (("codecontest",), "no problem source 'codecontest'; there are: tiny_contests, "),
         (("codecontests",), "has no split None; it has: train, valid, valid_big, test"),
         (("humaneval", "train"), "has no split 'train'; it has: test"),
     ],

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lib.judge import Judge
-from lib.problems import ManifestError, Problem, Test, load_problems, manifest, quality
+from lib.problems import ManifestError, Problem, Test, load_problems, manifest, quality, read_problems
 from lib.problems.ledger import Ledger
-from lib.problems.loading import read_problems
 from lib.problems.quality import assess, stated_reasons, summary
 
 ADD, FIRST, CRASH = "print(sum(map(int, input().split())))", "print(input().split()[0])", "print(1 // 0)"
@@ -88,13 +87,14 @@ def test_what_the_judge_failed_on_says_nothing():
 def test_training_leaves_the_marked_problems_out_and_counts_them(tmp_path, place):
     class Run:
         ledger = Ledger(tmp_path)
+        preset = {"sets": {"train": {"source": place[0], "split": place[1], "role": "train"}}}  # noqa: RUF012
 
     marks = (manifest.folder() / f"{'-'.join(place)}.unreliable.jsonl").read_text().splitlines()
     marked = {json.loads(line)["id"] for line in marks}
-    kept, whole = read_problems(Run, *place, purpose="train"), load_problems(*place)
+    kept, whole = read_problems(Run, "train", purpose="train"), load_problems(*place)
     assert {one.id for one in whole} - {one.id for one in kept} == marked
     assert sum(kept.dropped.values()) - sum(whole.dropped.values()) == len(marked)
-    assert len(read_problems(Run, *place, purpose="report")) == len(whole), "a report shows them"
+    assert len(read_problems(Run, "train", purpose="report")) == len(whole), "a report shows them"
 
 
 def test_the_committed_marks_are_what_the_judge_says(judge):

@@ -139,7 +139,8 @@ def test_data_versions_come_from_the_checksum_file_and_from_the_files_it_does_no
 
 
 def test_the_manifests_of_the_sets_that_a_preset_names_are_data_of_it(repository):
-    repository.write("params/tiny/preset.yaml", "sets:\n  contests: tiny_contests\ntrain_sets: [tiny_mbpp]\n")
+    sets = "  contests_test: {source: tiny_contests, split: test}\n  mbpp_train: {source: tiny_mbpp, split: train}\n"
+    repository.write("params/tiny/preset.yaml", f"sets:\n{sets}")
     names = ("tiny_contests-test", "tiny_mbpp-train", "tiny_mbpp-train.unreliable", "mbpp-train", "tiny_humaneval-test")
     index = {f"{name}.jsonl": {"sha256": name} for name in names}
     repository.write("data/manifests/index.json", json.dumps(index))

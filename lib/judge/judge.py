@@ -1,6 +1,5 @@
-"""`Judge`: programs in, verdicts out. One thread, no busy waiting; `stream` does the work of a call."""
+"""`Judge`: judges programs in isolated workers. A call runs in the calling thread; `host.stream` does its work."""
 
-import asyncio
 import sys
 import threading
 import time
@@ -9,67 +8,54 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from lib.judge.job import encoded
-from lib.judge.load import Load, Pace
-from lib.judge.memory import Memory
-from lib.judge.pool import Pool
-from lib.judge.problem import Problem
-from lib.judge.stream import Stream
-from lib.judge.verdict import Verdict
-from lib.judge.worker import Worker, check_problem
-
-_ISOLATION = ("namespaces", "none")
+from .host.memory import Memory
+from .host.pool import Pool
+from .host.prepared import check_problem, encoded
+from .host.stats import Stats
+from .host.stream import Stream
+from .host.worker import Worker
+from .problem import Problem
+from .verdict import Verdict
 
 
 class Judge:
-    """Judges programs in `workers` isolated processes, at most that many at once.
+    """Judges programs in `workers` isolated processes, at most that many at a time.
 
-    `isolation`: "namespaces", or "none" where a machine can't have them. `stop_at_timeout`: a submission ends at its
-    first timeout; `stop_at_first_failure`: at its first test that fails, for rewards that ask for all or nothing.
-    `strict`: every test in a process and a namespace of its own, also those that a quick pass would settle.
-    `cache`: a folder where verdicts are kept for later runs and other processes. `programs_per_second`: no more than
-    that are started on average. `backend`: "local", this machine, or "sandbox_fusion", servers at the addresses `url`;
-    there `isolation` means the servers'.
+    `isolation`: "namespaces", or "none" for machines that can't provide them. `strict`: every test runs in a process
+    and namespace of its own, including those that the quick pass would settle. `cache`: a folder in which verdicts are
+    kept for later runs and other processes. `backend`: "local" (this machine), or "sandbox_fusion" with the `url` of
+    one or several servers; then `isolation` applies to the servers.
     Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
-    or call `close`. `options`: the arguments it was made with.
+    or call `close`. `options`: the arguments of this judge, to create another like it.
     """
 
     def __init__(
         self,
         workers: int = 2,
         isolation: str = "namespaces",
-        stop_at_timeout: bool = True,
-        stop_at_first_failure: bool = False,
         strict: bool = False,
         cache: str | Path | None = None,
-        programs_per_second: float | None = None,
         backend: str = "local",
         url: str | Iterable[str] | None = None,
     ):
-        self.options = {name: value for name, value in locals().items() if name != "self"}
+        self.options: dict = {"workers": workers, "isolation": isolation, "strict": strict}
+        self.options |= {"cache": cache, "backend": backend, "url": url}
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        if isolation not in _ISOLATION:
-            raise ValueError(f"isolation must be one of {', '.join(_ISOLATION)}, not {isolation!r}")
-        if programs_per_second is not None and not programs_per_second > 0:
-            raise ValueError(f"programs_per_second must be more than 0, not {programs_per_second}")
+        if isolation not in ("namespaces", "none"):
+            raise ValueError(f"isolation must be one of namespaces, none, not {isolation!r}")
         if backend not in ("local", "sandbox_fusion") or (backend == "local" and url is not None):
             raise ValueError(f"backend must be local, or sandbox_fusion with a url, not {backend!r} with {url!r}")
-        where, hire = "", partial(Worker, isolation)
+        place, new_worker = "", partial(Worker, isolation)
         if backend == "sandbox_fusion":
-            from lib.judge.sandbox_fusion import RemoteWorker, Servers  # here: else nobody needs requests
+            from .remote.sandbox_fusion import RemoteWorker, Servers  # only this backend needs requests
 
             servers = Servers(url, isolation)
-            where, hire = str(servers), partial(RemoteWorker, servers)
-        stops = frozenset(["timeout"] * stop_at_timeout + ["failure"] * stop_at_first_failure)
-        self._rules = {"stops": stops, "strict": strict}
-        self._memory = Memory(cache, repr((sorted(stops), isolation, strict, where)))
-        self._load, self._pace = Load(), Pace(programs_per_second)
-        self._counts = {"programs": 0, "tests": 0, "cache_hits": 0, "retries": 0}
-        self._counts |= {"judge_seconds": 0.0, "wall_seconds": 0.0, "busy_seconds": 0.0}
-        self._lock, self._owner = threading.Lock(), 0
-        self._closed = False
-        self._pool = Pool(workers, hire)
+            place, new_worker = str(servers), partial(RemoteWorker, servers)
+        self._strict, self._closed = strict, False
+        self._memory, self._stats = Memory(cache, repr((isolation, strict, place))), Stats()
+        self._lock, self._judging_thread = threading.Lock(), 0
+        self._pool = Pool(workers, new_worker)
 
     def __enter__(self) -> "Judge":
         return self
@@ -85,28 +71,18 @@ class Judge:
 
     @property
     def isolation(self) -> str:
-        """What keeps programs apart from the machine, as its workers found it when they started."""
+        """What keeps programs apart from the machine, as the workers reported it at their start."""
         return ", ".join(self._pool.layers)
 
     def stats(self) -> dict[str, int | float]:
-        """Counts since the start: `programs` taken on, `tests` run, `cache_hits`, `retries`, `respawns` of workers.
+        """Counts since the start: `programs` taken, `tests` run, `cache_hits`, `retries`, `respawns` of workers.
 
         Programs waiting for a worker: `queue_length` now, `queue_length_max`, and `queue_length_mean` over the time in
-        which calls were under way. A collection of known length waits as a whole; of other iterables a program waits
-        once it is taken. `wait_mean`, `wait_p50`, `wait_p95`: seconds between coming in and being started, of the
-        programs started last (10,000 at most; what the cache knows is not started).
-
-        Seconds: of CPU spent in programs (`judge_seconds`), of wall time spent in judging (`wall_seconds`), of all
-        workers at work (`busy_seconds`). Of these: `tests_per_s`, and `utilisation`, the share of its wall time that a
-        worker was at work, in [0, 1]."""
-        counts, wall = self._counts, self._counts["wall_seconds"]
-        return {
-            **counts,
-            **self._load.stats(),
-            "respawns": self._pool.respawns,
-            "tests_per_s": counts["tests"] / wall if wall else 0.0,
-            "utilisation": min(1.0, counts["busy_seconds"] / (wall * self._pool.count)) if wall else 0.0,
-        }
+        which calls were active. A collection waits as a whole; a pair of any other iterable waits once it is taken.
+        `wait_mean`, `wait_p50`, `wait_p95`: seconds in the queue, of the last 10,000 programs that were started.
+        Seconds: of CPU in programs (`judge_seconds`), of wall time in calls (`wall_seconds`), of all workers at work
+        (`busy_seconds`). `tests_per_s` of wall time; `utilisation`: share of it that a worker was busy, in [0, 1]."""
+        return self._stats.report(self._pool.count, self._pool.respawns)
 
     def judge(self, program: str, problem: Problem) -> Verdict:
         """Judges one program. Raises as `judge_stream`."""
@@ -121,31 +97,26 @@ class Judge:
                 check_problem(problem)
         return list(self.judge_stream(pairs, progress))
 
-    async def judge_async(self, pairs: Iterable[tuple[str, Problem]]) -> list[Verdict]:
-        """As `judge_many`, for callers with an event loop: it goes on while a thread waits for the workers. Calls that
-        overlap are served one after the other."""
-        return await asyncio.to_thread(self.judge_many, pairs)
-
     def judge_stream(self, pairs: Iterable[tuple[str, Problem]], progress: bool = False) -> Iterator[Verdict]:
-        """Yields the verdicts on (program, problem) pairs, in the order of the pairs, and takes pairs as it gets on: a
-        bounded number is held, however many there are.
+        """Yields the verdicts on (program, problem) pairs, in the order of the pairs. Takes pairs as workers become
+        free, so that memory stays bounded however many there are.
 
-        Of equal pairs near one another one is judged. A submission that the judge failed with is tried again on other
-        workers, a few times in all, and then becomes an `api_error`. `progress` shows a counter on a terminal.
-        Raises TypeError for a program that is no string and ValueError for a problem without tests or with limits that
-        make no sense, when it comes to them; RuntimeError after `close`. Whatever ends it, nothing is left running.
-        Other threads wait until it is through; the thread that iterates can't judge anything else meanwhile.
+        Equal pairs close to each other are judged once. If the judge fails with a submission, it tries again with
+        other workers, a few times; then the verdict is an `api_error`. `progress` shows a counter on a terminal.
+        Raises TypeError for a program that is not a string and ValueError for a problem without tests or with
+        impossible limits, when it takes that pair; RuntimeError after `close`. However it ends, nothing keeps running.
+        Other threads wait for their turn; the iterating thread can't judge anything else in the meantime.
         """
         if self._closed:
             raise RuntimeError("this judge is closed")
         return self._stream(pairs, progress and sys.stderr.isatty())
 
     def _stream(self, pairs: Iterable[tuple[str, Problem]], progress: bool) -> Iterator[Verdict]:
-        if self._owner == threading.get_ident():
+        if self._judging_thread == threading.get_ident():
             raise RuntimeError("this thread is judging: take all verdicts of its judge_stream first, or close that")
-        stream = Stream(pairs, self._rules, self._pool, self._memory, self._load, self._pace, self._counts)
+        stream = Stream(pairs, self._pool, self._memory, self._stats, self._strict)
         with closing(stream), self._lock:
-            self._owner = threading.get_ident()
+            self._judging_thread = threading.get_ident()
             try:
                 verdicts, done = iter(stream), 0
                 while (verdict := self._timed(verdicts)) is not None:
@@ -157,7 +128,7 @@ class Judge:
                     print(file=sys.stderr)
             finally:
                 stream.stop()
-                self._owner = 0
+                self._judging_thread = 0
 
     def _timed(self, verdicts: Iterator[Verdict]) -> Verdict | None:
         if self._closed:
@@ -166,4 +137,4 @@ class Judge:
         try:
             return next(verdicts, None)
         finally:
-            self._counts["wall_seconds"] += time.monotonic() - start
+            self._stats.count(wall_seconds=time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""What the judge judges against: a problem and its tests, as plain data."""
+"""What programs are judged against: a problem and its tests, as plain data."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 class Test:
     """One test of a problem.
 
-    `stdio` problems: `input` is the whole standard input, `output` the expected standard output (an input without a
-    final newline gets one from the judge). `function` problems: `input` is Python source that is run after the program
-    and raises when the program is wrong (an assert, or HumanEval's `check` and its call); `output` is empty.
+    `stdio` problems: `input` is the whole standard input, `output` the expected standard output (the judge ends the
+    last line of an input if the test does not). `function` problems: `input` is Python source that runs after the
+    program and raises if the program is wrong (an assert, or HumanEval's `check` and its call); `output` is empty.
     """
 
     input: str
@@ -21,8 +21,8 @@ class Test:
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Times in seconds of CPU, memory in MiB. `solutions`: correct by the set's word, not verified.
-    `checker`: how outputs of stdio problems are compared, one of `lib.judge.compare.CHECKERS`."""
+    """One problem. Times in CPU seconds, memory in MiB. `solutions`: correct according to the data set, not verified.
+    `checker`: how outputs of stdio problems are compared, a name in `host.compare.CHECKERS`."""
 
     id: str
     dataset: str

@@ -1,4 +1,4 @@
-"""What the judge says of a program: the vocabulary that every other module shares."""
+"""The result of judging a program: the vocabulary that every other module shares."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,8 @@ ERROR_TYPES = ("success", "wrong_answer", "syntax_error", "runtime_error", "time
 
 @dataclass(frozen=True)
 class TestResult:
-    """How one test ended. `judge_time` in CPU seconds; `detail`: a short reason ("memory limit", "ValueError: ...")."""
+    """How one test ended. `judge_time` in CPU seconds; `detail`: a short reason ("memory limit", "ValueError: ...");
+    `got`: the beginning of the output, or what the last call returned."""
 
     error_type: str
     judge_time: float = 0.0
@@ -21,13 +22,13 @@ class TestResult:
 class Verdict:
     """How a program did on all tests of a problem.
 
-    `error_type` is `success` when every test passed; else that of the first test that did not run to its end
+    `error_type` is `success` if every test passed; else that of the first test that did not run to its end
     (`syntax_error`, `timeout`, `runtime_error`), else `wrong_answer`. `api_error` means that the judge failed: such a
-    verdict says nothing about the program and is never a score. `pass_ratio` = passed / total, in [0, 1]; tests that
-    were not run because an earlier one stopped the submission count as not passed. `judge_time` in CPU seconds, all
-    tests. Of a function problem, `total` and `tests` count cases: asserts, each judged by itself. `by_reference`: tests
-    that handled objects which only the program's process can hold (of its own classes, say), so that two of them were
-    compared by its code.
+    verdict says nothing about the program and is never a score.
+    `pass_ratio` = passed / total, in [0, 1]. A submission ends at its first timeout; tests that did not run count as
+    not passed. In a function problem, `total` and `tests` count cases: each assert is judged on its own.
+    `judge_time`: CPU seconds of all tests. `by_reference`: number of function tests that used objects which only the
+    program's process can hold (instances of its classes, for example): the program's code compares two of those.
     """
 
     accepted: bool

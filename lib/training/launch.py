@@ -125,10 +125,7 @@ def _run(config: Path, folder: Path) -> None:
 
 def _share(options: dict, processes: int) -> dict:
     """The options of a judge that is one of so many, which together are to do what one was allowed."""
-    share = {"workers": max(1, options["workers"] // processes)}
-    if options["programs_per_second"]:
-        share["programs_per_second"] = options["programs_per_second"] / processes
-    return options | share
+    return options | {"workers": max(1, options["workers"] // processes)}
 
 
 def _start(config: str, folder: str, caller: str) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 
 from lib.judge import Judge, Verdict
-from lib.judge.checks import busy_processes, timeless
+from lib.judge.conformance.judge_checks import busy_processes, without_times
 from lib.problems import Problem, Test
 
 KILLS, BUSY, MEMORY, WARM = 5_000, 10_000, 20_000, 2_000  # programs
@@ -117,9 +117,9 @@ def kills(count: int, interval: float) -> tuple[bool, str]:
 
 def busy(count: int) -> tuple[bool, str]:
     with Judge(workers=2) as judge:
-        alone = [timeless(verdict) for verdict, _ in judged(judge, count, "busy", "alone")]
+        alone = [without_times(verdict) for verdict, _ in judged(judge, count, "busy", "alone")]
     with busy_processes(NEIGHBOURS), Judge(workers=2) as judge:
-        beside = [(timeless(v), ending) for v, ending in judged(judge, count, "busy", f"beside {NEIGHBOURS}")]
+        beside = [(without_times(v), ending) for v, ending in judged(judge, count, "busy", f"beside {NEIGHBOURS}")]
     differ = [(a.error_type, b.error_type) for a, (b, _) in zip(alone, beside, strict=True) if a != b]
     wrong = sum(verdict.error_type != ending for verdict, ending in beside)
     return not differ and not wrong, f"{len(differ)} of {count} differ {differ[:3] or ''}, {wrong} wrong"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lib.evaluation.evaluate import Subject, evaluate
 from lib.judge import Judge
-from lib.judge.checks import busy_processes
+from lib.judge.conformance.judge_checks import busy_processes
 from lib.policy.models import load_policy, load_tokenizer
 from lib.problems import load_problems
 from lib.runs.paths import root

@@ -15,8 +15,8 @@ from functools import partial
 import requests
 
 from lib.judge import Judge
-from lib.judge.compare import same_tokens
-from lib.judge.naive_runners import peers_here, throughput
+from lib.judge.conformance.naive_runners import available_runners, measure_speed
+from lib.judge.host.compare import same_tokens
 from lib.problems import Problem, Test
 
 TESTS, REPEATS = 20, 3
@@ -72,11 +72,11 @@ def main(workers: int = 2, programs: int = 40, url: str = "") -> None:
     problems = [problem(number) for number in range(8)]
     load = [(program(number), problems[number % 8]) for number in range(programs)]
     few = load[: max(1, programs // 8)]  # of the slow ways
-    peers = peers_here() | ({"SandboxFusion per test": one_request_a_test(url)} if url else {})
+    peers = available_runners() | ({"SandboxFusion per test": one_request_a_test(url)} if url else {})
     judges = {"judge, strict": {"strict": True}, "judge": {}}
     judges |= {"SandboxFusion": {"backend": "sandbox_fusion", "url": url}} if url else {}
     with ExitStack() as stack:
-        ways = {name: lambda _, way=way: throughput(way, few) for name, way in peers.items()}
+        ways = {name: lambda _, way=way: measure_speed(way, few) for name, way in peers.items()}
         for name, options in judges.items():
             for count in (1, workers):
                 judge = stack.enter_context(Judge(workers=count, **options))

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from lib.judge import Judge, ServerError, Verdict
-from lib.judge.selftest import GALLERY, problem
+from lib.judge.conformance.selftest import GALLERY, problem
 from lib.problems import Problem, Test, load_problems
 
 BOUND = 0.995  # of all programs

@@ -10,7 +10,7 @@ from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.evaluation.evaluate import Subject, evaluate, manifest, measure
 from lib.judge import Judge
-from lib.judge.checks import busy_processes
+from lib.judge.conformance.judge_checks import busy_processes
 from lib.judge.verdict import Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.engines import TransformersEngine

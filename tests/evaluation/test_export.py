@@ -117,7 +117,7 @@ def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint, j
 def test_a_model_that_the_judge_can_say_nothing_about_is_not_handed_on(saved):
     class Broken:
         def judge_many(self, pairs):
-            from lib.judge.scoring import failed_judge
+            from lib.judge.host.scoring import failed_judge
 
             return [failed_judge(problem, "no worker") for _, problem in pairs]
 

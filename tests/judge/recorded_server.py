@@ -20,7 +20,8 @@ from pathlib import Path
 import requests
 from judged import DOUBLE, DOUBLED, SQUARE, function, stdio
 
-from lib.judge import Judge, frames
+from lib.judge import Judge
+from lib.judge.sandbox import frames
 
 RECORDING = Path(__file__).with_name("sandbox_fusion.json")
 CASES = {
@@ -46,7 +47,7 @@ FAULTS = {
     "given up": {"code": "import time; time.sleep(60)", "language": "python", "run_timeout": 0.5},
     "driver killed": {"code": "import os; os.kill(os.getpid(), 9)", "language": "python"},
 }
-INSIDE = b"the inside, compiled"  # stands for 70 kB
+COMPILED = b"the compiled code"  # stands for 70 kB
 
 
 def readable(body: dict) -> dict:
@@ -55,9 +56,9 @@ def readable(body: dict) -> dict:
     if "sources" in files:
         shown = {"driver": hashlib.sha256(json.loads(files["sources"])["driver"].encode()).hexdigest()}
     else:
-        header, payload = frames.receive(frames.Bytes(zlib.decompress(files["given"])))
+        header, payload = frames.receive(frames.Bytes(zlib.decompress(files["submission"])))
         program, inputs = payload[: header["source"]], payload[header["source"] :]
-        shown = {"inside": files["inside"].decode(), "given": [header, program.decode(), inputs.decode()]}
+        shown = {"code": files["code"].decode(), "submission": [header, program.decode(), inputs.decode()]}
     return {**body, "files": shown}
 
 
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append(body)
-        submission = "given" in body["files"]
+        submission = "submission" in body["files"]
         self.respond(*(self.server.faults.pop(0) if submission and self.server.faults else self.server.answer(body)))
 
     def respond(self, status: int, content) -> None:
@@ -121,15 +122,15 @@ def recording() -> dict:
 
 
 def record(url: str, commit: str) -> None:
-    runs, inside = [], ""
+    runs, compiled = [], ""
 
     def answer(body: dict) -> tuple[int, object]:
-        nonlocal inside
-        files = {name: inside if name == "inside" else content for name, content in body["files"].items()}
+        nonlocal compiled
+        files = {name: compiled if name == "code" else content for name, content in body["files"].items()}
         real = requests.post(f"{url}/run_code", json={**body, "files": files}, timeout=120)
         found = real.json()
-        if "inside" in found["files"]:
-            inside, found["files"]["inside"] = found["files"]["inside"], base64.b64encode(INSIDE).decode()
+        if "code" in found["files"]:
+            compiled, found["files"]["code"] = found["files"]["code"], base64.b64encode(COMPILED).decode()
         runs.append([readable(body), real.status_code, found])
         return real.status_code, found
 

@@ -9,7 +9,7 @@ import pytest
 from judged import DOUBLE, DOUBLED, SQUARE, stdio
 
 from lib.judge import Judge
-from lib.judge.cache import VerdictCache
+from lib.judge.host.cache import VerdictCache
 from lib.judge.verdict import TestResult, Verdict
 
 pytest.importorskip("diskcache", reason="the package diskcache is not installed")
@@ -30,13 +30,13 @@ def test_another_judge_finds_what_one_has_judged(tmp_path):
 
 def test_another_problem_limit_or_rule_is_another_entry(tmp_path):
     judged(tmp_path)
-    assert judged(tmp_path, stop_at_first_failure=True)[1] == 0
+    assert judged(tmp_path, strict=True)[1] == 0
     assert judged(tmp_path, [(DOUBLED + " ", DOUBLE), (DOUBLED, stdio(("1\n", "2\n")))])[1] == 0
 
 
 def test_a_judge_with_other_sources_finds_nothing(tmp_path, monkeypatch):
     judged(tmp_path)
-    monkeypatch.setattr("lib.judge.cache.judge_version", lambda: b"other")
+    monkeypatch.setattr("lib.judge.host.cache.judge_version", lambda: b"other")
     assert judged(tmp_path)[1] == 0
 
 
@@ -103,7 +103,7 @@ def test_a_damaged_folder_costs_nothing_but_time(tmp_path):
 
 def test_several_processes_may_share_a_folder(tmp_path):
     script = (
-        "import sys; from lib.judge.cache import VerdictCache; from tests_verdict import V\n"
+        "import sys; from lib.judge.host.cache import VerdictCache; from tests_verdict import V\n"
         "c = VerdictCache(sys.argv[1])\n"
         "for n in range(200): c.put(b'%d' % (n % 50), V)\n"
         "print(sum(c.get(b'%d' % n, 1) == V for n in range(50)))"

@@ -1,7 +1,7 @@
 import pytest
 from judged import DOUBLE, stdio
 
-from lib.judge.carry import carries_nothing
+from lib.judge.sandbox.carry import carries_nothing
 
 
 def settled(program: str) -> bool:

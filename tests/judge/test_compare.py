@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from judged import stdio
 
-from lib.judge.compare import CHECKERS, same_tokens
+from lib.judge.host.compare import CHECKERS, same_tokens
 
 
 @pytest.mark.parametrize(
@@ -57,21 +57,6 @@ def test_outputs_that_do_not(got, expected):
         ("exact", b"1  2\n", b"1 2\n", False),
         ("exact", b"0.50", b"0.5", False),
         ("exact", b"\n1", b"1", False),
-        ("float", b"2.9999999", b"3", True),
-        ("float", b"3.1", b"3", False),
-        ("float", b"nan", b"nan", True),  # the same text
-        ("float", b"nan", b"3", False),
-        ("float", b"1e999", b"3", False),
-        ("float", b"3 3", b"3", False),
-        ("float", b"YES", b"yes", False),
-        ("float", b"1", b"9" * 5000, False),
-        ("case_insensitive", b"Yes\n", b"YES", True),
-        ("case_insensitive", b"No", b"YES", False),
-        ("case_insensitive", b"1E-3", b"0.001", True),
-        ("unordered_lines", b"b 2\na 1\n", b"a 1\nb  2\n", True),
-        ("unordered_lines", b"a\na\nb", b"a\nb\nb", False),
-        ("unordered_lines", b"a b", b"a\nb", False),
-        ("unordered_lines", b"a", b"a\na", False),
     ],
 )
 def test_checkers(checker, got, expected, same):
@@ -79,6 +64,6 @@ def test_checkers(checker, got, expected, same):
 
 
 def test_a_problem_chooses_its_checker(judge):
-    for checker, accepted in (("tokens", False), ("unordered_lines", True)):
-        problem = replace(stdio(("", "1\n2\n"), ("", "1 \n2")), checker=checker)
-        assert judge.judge("print(2)\nprint(1)", problem).accepted is accepted
+    for checker, accepted in (("tokens", True), ("exact", False)):
+        problem = replace(stdio(("", "1 2\n")), checker=checker)
+        assert judge.judge("print(1)\nprint(2)", problem).accepted is accepted

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from judged import DOUBLE, DOUBLED, function, stdio
 
-from lib.judge import cost
 from lib.judge.cost import CostError, Meter
+from lib.judge.cost import meter as meter_module
 from lib.judge.verdict import Verdict
 from lib.tiny.operations import OPERATION
 from lib.tiny.programs import Choice, Task, program
@@ -136,8 +136,8 @@ os.execv(loader, [loader])
 
 
 def test_what_is_missing_is_passed_over_with_the_reason(monkeypatch):
-    monkeypatch.setattr(cost, "HARDWARE_INSTRUCTIONS", (99, 99))  # no such counter
-    monkeypatch.setattr(cost.shutil, "which", lambda _: None)
+    monkeypatch.setattr(meter_module, "HARDWARE_INSTRUCTIONS", (99, 99))  # no such counter
+    monkeypatch.setattr(meter_module.shutil, "which", lambda _: None)
     meter = Meter()
     assert meter.tier == "bytecode"
     assert "perf_event_open" in meter.skipped["counter"]
@@ -149,7 +149,7 @@ def test_what_is_missing_is_passed_over_with_the_reason(monkeypatch):
 def test_a_counter_of_the_kernel_counts_the_program_and_nobody_else(monkeypatch, judge):
     """The way of the first tier, with a counter that every machine has: page faults in user mode."""
     software, page_faults = 1, 2
-    monkeypatch.setattr(cost, "HARDWARE_INSTRUCTIONS", (software, page_faults))
+    monkeypatch.setattr(meter_module, "HARDWARE_INSTRUCTIONS", (software, page_faults))
     try:
         meter = Meter(("counter",))
     except CostError as error:

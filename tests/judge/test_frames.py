@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.judge import frames
+from lib.judge.sandbox import frames
 
 
 @pytest.fixture

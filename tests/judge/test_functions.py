@@ -3,7 +3,7 @@
 import pytest
 from judged import SQUARE, function
 
-from lib.judge.cases import plan
+from lib.judge.host.cases import plan
 from lib.problems import Problem, Test
 
 HONEST = {

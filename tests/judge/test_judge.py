@@ -1,6 +1,5 @@
 """The judge as its callers use it: order, duplicates, faults, the end."""
 
-import asyncio
 import contextlib
 import os
 import random
@@ -16,7 +15,7 @@ import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
 
 from lib.judge import Judge, Verdict
-from lib.judge.stream import AHEAD, ATTEMPTS
+from lib.judge.host.stream import AHEAD, ATTEMPTS
 from lib.problems import Problem
 
 
@@ -145,18 +144,6 @@ def test_programs_that_wait_are_counted_and_timed():
         assert 0.2 <= stats["wait_p50"] < stats["wait_p95"] < stats["wall_seconds"]
 
 
-def test_programs_are_started_at_the_pace_that_is_asked_for():
-    with Judge(workers=2, programs_per_second=20) as judge:
-        start = time.monotonic()
-        assert all(v.accepted for v in judge.judge_many([(f"print(42)  # {n}", ANSWER) for n in range(11)]))
-        assert time.monotonic() - start >= 0.5  # the first one starts at once
-        start = time.monotonic()
-        judge.judge_many([("print(42)  # 3", ANSWER)] * 100)
-        assert time.monotonic() - start < 4, "what the cache knows is not started"
-    with pytest.raises(ValueError, match="programs_per_second must be more than 0, not 0"):
-        Judge(programs_per_second=0)
-
-
 def test_a_stream_takes_pairs_as_it_gets_on(judge):
     taken = 0
 
@@ -209,24 +196,6 @@ def test_a_judge_that_is_closed_ends_its_stream():
         next(verdicts)
     with pytest.raises(RuntimeError, match="was closed"):
         next(verdicts)
-
-
-def test_an_event_loop_goes_on_while_programs_are_judged(judge):
-    async def ticks() -> int:
-        count = 0
-        task = asyncio.create_task(judge.judge_async([("import time\ntime.sleep(0.5)\nprint(42)", ANSWER)]))
-        while not task.done():
-            await asyncio.sleep(0.01)
-            count += 1
-        [verdict] = await task
-        assert verdict.accepted
-        return count
-
-    async def both() -> list[list[Verdict]]:
-        return await asyncio.gather(*(judge.judge_async([(f"print({n})", ANSWER)]) for n in (41, 42)))
-
-    assert asyncio.run(ticks()) >= 3
-    assert [[v.accepted for v in verdicts] for verdicts in asyncio.run(both())] == [[False], [True]]
 
 
 def test_many_problems_are_more_than_are_kept_ready(judge):
@@ -362,19 +331,6 @@ def test_a_judge_that_fails_again_and_again_says_api_error():
         assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]
         assert verdicts[0].feedback.startswith("The judge failed: ")
         assert judge.stats()["retries"] == ATTEMPTS - 1
-
-
-@pytest.mark.parametrize("carried", ["", "import os\n"], ids=["settled at once", "confirmed alone"])
-def test_it_can_stop_at_the_first_failure(carried):
-    wrong = stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(60)))
-    with Judge(workers=1, stop_at_first_failure=True) as judge:
-        verdict = judge.judge(f"{carried}n = int(input())\nprint(2 * n if n % 5 != 3 else 7)", wrong)
-        assert [r.error_type for r in verdict.tests] == [*["success"] * 3, "wrong_answer"]
-        assert (verdict.passed, verdict.total, verdict.error_type) == (3, 60, "wrong_answer")
-        verdict = judge.judge(f"{carried}def f(x): return 3 * x", SQUARE)
-        assert [r.error_type for r in verdict.tests] == ["success", "wrong_answer"]
-        assert judge.judge(DOUBLED, wrong).accepted
-        assert judge.judge(f"{carried}def f(x): return x * x", SQUARE).accepted
 
 
 def test_an_api_error_is_not_remembered():

@@ -2,16 +2,16 @@
 
 import pytest
 
-from lib.judge.naive_runners import peers_here, throughput
+from lib.judge.conformance.naive_runners import available_runners, measure_speed
 from lib.problems import Problem, Test
 
 TESTS = tuple(Test(f"{n}\n", f"{2 * n}\n") for n in range(1, 6))
 DOUBLE, DOUBLED = Problem("p", "d", "s", "stdio", "?", TESTS), "print(2 * int(input()))\n"
 
 
-@pytest.mark.parametrize("name", peers_here())
+@pytest.mark.parametrize("name", available_runners())
 def test_a_peer_passes_a_right_program_and_no_wrong_one(name):
-    way = peers_here()[name]
+    way = available_runners()[name]
     assert way(DOUBLED, DOUBLE) == 5
     assert way("print(7)", DOUBLE) == 0
     assert way("n = int(input())\nif n > 3: raise SystemExit(1)\nprint(2 * n)", DOUBLE) == 3
@@ -19,5 +19,5 @@ def test_a_peer_passes_a_right_program_and_no_wrong_one(name):
 
 def test_speeds_of_different_work_are_not_compared():
     with pytest.raises(ValueError, match="2 of 5 tests passed"):
-        throughput(lambda program, problem: 2, [(DOUBLED, DOUBLE)])
-    assert throughput(lambda program, problem: 5, [(DOUBLED, DOUBLE)]) > 0
+        measure_speed(lambda program, problem: 2, [(DOUBLED, DOUBLE)])
+    assert measure_speed(lambda program, problem: 5, [(DOUBLED, DOUBLE)]) > 0

@@ -1,6 +1,5 @@
 """The SandboxFusion backend against what a real server answered (recorded_server.py), and against servers that fail."""
 
-import dataclasses
 import re
 import socket
 import subprocess
@@ -12,9 +11,10 @@ import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, function
 from recorded_server import CASES, FAULTS, readable, recording, replay, serve
 
-from lib.judge import Judge, ServerError, sandbox_fusion
-from lib.judge.stream import ATTEMPTS
-from lib.judge.worker import IsolationError
+from lib.judge import IsolationError, Judge, ServerError
+from lib.judge.conformance.judge_checks import without_times
+from lib.judge.host.stream import ATTEMPTS
+from lib.judge.remote import sandbox_fusion, servers
 
 ENDINGS = {
     "accepted": ("success", 5, 5),
@@ -38,17 +38,12 @@ def server():
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
-    monkeypatch.setattr(sandbox_fusion, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(servers, "FIRST_PAUSE", 0.01)
 
 
 def remote(*servers, **options) -> Judge:
     urls = [server if isinstance(server, str) else server.url for server in servers]
     return Judge(backend="sandbox_fusion", url=urls, **options)
-
-
-def without_times(verdict):
-    tests = tuple(dataclasses.replace(test, judge_time=0.0) for test in verdict.tests)
-    return dataclasses.replace(verdict, judge_time=0.0, tests=tests)
 
 
 def nobody() -> str:
@@ -82,12 +77,6 @@ def test_expected_outputs_stay_here(server):
     sent = [repr(readable(body)) for body in server.seen]
     assert "swordfish" in sent[-1], "the program's own word"
     assert not any("salmon" in request for request in sent)
-
-
-def test_the_first_failure_ends_a_submission_here_though_the_server_ran_on(server):
-    with remote(server, workers=1, stop_at_first_failure=True) as there:
-        for case, ran in (("wrong answer", 2), ("wrong function", 2), ("runtime error", 1)):
-            assert len(there.judge(*CASES[case]).tests) == ran
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -137,7 +126,7 @@ def test_a_driver_that_failed_is_compiled_again(server):
 def test_the_result_of_a_driver_that_was_killed_is_not_believed(server):
     """A program that ended it could have written a result of its own."""
     runs = recording()["runs"]
-    forged = next(answer for request, _, answer in runs if DOUBLED in request["files"].get("given", ()))
+    forged = next(answer for request, _, answer in runs if DOUBLED in request["files"].get("submission", ()))
     forged["run_result"]["return_code"] = -9
     with remote(server, workers=1) as there:
         server.faults = [(200, forged)] * ATTEMPTS
@@ -157,7 +146,7 @@ def test_two_servers_share_the_work(server):
 
 
 def test_the_work_of_a_dead_server_goes_to_the_others(server, monkeypatch):
-    monkeypatch.setattr(sandbox_fusion, "FIRST_PAUSE", 30.0)
+    monkeypatch.setattr(servers, "FIRST_PAUSE", 30.0)
     with replay() as dying:
         there = remote(server, dying, workers=2)
         dying.shutdown()
@@ -169,7 +158,7 @@ def test_the_work_of_a_dead_server_goes_to_the_others(server, monkeypatch):
 
 
 def test_a_server_that_is_dead_at_the_start_is_a_warning_while_others_live(server, monkeypatch):
-    monkeypatch.setattr(sandbox_fusion, "FIRST_PAUSE", 30.0)
+    monkeypatch.setattr(servers, "FIRST_PAUSE", 30.0)
     with pytest.warns(UserWarning, match="other servers do its work"):
         there = remote(nobody(), server)
     with there:
@@ -178,8 +167,8 @@ def test_a_server_that_is_dead_at_the_start_is_a_warning_while_others_live(serve
 
 def test_a_silent_server_is_given_up(server, monkeypatch):
     with remote(server, workers=1) as there:
-        monkeypatch.setattr(sandbox_fusion, "_longest", lambda request: 0.0)
-        monkeypatch.setattr(sandbox_fusion, "PATIENCE", 0.2)
+        monkeypatch.setattr(servers, "run_seconds", lambda request: 0.0)
+        monkeypatch.setattr(servers, "PATIENCE", 0.2)
         silence = threading.Event()
         server.answer = lambda body: (silence.wait(20), (200, {}))[1]
         assert there.judge(*CASES["accepted"]).error_type == "api_error"
@@ -197,15 +186,15 @@ def test_what_is_no_sandbox_fusion_is_refused():
 
 
 def test_a_server_that_can_not_isolate_says_so(server, monkeypatch):
-    started = sandbox_fusion.frames.Bytes()
-    sandbox_fusion.frames.send(started, {"error": "unshare: Operation not permitted", "python": "3"})
+    started = servers.frames.Bytes()
+    servers.frames.send(started, {"error": "unshare: Operation not permitted", "python": "3"})
     result = zlib.compress(started.getvalue())
-    known = sandbox_fusion._run_code
+    known = servers.run_code
 
     def run(session, url, code, files, wanted, seconds):
         return result if wanted == "result" else known(session, url, code, files, wanted, seconds)
 
-    monkeypatch.setattr(sandbox_fusion, "_run_code", run)
+    monkeypatch.setattr(servers, "run_code", run)
     with pytest.raises(IsolationError, match=r"Operation not permitted.*isolation=\"none\""):
         remote(server)
 

@@ -4,7 +4,7 @@ import pytest
 from judged import ANSWER, DOUBLE, SQUARE, stdio
 
 from lib.judge import ERROR_TYPES, TestResult
-from lib.judge.scoring import failed_judge, verdict, with_source_lines
+from lib.judge.host.scoring import failed_judge, verdict, with_source_lines
 
 
 def results(*error_types: str) -> list[tuple[int, TestResult, str]]:

@@ -13,7 +13,7 @@ import pytest
 
 from lib.judge import SelfTestError, require_self_test
 from lib.judge.__main__ import main
-from lib.judge.selftest import GALLERY, self_test
+from lib.judge.conformance.selftest import GALLERY, self_test
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = {"user": 65534, "group": 65534, "extra_groups": []}

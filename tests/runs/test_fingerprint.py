@@ -196,9 +196,11 @@ def test_a_notebook_that_only_starts_a_run_depends_on_seeding_alone(repository):
 def test_the_whole_judge_is_an_input_of_whoever_uses_it(repository):
     repository.notebook("02_judge", "from lib.judge import Judge")
     repository.params("02_judge-s0")
-    modules = {f"lib.judge.{path.stem}" for path in (repository.root / "lib/judge").glob("[a-z]*.py")}
-    modules -= {"lib.judge.cost", "lib.judge.counting"}  # no verdict depends on what a program costs
-    assert modules <= Fingerprints("tiny").of("02_judge-s0").lib.keys()
+    files = (path.relative_to(repository.root) for path in (repository.root / "lib/judge").rglob("[a-z]*.py"))
+    modules = {".".join(path.with_suffix("").parts) for path in files}
+    unused = ("lib.judge.cost.", "lib.judge.conformance.judge_checks", "lib.judge.conformance.naive_runners")
+    modules = {name for name in modules if not name.startswith(unused)}  # no verdict depends on these
+    assert modules | {"lib/judge/conformance/gallery.toml"} <= Fingerprints("tiny").of("02_judge-s0").lib.keys()
 
 
 def test_the_reason_names_what_changed(grpo):

@@ -223,9 +223,9 @@ def test_a_process_that_fails_is_an_error_with_its_reason(start, two, tmp_path):
 
 
 def test_the_judges_of_all_processes_have_together_what_one_was_allowed():
-    allowed = {"workers": 16, "programs_per_second": 10.0, "strict": True}
-    assert _share(allowed, 8) == {"workers": 2, "programs_per_second": 1.25, "strict": True}
-    assert _share(allowed | {"workers": 2, "programs_per_second": None}, 8)["workers"] == 1, "none is without a worker"
+    allowed = {"workers": 16, "strict": True}
+    assert _share(allowed, 8) == {"workers": 2, "strict": True}
+    assert _share(allowed | {"workers": 2}, 8)["workers"] == 1, "none is without a worker"
 
 
 def test_what_such_a_training_cannot_do_is_told_before_anything_is_started(start, two, tmp_path):

@@ -1,0 +1,88 @@
+"""Splits the tests of a function problem into cases, on this side and before any program runs.
+
+A case is one assert (or a loop or block around asserts) at the top of a test or of its function `check`; each case is
+judged on its own. A test without an assert is one case. `plan` rewrites a test so that every case records its ending:
+
+    if __judge__.wanted(2):
+        with __judge__:
+            assert candidate([1, 2]) == 3
+"""
+
+import ast
+import builtins
+import json
+import symtable
+import sys
+
+from ..problem import Problem
+
+_BUILTINS = frozenset(dir(builtins))
+
+
+def plan(test: str, problem: Problem) -> tuple[bytes, int]:
+    """What the tests' process needs to run a test, as JSON, and its number of cases.
+
+    `source`; `names` that only the program can define; `modules` of the standard library that the test uses but does
+    not import; `defines`: functions of the prompt that the test repeats and the program may call; `seed`: whether the
+    test uses random numbers.
+    """
+    try:
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError):  # reported when the test is run
+        return json.dumps({"source": test, "names": [], "modules": [], "defines": "", "seed": False}).encode(), 1
+    nodes = list(ast.walk(tree))
+    used_as_module = {n.value.id for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+    free = _free_names(symtable.symtable(test, "tests.py", "exec"))
+    modules = {name for name in free & used_as_module if name in sys.stdlib_module_names}
+    names = free - modules - _BUILTINS or free - modules  # an entry point may have the name of a built-in (MBPP 126)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    sources = [ast.get_source_segment(test, node) or "" for node in functions]
+    content = {
+        "names": sorted(names | ({problem.entry_point or ""} & free)),
+        "modules": sorted(modules),
+        "defines": "\n\n".join(source for source in sources if source in problem.prompt),
+        "seed": any("random" in ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)),
+    }
+    count = _split(tree)
+    return json.dumps({"source": ast.unparse(ast.fix_missing_locations(tree)), **content}).encode(), count
+
+
+def _free_names(module: symtable.SymbolTable) -> set[str]:
+    """The names that are looked up outside functions and that the module does not define."""
+    free, scopes = set(), [module]
+    while scopes:
+        scope = scopes.pop()
+        scopes += scope.get_children()
+        top = scope is module
+        free |= {s.get_name() for s in scope.get_symbols() if s.is_referenced() and (top or s.is_global())}
+    return free - {s.get_name() for s in module.get_symbols() if s.is_assigned() or s.is_imported() or s.is_namespace()}
+
+
+def _split(tree: ast.Module) -> int:
+    """Turns the asserts of `tree` into cases, in place. Returns how many there are."""
+    count = 0
+
+    def with_cases(statements: list[ast.stmt]) -> list[ast.stmt]:
+        nonlocal count
+        rewritten = []
+        for statement in statements:
+            definition = isinstance(statement, ast.FunctionDef | ast.ClassDef)
+            if not definition and any(isinstance(node, ast.Assert) for node in ast.walk(statement)):
+                statement, count = _case([statement], count), count + 1
+            rewritten.append(statement)
+        return rewritten
+
+    called = [node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+    for statement in tree.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "check" and called.count("check") == 1:
+            statement.body = with_cases(statement.body)
+    tree.body = with_cases(tree.body)
+    if count == 0:
+        tree.body, count = [_case(tree.body, 0)], 1
+    return count
+
+
+def _case(statements: list[ast.stmt], number: int) -> ast.stmt:
+    block = ast.With([ast.withitem(ast.Name("__judge__", ast.Load()))], statements or [ast.Pass()])
+    wanted = ast.parse(f"__judge__.wanted({number})", mode="eval").body
+    return ast.If(wanted, [block], [])

@@ -1,0 +1,1 @@
+"""Judging on SandboxFusion servers: `sandbox_fusion` replaces the worker here, `driver` the judge on the server."""

@@ -1,95 +1,187 @@
-"""Rewards: a verdict becomes a number to train on, or None when the judge failed and there is nothing to learn from."""
+"""Rewards: pure functions of a judged sample, and the returns of repair dialogues.
 
-from collections.abc import Callable, Sequence
+A reward is one function `f(sample) -> Reward(value, parts)` in `REWARDS`; `make_reward` looks it up by name or combines
+several by weights. A value of None means that the judge failed: there is nothing to learn from that sample, and it is
+never counted as 0. To add a reward, write the function, and enter it in `REWARDS`; its parts appear in curves.csv.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from lib.judge.verdict import Verdict
 from lib.problems import Problem
 
-ACCEPTED = 0.2  # what a return adds for a last program that is accepted
+ACCEPTED_BONUS = 0.2  # added to the return of a dialogue whose last program is accepted
+OVERLONG_CACHE = 0.2  # share of the token limit over which `soft_overlong` falls from 0 to -1; DAPO: 4096 of 20480
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion for one problem, judged.
+
+    `tokens`: number of generated tokens, of at most `max_tokens`; `truncated`: the limit cut the completion off;
+    `program`: what was extracted from the completion and judged; `format_ok`: the completion is one fenced block and
+    nothing else, as the prompt asks.
+    """
+
+    completion: str
+    tokens: int
+    truncated: bool
+    program: str
+    verdict: Verdict
+    problem: Problem
+    format_ok: bool = False
+    max_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class Reward:
-    """`value` to train on, None when the judge failed. `parts`: what it was made of, the same names for every verdict,
-    in [0, 1]; empty when the judge failed."""
+    """`value` to train on, None when the judge failed. `parts`: named numbers for the log, the same names for every
+    sample of a reward function; empty when the judge failed."""
 
     value: float | None
     parts: dict[str, float]
 
 
-def dense(verdict: Verdict, problem: Problem | None = None) -> float | None:
+RewardFunction = Callable[[Sample], Reward]
+
+
+def dense(sample: Sample) -> Reward:
     """The share of the tests that passed, in [0, 1]."""
-    return None if verdict.error_type == "api_error" else float(verdict.pass_ratio)
+    return _from_verdict(sample.verdict, sample.verdict.pass_ratio)
 
 
-def sparse(verdict: Verdict, problem: Problem | None = None) -> float | None:
+def sparse(sample: Sample) -> Reward:
     """1 when every test passed, else 0."""
-    return None if verdict.error_type == "api_error" else float(verdict.accepted)
+    return _from_verdict(sample.verdict, sample.verdict.accepted)
 
 
-def dense_by_visibility(verdict: Verdict, problem: Problem) -> float | None:
+def dense_by_visibility(sample: Sample) -> Reward:
     """The mean over public, generated and private tests of the share that passed; a test that was not run did not pass.
 
-    The groups earn the same, however many tests are in each. A sum over tests favours what many easy ones ask for over
-    the few that are still open (arXiv 2601.03525, "cardinality bias"); the correction proposed there follows a group's
-    successes during training, this reward knows only fixed groups. Raises ValueError where the tests of a verdict can't
-    be told apart.
+    Each group of tests has the same weight, however many tests it holds. A sum over tests favours what many easy tests
+    ask for over the few that are still open (arXiv 2601.03525, "cardinality bias"); the correction proposed there
+    follows a group's successes during training, this reward knows only fixed groups. Raises ValueError when the
+    verdict's cases can't be assigned to the problem's tests.
     """
-    kinds = [test.visibility for test in problem.tests]
+    verdict, kinds = sample.verdict, [test.visibility for test in sample.problem.tests]
     if verdict.error_type == "api_error" or len(set(kinds)) == 1:
-        return dense(verdict)
+        return dense(sample)
     if verdict.total != len(kinds):
         raise ValueError(
-            f"{problem.id}: {verdict.total} cases come from {len(kinds)} tests of several visibilities, so that they "
-            "can't be told apart: take the reward `dense`"
+            f"{sample.problem.id}: {verdict.total} cases come from {len(kinds)} tests of several visibilities, so that "
+            "they can't be told apart: use the reward `dense`"
         )
     passed = [result.error_type == "success" for result in verdict.tests]
     passed += [False] * (len(kinds) - len(passed))
-    groups = {kind: [ok for ok, own in zip(passed, kinds, strict=True) if own == kind] for kind in kinds}
-    return fmean(fmean(group) for group in groups.values())
+    shares = [fmean(ok for ok, kind in zip(passed, kinds, strict=True) if kind == group) for group in set(kinds)]
+    return _from_verdict(verdict, fmean(shares))
 
 
-REWARDS: dict[str, Callable[[Verdict, Problem], float | None]] = {
+def format_reward(sample: Sample) -> Reward:
+    """1 when the completion has exactly the form that was asked for, one fenced block, else 0. Needs no judge."""
+    return Reward(float(sample.format_ok), {"format_ok": float(sample.format_ok)})
+
+
+def soft_overlong(sample: Sample) -> Reward:
+    """The length penalty of DAPO (arXiv 2503.14476, eq. 13), in [-1, 0]. Needs no judge.
+
+    With the limit L = `max_tokens` and a cache of C = 0.2 L tokens: 0 up to L - C tokens, then (L - C - tokens) / C,
+    which reaches -1 at L. Raises ValueError for a sample without its limit.
+    """
+    if sample.max_tokens <= 0:
+        raise ValueError("soft_overlong needs the number of generated tokens and their limit (Sample.max_tokens)")
+    cache = OVERLONG_CACHE * sample.max_tokens
+    over = sample.tokens - (sample.max_tokens - cache)
+    return Reward(-min(1.0, max(0.0, over / cache)), {"share_of_token_limit": sample.tokens / sample.max_tokens})
+
+
+REWARDS: dict[str, RewardFunction] = {
     "dense": dense,
     "sparse": sparse,
     "dense_by_visibility": dense_by_visibility,
+    "format": format_reward,
+    "soft_overlong": soft_overlong,
 }
 
 
-def return_a(verdicts: Sequence[Verdict], penalty: float) -> float | None:
-    """What a repair dialogue earns by how it ended: pass_ratio_last + 0.2 accepted_last - penalty (rounds - 1).
+@dataclass(frozen=True)
+class WeightedSum:
+    """A reward function: the sum of `weights[name] * REWARDS[name](sample)`. Its parts are the value of each term under
+    the term's name, and the parts of all terms. None from any term makes the whole None."""
 
-    `verdicts`: on all tests, one per round, at least one. None when the judge failed on one that counts: the last.
+    weights: dict[str, float]
+
+    @property
+    def __name__(self) -> str:
+        return " + ".join(f"{weight:g} {name}" for name, weight in self.weights.items())
+
+    def __call__(self, sample: Sample) -> Reward:
+        total, parts = 0.0, {}
+        for name, weight in self.weights.items():
+            term = REWARDS[name](sample)
+            if term.value is None:
+                return Reward(None, {})
+            total += weight * term.value
+            parts |= {name: term.value, **term.parts}
+        return Reward(total, parts)
+
+
+def make_reward(spec: str | Mapping[str, float]) -> RewardFunction:
+    """The reward function called `spec`, or the weighted sum that a mapping name -> weight describes.
+
+    Raises ValueError for an unknown name, an empty mapping, and a weight that is not a number.
+    """
+    weights = {spec: 1.0} if isinstance(spec, str) else dict(spec)
+    if unknown := [name for name in weights if name not in REWARDS]:
+        raise ValueError(f"no reward {unknown[0]!r}; there are {', '.join(REWARDS)}")
+    if not weights:
+        raise ValueError(f"a mapping of rewards to weights is empty; there are {', '.join(REWARDS)}")
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)):
+            raise ValueError(f"the weight of the reward {name} is {weight!r}: a number is needed")
+    return REWARDS[spec] if isinstance(spec, str) else WeightedSum({name: float(w) for name, w in weights.items()})
+
+
+def return_last(verdicts: Sequence[Verdict], round_penalty: float) -> float | None:
+    """The return of a repair dialogue by its end: pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
+
+    `verdicts`: on all tests, one per round, at least one. None when the judge failed on the last program.
     """
     last = verdicts[-1]
     if last.error_type == "api_error":
         return None
-    return last.pass_ratio + ACCEPTED * last.accepted - penalty * (len(verdicts) - 1)
+    return last.pass_ratio + ACCEPTED_BONUS * last.accepted - round_penalty * (len(verdicts) - 1)
 
 
-def return_b(verdicts: Sequence[Verdict], penalty: float) -> float | None:
-    """What it earns by all its rounds: sum of pass_ratio + 0.2 accepted_last - penalty (rounds - 1); here all count.
+def return_sum(verdicts: Sequence[Verdict], round_penalty: float) -> float | None:
+    """The return by all rounds: sum of pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
 
-    The sum grows with the rounds: a nearly right program that is written twice can earn more than a right one at once.
+    It can grow with the rounds: a nearly right program written twice can earn more than a right one at once. None when
+    the judge failed on any round.
     """
     if any(verdict.error_type == "api_error" for verdict in verdicts):
         return None
     total = sum(verdict.pass_ratio for verdict in verdicts)
-    return total + ACCEPTED * verdicts[-1].accepted - penalty * (len(verdicts) - 1)
+    return total + ACCEPTED_BONUS * verdicts[-1].accepted - round_penalty * (len(verdicts) - 1)
 
 
-RETURNS: dict[str, Callable[[Sequence[Verdict], float], float | None]] = {"A": return_a, "B": return_b}
+ReturnFunction = Callable[[Sequence[Verdict]], float | None]
+RETURNS: dict[str, Callable[[Sequence[Verdict], float], float | None]] = {"last": return_last, "sum": return_sum}
 
 
-def score(verdict: Verdict, problem: Problem, reward: str = "dense") -> Reward:
-    """The reward of a verdict on `problem`, with its parts. Raises ValueError for an unknown `reward`."""
-    if reward not in REWARDS:
-        raise ValueError(f"no reward {reward!r}; there are {', '.join(REWARDS)}")
-    value = REWARDS[reward](verdict, problem)
-    if value is None:
+def make_return(name: str, round_penalty: float) -> ReturnFunction:
+    """The return called `name` with its penalty for every round after the first. Raises ValueError for another name."""
+    if name not in RETURNS:
+        raise ValueError(f"no return {name!r}; there are {', '.join(RETURNS)}")
+    return partial(RETURNS[name], round_penalty=round_penalty)
+
+
+def _from_verdict(verdict: Verdict, value: float) -> Reward:
+    if verdict.error_type == "api_error":
         return Reward(None, {})
     ran = verdict.error_type in ("success", "wrong_answer")
     parts = {"pass_ratio": verdict.pass_ratio, "accepted": verdict.accepted, "ran_to_the_end": ran}
-    return Reward(value, {name: float(part) for name, part in parts.items()})
+    return Reward(float(value), {name: float(part) for name, part in parts.items()})

@@ -28,7 +28,7 @@ ROOT = root()
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIXED = ("Purpose", "Parameters", "Setup", "Checks", "Evidence")
 LONGEST_CELL, LONGEST_FUNCTION, MOST_PARAMETERS = 25, 10, 10  # lines
-PARAMETER = re.compile(r"\w+: (str|int|float|bool) = \S.*  # \S.*")
+PARAMETER = re.compile(r"\w+: (str|int|float|bool|str \| dict) = \S.*  # \S.*")
 
 
 class Template:
@@ -181,7 +181,7 @@ DPO_RUN = name_of("20_dpo", DPO)
 WHEEL = {"negatives": DPO_RUN, **DPO}
 WHEEL_RUN = name_of("20_dpo", WHEEL)
 BEST_OF_N = {"policy": SFT_RUN, "trained": " ".join(RL_RUNS), "samples": 3, "temperatures": "0.8 1.0", **FEW}
-REPAIR = {"policy": RL_RUNS[0], "lesson_steps": 2, "steps": 2, **FEW}
+REPAIR = {"policy": RL_RUNS[0], "example_steps": 2, "steps": 2, **FEW}
 REPORTED = [BASE_RUN, SFT_RUN, *RL_RUNS, DPO_RUN]
 ALSO_REPORTED = [name_of("12_best_of_n", BEST_OF_N), name_of("40_repair", REPAIR)]
 REPORT = {
@@ -320,16 +320,16 @@ def test_each_training_moves_the_weights_and_keeps_its_curve(copies, runs):
     assert [len((runs / run / "curves.csv").read_text().splitlines()) - 1 for run in RL_RUNS] == [GRPO["steps"]] * 2
 
 
-def test_dpo_trains_on_pairs_of_train_problems_behind_a_gate_and_the_flywheel_adds_the_failures_of_a_run(copies, runs):
+def test_dpo_trains_on_pairs_of_train_problems_with_early_stopping_and_the_flywheel_adds_failures(copies, runs):
     plain, wheel = (read(runs / run, "pairs.json") for run in (DPO_RUN, WHEEL_RUN))
     assert plain == wheel | {key: plain[key] for key in ("judge_cpu_s", "judge_cpu_s_per_pair")}, "the same samples"
     assert plain["problems"] == DPO["train_problems"]
     assert plain["pairs"] > 0
     for run in (DPO_RUN, WHEEL_RUN):
-        gate = read(runs / run, "regressions.json")
-        steps = [one["step"] for one in gate["readings"]]
-        assert (steps[0], gate["stopped_at"]) == (0, None)
-        assert gate["readings"][0]["sets"].keys() == {"contests_valid", "mbpp"}
+        early_stop = read(runs / run, "early_stop.json")
+        steps = [point["step"] for point in early_stop["eval_points"]]
+        assert (steps[0], early_stop["stopped_at"]) == (0, None)
+        assert early_stop["eval_points"][0]["sets"].keys() == {"contests_valid", "mbpp"}
         assert len((runs / run / "curves.csv").read_text().splitlines()) - 1 == steps[-1] > 0
         assert (runs / run / "before" / "verdicts.csv").is_file()
         learnt = [line for line in read_ledger(runs / run) if line["purpose"] == "train"]

@@ -15,15 +15,11 @@ from torch.distributed.fsdp import OffloadPolicy
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
 from lib.judge import Judge
-from lib.policy.models import load_tokenizer
-from lib.problems import load_problems, problem_sets, role_of
-from lib.rewards import REWARDS
+from lib.problems import problem_sets, role_of
 from lib.runs.fingerprint import RUN_NAME, upstream_names
 from lib.runs.parameters import TYPES, load_params_file, read_parameters, resolve, run_name
 from lib.runs.paths import root
-from lib.training import config as training
-from lib.training import dpo, grpo, sft
-from lib.training import repair as repair_training
+from lib.training.config import TrainingConfig, training_config
 
 PARAMS = root() / "params"
 PRESETS = sorted(path.parent.name for path in PARAMS.glob("*/preset.yaml"))
@@ -116,6 +112,8 @@ def test_without_parameters_papermill_makes_the_run_of_seed_0(path):
         for name, value in values(path).items()
         if value != defaults[name] and not upstream_names({name: value})
     }
+    if "continued" in variant:  # a control trains for as many steps as what it is compared with costs
+        changed.pop("steps")
     assert {str(value) for value in changed.values()} <= set(variant), f"{notebook} has other defaults: {changed}"
 
 
@@ -137,125 +135,75 @@ def _without_seed(value: object) -> object:
     )
 
 
-BASE = "data/tiny/base_model"  # whose tokenizer will do: no token of it gets into a config
+TRAININGS = [path for path in FILES if path.stem.startswith(("10_sft", "20_dpo", "30_grpo", "40_repair"))]
+BLOCKS = {"10_sft": ("sft",), "20_dpo": ("dpo",), "30_grpo": ("grpo",), "40_repair": ("sft", "grpo")}
 
 
-class Built(Exception):
-    """A trainer was about to be made: with these arguments."""
-
-
-def _steps(found: dict) -> int:
-    """Of DPO they follow from the number of pairs, which nobody knows beforehand: 600 here."""
-    return found["steps"] if "steps" in found else round(found["epochs"] * 600 / 32)
-
-
-def _config_of(path: Path, monkeypatch, tmp_path, changed=lambda preset: preset):
-    """The real TRL config (and LoRA config) that the training of a params file comes to, built by what the notebook
-    calls; nothing is loaded or trained."""
-
-    def trainer(*_, args, peft_config=None, **__):
-        raise Built(args, peft_config)
-
-    monkeypatch.setattr(sft, "_Trainer", trainer)
-    monkeypatch.setattr(grpo, "GRPOTrainer", trainer)
-    monkeypatch.setattr(dpo, "DPOTrainer", trainer)
-    found, preset = values(path), changed(load_params_file(path.with_name("preset.yaml")))
-    settings = {name: found[name] for name in ("learning_rate", "seed")} | {"steps": _steps(found), "scratch": tmp_path}
-    if path.stem.startswith("10_sft"):
-        settings |= {"save_every": found["save_every"]} | preset["sft"]
-        rows, train = ([([{"role": "user", "content": "add"}], "pass")],), sft.train_sft
-    elif path.stem.startswith("20_dpo"):
-        settings |= {"beta": found["beta"]} | preset["dpo"]
-        rows, train = ([([{"role": "user", "content": "add"}], "right", "wrong")],), dpo.train_dpo
-    else:
-        step = preset["rl_step"]
-        settings |= {"beta": found["beta"], "prompts_per_step": step["prompts"], "samples": step["samples"]}
-        settings |= {"max_new_tokens": step["max_new_tokens"], "save_every": preset["save_every"]} | preset["grpo"]
-        settings |= {"scale_rewards": found["scale_rewards"]}
-        rows, train = (load_problems("tiny_contests", "valid"), None, REWARDS[found["reward"]]), grpo.train_grpo
-    with pytest.raises(Built) as built:
-        train(None, load_tokenizer(root() / BASE), *rows, tmp_path, **settings)
-    return *built.value.args, found, preset
-
-
-TRAININGS = [path for path in FILES if path.stem.startswith(("10_sft", "20_dpo", "30_grpo"))]
+def _configs(path: Path, tmp_path, **keywords) -> list[tuple[str, TrainingConfig, dict]]:
+    """The trainings of a params file as its notebook describes them: the block's name, the config, the block."""
+    found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
+    names = [name for name in ("learning_rate", "beta", "scale_rewards", "seed") if name in found]
+    given = {name: found[name] for name in names} | {"max_steps": found.get("steps", 19)} | keywords
+    configs = []
+    for block in BLOCKS[path.stem.partition("-")[0]]:
+        allowed = given if block != "sft" else {name: given[name] for name in given if name != "beta"}
+        configs.append((block, training_config(block, preset[block], tmp_path, **allowed), preset[block]))
+    return configs
 
 
 @pytest.mark.parametrize("path", TRAININGS, ids=relative)
-def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, monkeypatch, tmp_path):
-    config, adapters, found, preset = _config_of(path, monkeypatch, tmp_path)
-    assert (config.max_steps, config.learning_rate, config.seed) == (
-        _steps(found),
-        found["learning_rate"],
-        found["seed"],
-    )
-    per_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    block = preset[path.stem[3:].partition("-")[0]]
-    assert (adapters and adapters.r) == block.get("lora", {}).get("r")
-    assert (config.gradient_accumulation_steps, config.bf16) == (block.get("accumulation", 1), block.get("bf16", False))
-    if path.stem.startswith("10_sft"):
-        assert type(config) is SFTConfig
-        assert (per_step, config.max_length) == (preset["sft"]["batch_size"], None), (
-            "what is too long is an error, not cut"
+def test_a_training_is_a_config_that_trl_accepts_with_the_files_values(path, tmp_path):
+    classes = {"sft": SFTConfig, "dpo": DPOConfig, "grpo": GRPOConfig}
+    found = values(path)
+    for block, config, given in _configs(path, tmp_path):
+        built = config.build()
+        assert type(built) is classes[block]
+        assert (built.max_steps, built.learning_rate, built.seed) == (
+            config.max_steps,
+            found["learning_rate"],
+            found["seed"],
         )
-    elif path.stem.startswith("20_dpo"):
-        assert type(config) is DPOConfig
-        assert (per_step, config.beta) == (32, found["beta"])
-    else:
-        assert type(config) is GRPOConfig
-        step = preset["rl_step"]
-        assert (per_step, config.num_generations) == (step["prompts"] * step["samples"], step["samples"])
-        assert (config.max_completion_length, config.beta) == (step["max_new_tokens"], found["beta"])
-        assert config.scale_rewards == found["scale_rewards"]
-        wanted = block.get("vllm", {})
-        assert (config.use_vllm, {name: getattr(config, name) for name in wanted}) == (bool(wanted), wanted)
+        for name in given.keys() - {"lora", "launch"}:
+            assert getattr(built, name) == given[name], f"{name} of the preset's block {block} reaches TRL"
+        adapters = config.adapters()
+        assert (adapters and adapters.r) == given.get("lora", {}).get("r")
+        per_step = built.per_device_train_batch_size * built.gradient_accumulation_steps
+        if block != "grpo":
+            assert per_step == 32, "20_dpo counts its epochs in batches of 32"
+        else:
+            assert per_step % built.num_generations == 0
+            assert built.beta == found.get("beta", 0.01)
 
 
-def _on_eight(preset: dict) -> dict:
-    """The preset as the README has it for all weights on eight GPUs: `launch` in place of `lora`, and fewer parts."""
-    for name, accumulation in (("sft", 4), ("dpo", 4), ("grpo", 16)):
-        del preset[name]["lora"]
-        preset[name] |= {"launch": "params/qwen7b/accelerate/fsdp.yaml", "accumulation": accumulation}
-    return preset
+def test_an_unknown_field_of_a_block_is_an_error_that_names_both(tmp_path):
+    with pytest.raises(ValueError, match=r"'batch_size' of the preset's block `grpo` is no field of .*GRPOConfig"):
+        training_config("grpo", {"batch_size": 4}, tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match=r"'num_generations' of the preset's block `sft` is no field of .*SFTConfig"):
+        training_config("sft", {"num_generations": 4}, tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match=r"'steps' of the call is no field"):
+        training_config("dpo", {}, tmp_path, steps=1)
+    with pytest.raises(
+        ValueError, match=r"'rank' of the preset's block `sft`, `lora`, is no field of peft's LoraConfig"
+    ):
+        training_config("sft", {"lora": {"rank": 4}}, tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match="'output_dir' of the preset's block `sft` is set by the training itself"):
+        training_config("sft", {"output_dir": "x"}, tmp_path, max_steps=1)
+    with pytest.raises(ValueError, match="needs max_steps"):
+        training_config("sft", {}, tmp_path)
 
 
 @pytest.mark.parametrize("path", [path for path in TRAININGS if path.parent.name == "qwen7b"], ids=relative)
-def test_with_launch_in_place_of_lora_each_of_eight_processes_has_its_part_of_a_batch(path, monkeypatch, tmp_path):
-    handed = []
-    for module in (sft, dpo, grpo):
-        monkeypatch.setattr(module, "launched", lambda train, call: handed.append((train, call)) or _as_one_of_eight())
-
-    def _as_one_of_eight():
-        monkeypatch.setattr(training, "_processes", lambda: 8)
-        train, call = handed[-1]
-        return train(**call | {"launch": None})
-
-    config, adapters, found, preset = _config_of(path, monkeypatch, tmp_path, _on_eight)
-    [(_, call)] = handed
-    layout = ClusterConfig.from_yaml_file(root() / call["launch"])
-    block = preset[path.stem[3:].partition("-")[0]]
-    batch = preset["rl_step"]["prompts"] * preset["rl_step"]["samples"] if "grpo" in path.stem else 32
-    assert config.per_device_train_batch_size * block["accumulation"] * layout.num_processes == batch
-    assert (adapters, config.max_steps, config.bf16) == (None, _steps(found), True)
-
-
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem.startswith("40_repair")], ids=relative)
-def test_dialogues_are_read_as_the_samples_of_grpo_are_and_written_by_this_project(path, monkeypatch, tmp_path):
-    def trainer(*_, args, peft_config, **__):
-        raise Built(args, peft_config)
-
-    monkeypatch.setattr(repair_training, "GRPOTrainer", trainer)
-    found, preset = values(path), load_params_file(path.with_name("preset.yaml"))
-    block = {name: value for name, value in preset["grpo"].items() if name not in ("vllm", "launch")}
-    settings = {name: found[name] for name in ("steps", "learning_rate", "returns", "penalty", "seed")}
-    problems, tokenizer = load_problems("tiny_contests", "valid"), load_tokenizer(root() / BASE)
-    with pytest.raises(Built) as built:
-        repair_training.train_repair(None, tokenizer, problems, None, None, tmp_path, **settings, **block)
-    config, adapters = built.value.args
-    assert (config.max_steps, config.learning_rate) == (found["steps"], found["learning_rate"])
-    assert (config.gradient_accumulation_steps, config.bf16) == (block.get("accumulation", 1), block.get("bf16", False))
-    assert (adapters and adapters.r) == block.get("lora", {}).get("r")
-    assert not config.use_vllm
+def test_with_launch_in_place_of_lora_each_of_eight_processes_has_its_part_of_a_batch(path, tmp_path):
+    """As the README has it for all weights on eight GPUs: `launch` in place of `lora`, and other batches."""
+    launch = "params/qwen7b/accelerate/fsdp.yaml"
+    layout = ClusterConfig.from_yaml_file(root() / launch)
+    for block, whole, _ in _configs(path, tmp_path):
+        batch = whole.per_device_train_batch_size * whole.gradient_accumulation_steps
+        size = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16 if block == "grpo" else 4}
+        [config] = [c for name, c, _ in _configs(path, tmp_path, lora=None, launch=launch, **size) if name == block]
+        assert (config.adapters(), config.launch, config.in_process().launch) == (None, launch, None)
+        built = config.in_process().build()
+        assert built.per_device_train_batch_size * built.gradient_accumulation_steps * layout.num_processes == batch
 
 
 @pytest.mark.parametrize("path", sorted(PARAMS.glob("*/accelerate/*.yaml")), ids=relative)

@@ -1,15 +1,26 @@
+from dataclasses import replace
+
 import pytest
 
 from lib.judge import Judge
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
-from lib.rewards import RETURNS, REWARDS, Reward, dense, dense_by_visibility, return_a, return_b, score, sparse
-
-ACCEPTED = Verdict(True, 1.0, "success", 4, 4, 0.1, tuple(TestResult("success") for _ in range(4)))
-PARTLY_RIGHT = Verdict(
-    False, 0.75, "wrong_answer", 3, 4, 0.1, (*(TestResult("success"),) * 3, TestResult("wrong_answer"))
+from lib.rewards import (
+    RETURNS,
+    REWARDS,
+    Reward,
+    Sample,
+    dense,
+    dense_by_visibility,
+    format_reward,
+    make_return,
+    make_reward,
+    return_last,
+    return_sum,
+    soft_overlong,
+    sparse,
 )
-JUDGE_FAILED = Verdict(False, 0.0, "api_error", 0, 4, 0.0)
+
 # One public and three private tests: the last of them is what PARTLY_RIGHT fails.
 PROBLEM = Problem(
     "echo",
@@ -21,34 +32,55 @@ PROBLEM = Problem(
 )
 
 
-def test_dense_pays_the_share_of_passed_tests_and_sparse_all_or_nothing():
-    assert (dense(ACCEPTED), sparse(ACCEPTED)) == (1.0, 1.0)
-    assert (dense(PARTLY_RIGHT), sparse(PARTLY_RIGHT)) == (0.75, 0.0)
+def sample(verdict: Verdict, problem: Problem = PROBLEM, tokens: int = 50, format_ok: bool = True) -> Sample:
+    return Sample("text", tokens, False, "program", verdict, problem, format_ok, max_tokens=100)
 
 
-@pytest.mark.parametrize("name", REWARDS)
+PASSED, FAILED = TestResult("success"), TestResult("wrong_answer")
+ACCEPTED = sample(Verdict(True, 1.0, "success", 4, 4, 0.1, (PASSED,) * 4))
+PARTLY_RIGHT = sample(Verdict(False, 0.75, "wrong_answer", 3, 4, 0.1, (*(PASSED,) * 3, FAILED)))
+JUDGE_FAILED = sample(Verdict(False, 0.0, "api_error", 0, 4, 0.0))
+BY_VERDICT = ["dense", "sparse", "dense_by_visibility"]
+
+
+def test_dense_is_the_share_of_passed_tests_and_sparse_all_or_nothing():
+    assert (dense(ACCEPTED).value, sparse(ACCEPTED).value) == (1.0, 1.0)
+    assert (dense(PARTLY_RIGHT).value, sparse(PARTLY_RIGHT).value) == (0.75, 0.0)
+
+
+@pytest.mark.parametrize("name", BY_VERDICT)
 def test_a_failure_of_the_judge_is_no_reward_at_all(name):
-    assert REWARDS[name](JUDGE_FAILED, PROBLEM) is None
-    assert score(JUDGE_FAILED, PROBLEM, name) == Reward(None, {})
+    assert make_reward(name)(JUDGE_FAILED) == Reward(None, {})
+    assert make_reward({name: 0.1, "format": 1.0})(JUDGE_FAILED) == Reward(None, {}), "of a whole sum neither"
+    assert make_reward({"format": 1.0, name: 0.0})(JUDGE_FAILED) == Reward(None, {})
 
 
-@pytest.mark.parametrize("name", REWARDS)
-def test_a_reward_is_a_float_because_trainers_build_tensors_of_it(name):
-    assert type(REWARDS[name](ACCEPTED, PROBLEM)) is float
-    found = score(ACCEPTED, PROBLEM, name)
-    assert {type(one) for one in (found.value, *found.parts.values())} == {float}
+def test_a_sum_of_rewards_that_need_no_judge_is_a_number_whatever_the_judge_did():
+    assert make_reward({"format": 1.0, "soft_overlong": 2.0})(JUDGE_FAILED).value == 1.0
 
 
-def test_a_reward_comes_with_its_parts_the_same_names_for_every_verdict():
-    parts = {"pass_ratio": 0.75, "accepted": 0.0, "ran_to_the_end": 1.0}
-    assert score(PARTLY_RIGHT, PROBLEM) == Reward(0.75, parts)
-    assert score(PARTLY_RIGHT, PROBLEM, "sparse") == Reward(0.0, parts)
-    assert score(ACCEPTED, PROBLEM).parts.keys() == parts.keys()
+@pytest.mark.parametrize("spec", [*REWARDS, {"dense": 1, "soft_overlong": 0.5}])
+def test_a_reward_and_its_parts_are_floats_because_trainers_build_tensors_of_them(spec):
+    result = make_reward(spec)(ACCEPTED)
+    assert {type(value) for value in (result.value, *result.parts.values())} == {float}
 
 
-def test_groups_of_tests_can_weigh_the_same_however_many_tests_they_have():
-    assert dense_by_visibility(PARTLY_RIGHT, PROBLEM) == pytest.approx((1 + 2 / 3) / 2)
-    assert dense_by_visibility(ACCEPTED, PROBLEM) == 1.0
+@pytest.mark.parametrize("spec", [*REWARDS, {"dense": 1, "soft_overlong": 0.5}])
+def test_a_reward_has_the_same_names_of_parts_for_every_sample(spec):
+    reward = make_reward(spec)
+    assert reward(ACCEPTED).parts.keys() == reward(PARTLY_RIGHT).parts.keys() != set()
+
+
+def test_the_parts_say_what_the_reward_was_made_of():
+    assert dense(PARTLY_RIGHT).parts == {"pass_ratio": 0.75, "accepted": 0.0, "ran_to_the_end": 1.0}
+    timeout = replace(PARTLY_RIGHT, verdict=replace(PARTLY_RIGHT.verdict, error_type="timeout"))
+    assert sparse(timeout).parts == {"pass_ratio": 0.75, "accepted": 0.0, "ran_to_the_end": 0.0}
+
+
+def test_groups_of_tests_can_have_equal_weight_however_many_tests_they_hold():
+    assert dense_by_visibility(PARTLY_RIGHT).value == pytest.approx((1 + 2 / 3) / 2)
+    assert dense_by_visibility(ACCEPTED).value == 1.0
+    assert dense_by_visibility(sample(ACCEPTED.verdict, replace(PROBLEM, tests=PROBLEM.tests[1:]))).value == 1.0
 
 
 def test_tests_that_were_not_run_count_as_failed_in_every_weighting():
@@ -56,40 +88,85 @@ def test_tests_that_were_not_run_count_as_failed_in_every_weighting():
         stopped = judge.judge("n = input()\nwhile n == '1': pass\nprint(n)", PROBLEM)
     assert stopped.error_type == "timeout"
     assert len(stopped.tests) < 4
-    assert score(stopped, PROBLEM).value == 0.25
-    assert score(stopped, PROBLEM, "dense_by_visibility").value == 0.5
+    assert dense(sample(stopped)).value == 0.25
+    assert dense_by_visibility(sample(stopped)).value == 0.5
 
 
 def test_cases_of_unknown_visibility_are_not_guessed():
-    function = Problem(
-        "f", "tiny", "train", "function", "f", (Test("assert f()", visibility="public"), Test("check(f)"))
-    )
+    tests = (Test("assert f()", visibility="public"), Test("check(f)"))
+    function = replace(PARTLY_RIGHT, problem=Problem("f", "tiny", "train", "function", "f", tests))
     with pytest.raises(ValueError, match="4 cases come from 2 tests"):
-        score(PARTLY_RIGHT, function, "dense_by_visibility")
-    assert score(PARTLY_RIGHT, function).value == 0.75
+        dense_by_visibility(function)
+    assert dense(function).value == 0.75
 
 
-def test_an_unknown_reward_is_told_with_those_that_there_are():
-    with pytest.raises(ValueError, match=r"no reward 'dens'; there are dense, sparse, dense_by_visibility"):
-        score(ACCEPTED, PROBLEM, "dens")
+def test_format_is_1_for_exactly_the_form_that_was_asked_for():
+    assert format_reward(sample(ACCEPTED.verdict, format_ok=True)) == Reward(1.0, {"format_ok": 1.0})
+    assert format_reward(sample(ACCEPTED.verdict, format_ok=False)).value == 0.0
+
+
+@pytest.mark.parametrize(("tokens", "value"), [(0, 0), (80, 0), (81, -0.05), (90, -0.5), (99, -0.95), (100, -1)])
+def test_soft_overlong_falls_from_0_to_minus_1_over_the_last_fifth_of_the_token_limit(tokens, value):
+    """DAPO, arXiv 2503.14476, eq. 13: with a maximum of 20480 tokens the cache has 4096."""
+    assert soft_overlong(sample(ACCEPTED.verdict, tokens=tokens)).value == pytest.approx(value)
+    long = replace(ACCEPTED, tokens=16384 + 1024, max_tokens=20480)
+    assert soft_overlong(long) == Reward(-0.25, {"share_of_token_limit": 0.85})
+    assert soft_overlong(replace(long, tokens=30000)).value == -1, "beyond the limit"
+
+
+def test_soft_overlong_needs_the_token_limit():
+    with pytest.raises(ValueError, match="needs the number of generated tokens and their limit"):
+        soft_overlong(replace(ACCEPTED, max_tokens=0))
+
+
+def test_a_mapping_of_weights_is_their_sum_and_every_term_and_part_is_reported():
+    reward = make_reward({"dense": 2, "soft_overlong": 0.5})
+    result = reward(replace(PARTLY_RIGHT, tokens=90))
+    assert result.value == 2 * 0.75 + 0.5 * -0.5
+    assert (result.parts["dense"], result.parts["soft_overlong"]) == (0.75, -0.5)
+    assert {"pass_ratio", "accepted", "ran_to_the_end", "share_of_token_limit"} < result.parts.keys()
+    assert reward.__name__ == "2 dense + 0.5 soft_overlong"
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("dens", r"no reward 'dens'; there are dense, sparse, dense_by_visibility, format, soft_overlong"),
+        ({"dense": 1, "dens": 1}, "no reward 'dens'"),
+        ({}, "is empty"),
+        ({"dense": "1"}, "the weight of the reward dense is '1': a number is needed"),
+        ({"dense": True}, "a number is needed"),
+    ],
+)
+def test_a_wrong_description_of_a_reward_is_an_error_that_says_what_there_is(spec, message):
+    with pytest.raises(ValueError, match=message):
+        make_reward(spec)
+
+
+DIALOGUE = [PARTLY_RIGHT.verdict, PARTLY_RIGHT.verdict, ACCEPTED.verdict]
 
 
 def test_a_return_is_the_formula_of_the_design():
-    dialogue = [PARTLY_RIGHT, PARTLY_RIGHT, ACCEPTED]
-    assert return_a(dialogue, 0.05) == pytest.approx(1 + 0.2 - 0.05 * 2)
-    assert return_b(dialogue, 0.05) == pytest.approx(0.75 + 0.75 + 1 + 0.2 - 0.05 * 2)
-    for earned in RETURNS.values():
-        assert earned([ACCEPTED], 0.05) == pytest.approx(1.2), "one round costs no penalty"
-        assert earned([PARTLY_RIGHT], 0.05) == pytest.approx(0.75), "and nothing is added for what is not accepted"
+    assert return_last(DIALOGUE, 0.05) == pytest.approx(1 + 0.2 - 0.05 * 2)
+    assert return_sum(DIALOGUE, 0.05) == pytest.approx(0.75 + 0.75 + 1 + 0.2 - 0.05 * 2)
+    for earned in (make_return(name, 0.05) for name in RETURNS):
+        assert earned(DIALOGUE[2:]) == pytest.approx(1.2), "one round costs no penalty"
+        assert earned(DIALOGUE[:1]) == pytest.approx(0.75), "and nothing is added for what is not accepted"
 
 
-def test_a_round_more_costs_return_a_its_penalty_and_can_pay_under_return_b():
-    once, twice = [ACCEPTED], [PARTLY_RIGHT, ACCEPTED]
-    assert return_a(once, 0.03) - return_a(twice, 0.03) == pytest.approx(0.03)
-    assert return_b(twice, 0.03) > return_b(once, 0.03)
+def test_a_further_round_costs_return_last_its_penalty_and_can_pay_under_return_sum():
+    once, twice = DIALOGUE[2:], DIALOGUE[1:]
+    assert return_last(once, 0.03) - return_last(twice, 0.03) == pytest.approx(0.03)
+    assert return_sum(twice, 0.03) > return_sum(once, 0.03)
 
 
 def test_a_failure_of_the_judge_is_no_return_where_its_verdict_counts():
-    assert return_a([JUDGE_FAILED, ACCEPTED], 0.03) == pytest.approx(1.17)
-    assert return_b([JUDGE_FAILED, ACCEPTED], 0.03) is None
-    assert [earned([ACCEPTED, JUDGE_FAILED], 0.03) for earned in RETURNS.values()] == [None, None]
+    failed, accepted = JUDGE_FAILED.verdict, ACCEPTED.verdict
+    assert return_last([failed, accepted], 0.03) == pytest.approx(1.17)
+    assert return_sum([failed, accepted], 0.03) is None
+    assert [function([accepted, failed], 0.03) for function in RETURNS.values()] == [None, None]
+
+
+def test_an_unknown_return_is_an_error_that_says_what_there_is():
+    with pytest.raises(ValueError, match="no return 'A'; there are last, sum"):
+        make_return("A", 0.03)

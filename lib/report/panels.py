@@ -114,7 +114,7 @@ def learning(arms: dict[str, Runs], window: int = WINDOW) -> pd.DataFrame:
                 continue
             smooth = stage.curve.set_index("step")[["reward", "kl"]].rolling(window, min_periods=1).mean()
             logged = {"reward of the samples": smooth.reward, "KL to the start": smooth.kl}
-            read = [(one["step"], one["sets"][GATE]) for one in stage.gate["readings"]] if stage.gate else []
+            read = [(one["step"], one["sets"][GATE]) for one in stage.gate["eval_points"]] if stage.gate else []
             for panel, key in (("accepted, greedy", "accepted_at_1"), ("pass_ratio, greedy", "pass_ratio_mean")):
                 logged[panel] = pd.Series({step: found[key] for step, found in read})
             rows += [(name, seed, panel, *one) for panel, values in logged.items() for one in values.items()]

@@ -84,7 +84,7 @@ class Stage:
         self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
         curve = folder / "curves.csv"
         self.curve = pd.read_csv(curve) if curve.is_file() else None
-        gate = folder / "regressions.json"
+        gate = folder / "early_stop.json"
         self.gate = json.loads(gate.read_text()) if gate.is_file() else None
 
 

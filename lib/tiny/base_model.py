@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 
 from lib.policy.prompts import answer
 from lib.tiny.corpus import pairs
+from lib.training.config import training_config
 from lib.training.sft import train_sft
 
 CONTEXT = 512
@@ -82,16 +83,10 @@ def train_base_model(path: str | Path, *, steps: int, seed: int, scratch: Path, 
     corpus = list(pairs(steps * batch_size, seed))
     tokenizer = train_tokenizer([f"{prompt.strip()}\n{answer(program)}" for prompt, program in corpus[:20_000]])
     model = new_model(tokenizer)
-    curve = train_sft(
-        model,
-        tokenizer,
-        [([{"role": "user", "content": prompt.strip()}], program) for prompt, program in corpus],
-        scratch,
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=3e-3,
-        seed=seed,
-    )
+    rows = [([{"role": "user", "content": prompt.strip()}], program) for prompt, program in corpus]
+    fields = {"per_device_train_batch_size": batch_size, "learning_rate": 3e-3}
+    config = training_config("sft", fields, scratch, max_steps=steps, seed=seed)
+    curve = train_sft(model, tokenizer, rows, config)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     return curve

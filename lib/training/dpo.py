@@ -1,37 +1,35 @@
 """DPO on preference pairs with TRL's DPOTrainer (Rafailov et al. 2023, arXiv 2305.18290).
 
 How it departs from TRL's defaults:
-1. A pair that would be cut is an error. TRL's collator cuts what is longer than `max_length` without a word, so that a
-   rejected program loses its end, and drops a row only when nothing but the prompt would be left.
-2. Log-probabilities of the reference, the policy as it is given, are computed once, before the first step: no second
-   model stays in memory, and a step costs a third less.
-3. Pairs of a batch are of like count_tokens, which saves two thirds of the padding; every epoch has the same batches.
-4. No gradient checkpointing for small models; constant rate after a short warm-up, so that `steps` can be cut off.
+1. A pair that would be cut is an error. TRL's collator cuts what is longer than `max_length` without a message, so that
+   a rejected program loses its end, and drops a row only when nothing but the prompt would be left.
+2. Log-probabilities of the reference, which is the policy as it is given, are computed once before the first step.
+3. Pairs of a batch have similar lengths, which saves two thirds of the padding; every epoch has the same batches.
+4. The learning rate is constant after a short warm-up, so that a training can be cut off at any step.
 """
 
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, load_from_disk
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
-from lib.metrics import require_judge
-from lib.policy.generation import generate
-from lib.policy.prompts import count_tokens, extract, messages
-from lib.problems import Problem
-from lib.training import config as training
+from lib.policy.prompts import count_tokens, messages
+from lib.training.config import TrainingConfig
+from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
-from lib.training.pairs import Pair, Sample
+from lib.training.pairs import Pair
+from lib.training.resume import read_log, train
+from lib.training.sft import Conversation, require_all_rows, require_short
 
-# What is kept of TRL's log, and its name in curves.csv. Rewards are beta * log(policy / start) of whole answers (nats);
-# `accuracy`: the share of a step's pairs whose chosen answer has the higher one.
+# Columns of TRL's log that are kept, and their names in curves.csv. Rewards are beta * log(policy / start) of whole
+# answers (nats); `accuracy`: the share of a step's pairs whose chosen answer has the higher reward.
 CURVE = {
     "step": "step",
     "loss": "loss",
@@ -42,79 +40,39 @@ CURVE = {
     "entropy": "entropy",
     "grad_norm": "grad_norm",
     "learning_rate": "learning_rate",
+    "minutes": "minutes",
 }
+Row = tuple[Conversation, str, str]  # conversation, chosen answer, rejected answer
 
 
-Row = tuple[list[dict[str, str]], str, str]  # conversation, chosen answer, rejected answer
-
-
-def draw(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: list[Problem],
-    judge,
-    *,
-    samples: int,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    instruction: str = "",
-    seed: int = 0,
-) -> list[list[Sample]]:
-    """`samples` judged answers of the policy to each problem. Raises lib.metrics.JudgeFailure as an evaluation does."""
-    chats = [messages(problem, instruction) for problem in problems]
-    limits = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    written = generate(model, tokenizer, chats, samples=samples, **limits)
-    asked = [(one, problem) for problem, group in zip(problems, written, strict=True) for one in group]
-    verdicts = judge.judge_many([(extract(one.text).program, problem) for one, problem in asked], progress=False)
-    require_judge(verdicts)
-    drawn = [
-        Sample.of(problem, one.text, one.tokens, verdict)
-        for (one, problem), verdict in zip(asked, verdicts, strict=True)
+def preference_rows(pairs: list[Pair], instruction: str = "") -> list[Row]:
+    """The pairs as `train_dpo` takes them."""
+    return [
+        (messages(pair.chosen.problem, instruction), pair.chosen.completion, pair.rejected.completion) for pair in pairs
     ]
-    return [drawn[start : start + samples] for start in range(0, len(drawn), samples)]
-
-
-def rows(pairs: list[Pair], problems: list[Problem], instruction: str = "") -> list[Row]:
-    """The pairs as `train_dpo` reads them; `problems` hold those that they are about."""
-    chats = {problem.id: messages(problem, instruction) for problem in problems}
-    return [(chats[pair.chosen.problem_id], pair.chosen.text, pair.rejected.text) for pair in pairs]
 
 
 def train_dpo(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     pairs: list[Row],
-    folder: Path,
+    config: TrainingConfig,
     *,
-    steps: int,
-    batch_size: int = 32,
-    learning_rate: float = 1e-4,
-    beta: float = 0.1,
-    max_length: int = 4096,
-    accumulation: int = 1,
-    lora: dict | None = None,
-    bf16: bool = False,
-    seed: int = 0,
-    save_every: int = 0,
-    scratch: Path | None = None,
-    gate: TrainerCallback | None = None,
-    launch: str | None = None,
+    early_stop: EarlyStop | None = None,
 ) -> pd.DataFrame:
-    """Trains `model` in place for `steps` batches of pairs; returns the curve, one row per step.
+    """Trains `model` in place; returns the curve, one row per step.
 
-    `accumulation`, `lora` and `bf16` as in `lib.training.config.arguments`, `save_every` and `scratch` as in
-    `lib.training.sft.train_sft`. `gate`: a `lib.training.early_stop.Gate`, which may end the training before; a training that goes on after a
-    kill is held against the model given here. `launch` as in `lib.training.sft.train_sft`; the gate then reads the saved
-    checkpoints afterwards, so that it can't end the training before. Several processes fill up the short last batch of
-    an epoch with pairs of its first.
+    `early_stop` may end the training; a training that resumes after a kill is compared with the model given here. With
+    `launch` in the config it evaluates the saved checkpoints afterwards, so that it can't end the training early, and
+    the processes fill up the short last batch of an epoch with pairs of its first.
 
     Raises ValueError without pairs, and when a prompt with one of its answers is longer than `max_length` tokens.
     """
-    if launch:
-        return launched(train_dpo, locals())
+    if config.launch:
+        return launched(train_dpo, model, tokenizer, config, {"pairs": pairs}, early_stop)
     if not pairs:
         raise ValueError("there are no pairs to train on: draw more samples per problem, or take more problems")
-    columns = [
+    rows = [
         {
             "prompt": conversation,
             "chosen": [{"role": "assistant", "content": chosen}],
@@ -122,57 +80,34 @@ def train_dpo(
         }
         for conversation, chosen, rejected in pairs
     ]
-    config = DPOConfig(
-        **training.arguments(
-            folder,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            save_every=save_every,
-            scratch=scratch,
-            seed=seed,
-            accumulation=accumulation,
-            lora=lora,
-            bf16=bf16,
-        ),
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=max(1, steps // 10),
-        beta=beta,
-        max_length=None,
-        train_sampling_strategy="sequential",
-        precompute_ref_log_probs=True,
-        logging_steps=1,
-    )
-    lengths = _lengths(tokenizer, columns)
-    long = sum(length > max_length for length in lengths)
-    if long:
-        raise ValueError(
-            f"{long} of {len(pairs)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
-            "filter them or raise max_length"
-        )
-    with _within_reach([columns[n] for n in _in_batches(lengths, batch_size, seed)], config) as dataset:
+    lengths = [
+        max(count_tokens(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")) for row in rows
+    ]
+    require_short(lengths, config.max_length)
+    args = config.build(max_length=None)
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    with _shared_dataset([rows[n] for n in _in_batches(lengths, batch, args.seed)], args) as dataset:
         trainer = DPOTrainer(
             model=model,
-            args=config,
+            args=args,
             train_dataset=dataset,
             processing_class=tokenizer,
-            peft_config=training.adapters(lora, seed),
-            callbacks=[gate] if gate else None,
+            peft_config=config.adapters(),
+            callbacks=[early_stop] if early_stop else None,
         )
-    if len(trainer.train_dataset) != len(pairs):
-        raise ValueError(f"TRL dropped {len(pairs) - len(trainer.train_dataset)} of {len(pairs)} pairs")
-    if gate:
-        gate.start(trainer.model, scratch if save_every else None)
-    training.train(trainer, ("loss", "rewards/margins"), scratch, columns)
-    log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    return log[list(CURVE)].rename(columns=CURVE)
+    require_all_rows(trainer, len(rows))
+    if early_stop:
+        early_stop.start(trainer.model, config.scratch if config.save_steps else None)
+    train(trainer, ("loss", "rewards/margins"), config.scratch, rows)
+    return read_log(trainer, CURVE)
 
 
 @contextmanager
-def _within_reach(rows: list[dict], config: DPOConfig) -> Iterator[Dataset]:
-    """The rows for a trainer that is made meanwhile. Of several processes TRL's main one writes what the reference says
-    beside the data, and the others read it there: of data in memory that would be a folder of its own for each."""
-    if config.world_size == 1:
+def _shared_dataset(rows: list[dict], args: DPOConfig) -> Iterator[Dataset]:
+    """The rows while a trainer is made. With several processes TRL's main process writes the reference's
+    log-probabilities beside the data, and the others read them there: data in memory would have a folder of its own in
+    each process."""
+    if args.world_size == 1:
         yield Dataset.from_list(rows)
         return
     state = PartialState()
@@ -184,13 +119,8 @@ def _within_reach(rows: list[dict], config: DPOConfig) -> Iterator[Dataset]:
         state.wait_for_everyone()
 
 
-def _lengths(tokenizer: PreTrainedTokenizerBase, rows: list[dict]) -> list[int]:
-    """Tokens of each row: the prompt and the longer of its answers."""
-    return [max(count_tokens(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")) for row in rows]
-
-
 def _in_batches(lengths: list[int], size: int, seed: int) -> list[int]:
-    """The order of the rows: batches of like count_tokens, rows of equal length and the batches themselves at random."""
+    """The order of the rows: batches of similar lengths; rows of equal length, and the batches, in random order."""
     rng = random.Random(seed)
     order = sorted(range(len(lengths)), key=lambda n: (lengths[n], rng.random()))
     batches = [order[i : i + size] for i in range(0, len(order), size)]

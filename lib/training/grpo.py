@@ -1,39 +1,46 @@
-"""GRPO on code with TRL's GRPOTrainer: sampled programs, rewards from the judge, the curve of every step.
+"""GRPO on code with TRL's GRPOTrainer: sampled programs, rewards from the judge, a curve with a row per step.
 
 How it departs from TRL's defaults:
-1. Rollouts come from `lib.policy.generation` through `rollout_func`: a row leaves the batch when it ends, which on two CPU cores
-   is several times faster than `model.generate`, and the samples depend on the seed and the step alone.
-2. The judge begins when the samples are written and works while the reference model reads them: of two CPU cores one
-   would be idle for much of that time.
+1. Rollouts come from `lib.policy.generation` through `rollout_func`: a row leaves the batch when it ends, which on two
+   CPU cores is several times faster than `model.generate`, and the samples depend on the seed and the step alone.
+2. The judge starts when the samples are written, and works while the reference model reads them: without that, one of
+   two CPU cores would be idle for much of the time.
 3. A reward of None (the judge failed) never becomes 0; a step with too many of them ends the training.
-4. `beta` > 0 keeps the reference model and with it the KL in the log; advantages are scaled per group or not at all.
+4. `beta` above 0 keeps the reference model and with it the KL in the log; it is the estimator of
+   `lib.training.greedy_probe`.
 """
 
 import random
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from statistics import fmean
 
 import pandas as pd
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOTrainer
 
 from lib.evaluation.evaluate import manifest
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import require_judge
-from lib.policy.generation import generate
+from lib.policy.generation import end_tokens, generate
 from lib.policy.prompts import extract, messages
 from lib.problems import Problem
-from lib.training import config as training
+from lib.rewards import RewardFunction, make_reward
+from lib.runs.paths import json_lines, write_atomically
+from lib.training.config import TrainingConfig
+from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
+from lib.training.resume import read_log, train
+from lib.training.sampling import judged_sample
 
-MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; more than this and the rewards of the step mean little
+MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; with more, the rewards of the step mean little
+LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # about so many steps of a training leave so many completions in the log
 
-# What is kept of TRL's log, and its name in curves.csv. Rates are shares of a step's programs, times are wall seconds;
-# judge_s is how long the step waited for the judge, judging_s how long the judge worked.
+# Columns of TRL's log that are kept, and their names in curves.csv. Rates are shares of a step's programs, times are
+# wall seconds; judge_s is how long the step waited for the judge, judging_s how long the judge worked.
 CURVE = {
     "step": "step",
     "reward": "reward",
@@ -46,23 +53,27 @@ CURVE = {
     "completions/clipped_ratio": "truncation_rate",
     **{f"{name}_rate": f"{name}_rate" for name in ERROR_TYPES},
     **{f"{part}_s": f"{part}_s" for part in ("generate", "judge", "judging", "update", "step")},
+    "minutes": "minutes",
 }
 
 
 class JudgedReward:
     """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
 
-    `reward` is one of the values of `lib.rewards.REWARDS`. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
-    Use it as a context manager: it owns a thread.
+    Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES. Use it as a context manager: it owns a thread. `ends`: the
+    tokens that end a completion; a completion without one was truncated after `max_tokens`.
     """
 
-    def __init__(self, judge: Judge, problems: list[Problem], reward: Callable[[Verdict, Problem], float | None]):
-        self.judge, self.reward = judge, reward
+    def __init__(
+        self, judge: Judge, problems: list[Problem], reward: RewardFunction, *, max_tokens: int, ends: list[int]
+    ):
+        self.judge, self.reward, self.max_tokens, self.ends = judge, reward, max_tokens, ends
         self.problems = {problem.id: problem for problem in problems}
-        self.__name__ = reward.__name__
+        self.__name__ = getattr(reward, "__name__", "reward")
         self.seconds = self.judging = 0.0  # wall time waited for the judge, and judged, since the last step's end
+        self.completions: list[dict] = []  # some of the latest step, for the log
         self._thread = ThreadPoolExecutor(1)
-        self._begun = None  # submissions that the judge is working on, and the future of their verdicts
+        self._pending: tuple[list[tuple[str, str]], Future] | None = None
 
     def __enter__(self) -> "JudgedReward":
         return self
@@ -71,29 +82,46 @@ class JudgedReward:
         self._thread.shutdown()
 
     def begin(self, texts: list[str], problem_ids: list[str]) -> None:
-        """Has the answers judged in the background; the call that asks for their rewards waits for the verdicts."""
-        self._begin([(extract(text).program, one) for text, one in zip(texts, problem_ids, strict=True)])
+        """Starts to judge the completions in the background; the call that computes their rewards waits for it."""
+        submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]
+        self._pending = submissions, self._thread.submit(self._judge, submissions)
 
-    def __call__(self, completions, problem_id, log_metric, **_) -> list[float | None]:
+    def __call__(self, completions, completion_ids, problem_id, log_metric, **_) -> list[float | None]:
         started = time.perf_counter()
         texts = [completion[-1]["content"] for completion in completions]
-        submissions = [(extract(text).program, one) for text, one in zip(texts, problem_id, strict=True)]
-        if self._begun is None or self._begun[0] != submissions:
-            self._begin(submissions)
-        verdicts, self._begun = self._begun[1].result(), None
+        submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_id, strict=True)]
+        if self._pending is None or self._pending[0] != submissions:
+            self.begin(texts, problem_id)
+        verdicts, self._pending = self._pending[1].result(), None
         for name in ERROR_TYPES:
-            log_metric(f"{name}_rate", sum(v.error_type == name for v in verdicts) / len(verdicts))
+            log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in verdicts))
         require_judge(verdicts, MAX_JUDGE_FAILURES)
-        rewards = [self.reward(verdict, self.problems[one]) for verdict, one in zip(verdicts, problem_id, strict=True)]
+        samples = [
+            judged_sample(self.problems[problem], text, len(ids), verdict, self.max_tokens, ids[-1] not in self.ends)
+            for problem, text, ids, verdict in zip(problem_id, texts, completion_ids, verdicts, strict=True)
+        ]
+        rewards = [self.reward(sample) for sample in samples]
+        for name in sorted({name for reward in rewards for name in reward.parts}):
+            log_metric(f"reward/{name}", fmean(reward.parts[name] for reward in rewards if name in reward.parts))
+        chosen = range(0, len(samples), max(1, len(samples) // LOGGED_SAMPLES))
+        self.completions = [
+            {
+                "problem_id": samples[n].problem.id,
+                "completion": samples[n].completion,
+                "reward": rewards[n].value,
+                "parts": rewards[n].parts,
+                "error_type": samples[n].verdict.error_type,
+                "pass_ratio": samples[n].verdict.pass_ratio,
+                "tokens": samples[n].tokens,
+            }
+            for n in chosen
+        ]
         self.seconds += time.perf_counter() - started
-        return rewards
-
-    def _begin(self, submissions: list[tuple[str, str]]) -> None:
-        self._begun = submissions, self._thread.submit(self._judge, submissions)
+        return [reward.value for reward in rewards]
 
     def _judge(self, submissions: list[tuple[str, str]]) -> list[Verdict]:
         started = time.perf_counter()
-        pairs = [(program, self.problems[one]) for program, one in submissions]
+        pairs = [(program, self.problems[problem]) for program, problem in submissions]
         verdicts = self.judge.judge_many(pairs, progress=False)
         self.judging += time.perf_counter() - started
         return verdicts
@@ -102,24 +130,25 @@ class JudgedReward:
 class Rollout:
     """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated).
 
-    By `lib.policy.generation`, or by the vLLM that the trainer was told to use; that one samples by random numbers of its own.
+    Samples with `lib.policy.generation`, or with the vLLM of the trainer, which has random numbers of its own.
     """
 
     def __init__(self, judged: JudgedReward, rows: list[dict], max_new_tokens: int, temperature: float, seed: int):
         self.judged, self.max_new_tokens, self.temperature, self.seed = judged, max_new_tokens, temperature, seed
-        # TRL hands over prompts without their columns. Of two problems with one statement, one is judged in vain here.
+        # TRL passes prompts without their columns. If two problems share a prompt, some of the early verdicts are
+        # discarded and judged again.
         self.problem_ids = {row["prompt"][-1]["content"]: row["problem_id"] for row in rows}
         self.seconds = 0.0
 
     def __call__(self, prompts: list, trainer: GRPOTrainer) -> dict:
         started = time.perf_counter()
         tokenizer = trainer.processing_class
-        asked = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
+        ids = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
         logprobs = None
         if trainer.use_vllm:
-            _, written, found, _ = trainer.vllm_generation.generate(asked, None, trainer.num_generations)
+            _, written, scores, _ = trainer.vllm_generation.generate(ids, None, trainer.num_generations)
             texts = tokenizer.batch_decode(written, skip_special_tokens=True)
-            logprobs = [[of_token[0] for of_token in row] for row in found]  # of the token that was sampled
+            logprobs = [[candidates[0] for candidates in row] for row in scores]  # of the token that was sampled
         else:
             seed = self.seed * 1_000_003 + trainer.state.global_step
             groups = generate(
@@ -130,14 +159,15 @@ class Rollout:
                 temperature=self.temperature,
                 seed=seed * trainer.args.world_size + trainer.args.process_index,  # another one in every process
             )
-            written, texts = [list(one.ids) for [one] in groups], [one.text for [one] in groups]
+            written, texts = [list(answer.ids) for [answer] in groups], [answer.text for [answer] in groups]
         self.judged.begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
         self.seconds += time.perf_counter() - started
-        return {"prompt_ids": asked, "completion_ids": written, "logprobs": logprobs}
+        return {"prompt_ids": ids, "completion_ids": written, "logprobs": logprobs}
 
 
-class _StepTimes(TrainerCallback):
-    """Adds to each log entry where the time of a step went, in seconds; update: what is left of the step."""
+class _StepLog(TrainerCallback):
+    """Adds to each log entry where the time of a step went, in seconds (update: the rest of the step); and to some
+    entries a few completions. Being in the log, they survive a kill together with the checkpoint."""
 
     def __init__(self, rollout: Rollout, judged: JudgedReward):
         self.rollout, self.judged = rollout, judged
@@ -147,14 +177,17 @@ class _StepTimes(TrainerCallback):
         self.rollout.seconds = self.judged.seconds = self.judged.judging = 0.0
 
     def on_step_end(self, args, state, control, **_):
-        self.step = time.perf_counter() - self.started  # without the gate's reading, which follows
+        self.step = time.perf_counter() - self.started  # without the evaluation of early stopping, which follows
 
     def on_log(self, args, state, control, logs=None, **_):
-        if "reward" in logs:
-            step, generate, judge = self.step, self.rollout.seconds, self.judged.seconds
-            parts = {"generate": generate, "judge": judge, "judging": self.judged.judging}
-            for name, seconds in {**parts, "update": step - generate - judge, "step": step}.items():
-                logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
+        if "reward" not in logs:
+            return
+        generated, waited = self.rollout.seconds, self.judged.seconds
+        parts = {"generate": generated, "judge": waited, "judging": self.judged.judging}
+        for name, seconds in {**parts, "update": self.step - generated - waited, "step": self.step}.items():
+            logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
+        if state.global_step == 1 or state.global_step % max(1, state.max_steps // LOGGED_STEPS) == 0:
+            state.log_history[-1]["sampled"] = self.judged.completions
 
 
 CURRICULA = ("none", "easy_to_hard")
@@ -165,20 +198,20 @@ _RANKS = {
 }
 
 
-def _in_steps(problems: list[Problem], per_step: int, steps: int, curriculum: str, seed: int) -> list[Problem]:
-    """The problems of `steps` steps, those of a step all of one kind: statements of like length need little padding.
+def order_problems(problems: list[Problem], per_step: int, steps: int, curriculum: str, seed: int) -> list[Problem]:
+    """The problems of `steps` steps, each step of a single kind: prompts of similar length need little padding.
 
-    They are drawn at random; when all have been seen, TRL begins again. A curriculum changes their order only: those
-    with a difficulty take one another's places, the others stay.
+    They are drawn at random; when all have been used, TRL begins again. A curriculum changes only their order: the
+    problems with a difficulty exchange places, the others stay.
     """
     if curriculum not in CURRICULA:
         raise ValueError(f"curriculum must be one of {', '.join(CURRICULA)}, not {curriculum!r}")
     rng = random.Random(seed)
     batches = []
     for kind in sorted({problem.kind for problem in problems}):
-        own = [problem for problem in problems if problem.kind == kind]
-        rng.shuffle(own)
-        batches += [own[i : i + per_step] for i in range(0, len(own) - per_step + 1, per_step)]
+        same_kind = [problem for problem in problems if problem.kind == kind]
+        rng.shuffle(same_kind)
+        batches += [same_kind[i : i + per_step] for i in range(0, len(same_kind) - per_step + 1, per_step)]
     rng.shuffle(batches)
     drawn = [problem for batch in batches[:steps] for problem in batch]
     if curriculum == "easy_to_hard":
@@ -194,82 +227,59 @@ def train_grpo(
     tokenizer: PreTrainedTokenizerBase,
     problems: list[Problem],
     judge: Judge,
-    reward: Callable[[Verdict, Problem], float | None],
-    folder: Path,
+    reward: str | Mapping[str, float] | RewardFunction,
+    config: TrainingConfig,
     *,
-    steps: int,
-    prompts_per_step: int = 8,
-    samples: int = 8,
-    learning_rate: float = 1e-4,
-    beta: float = 0.01,
-    max_new_tokens: int = 160,
-    temperature: float = 1.0,
-    scale_rewards: str = "group",
     instruction: str = "",
     curriculum: str = "none",
-    accumulation: int = 1,
-    lora: dict | None = None,
-    bf16: bool = False,
-    vllm: dict | None = None,
-    save_every: int = 0,
-    scratch: Path | None = None,
-    gate: TrainerCallback | None = None,
-    seed: int = 0,
-    launch: str | None = None,
+    early_stop: EarlyStop | None = None,
 ) -> pd.DataFrame:
-    """Trains `model` in place; returns the curve, one row per step: rewards, KL, the judge's rates, times.
+    """Trains `model` in place; returns the curve, one row per step.
 
-    `curriculum`: one of CURRICULA. `accumulation`, `lora` and `bf16` as in `lib.training.config.arguments`; a step is sampled
-    and judged as a whole, and read in parts. `vllm`: GRPOConfig's arguments that begin with `vllm_`, where that is to
-    write the samples. `save_every` and `scratch` as in `lib.training.sft.train_sft`, `gate` and `launch` as in
-    `lib.training.dpo.train_dpo`: every process samples and judges its share of a step, and limits the judge's failures in it;
-    times are those of the main one. Where weights are sharded the samples must come from `vllm`.
+    It holds the rewards and their parts, the KL, the judge's rates and the times.
+
+    `reward`: what `lib.rewards.make_reward` takes, or a reward function. `curriculum`: one of CURRICULA. `early_stop`
+    as in `lib.training.dpo.train_dpo`. With `launch` in the config every process samples and judges its share of a
+    step, and limits the judge's failures in it; times are those of the main process. Where weights are sharded, the
+    samples must come from vLLM.
     """
-    if launch:
-        return launched(train_grpo, locals())
-    ordered = _in_steps(problems, prompts_per_step, steps, curriculum, seed)
+    if config.launch:
+        arguments = {"problems": problems, "judge": judge, "reward": reward}
+        arguments |= {"instruction": instruction, "curriculum": curriculum}
+        return launched(train_grpo, model, tokenizer, config, arguments, early_stop)
+    args = config.build()
+    per_step = args.generation_batch_size // args.num_generations
+    ordered = order_problems(problems, per_step, args.max_steps, curriculum, args.seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
-    config = GRPOConfig(
-        **training.arguments(
-            folder,
-            steps=steps,
-            batch_size=prompts_per_step * samples,
-            learning_rate=learning_rate,
-            save_every=save_every,
-            scratch=scratch,
-            seed=seed,
-            accumulation=accumulation,
-            lora=lora,
-            bf16=bf16,
-        ),
-        use_vllm=bool(vllm),
-        **vllm or {},
-        num_generations=samples,
-        shuffle_dataset=False,
-        max_completion_length=max_new_tokens,
-        temperature=temperature,
-        lr_scheduler_type="constant_with_warmup",
-        warmup_steps=max(1, steps // 20),
-        beta=beta,
-        scale_rewards=scale_rewards,
-        logging_steps=1,
-    )
-    with JudgedReward(judge, problems, reward) as judged:
-        rollout = Rollout(judged, rows, max_new_tokens, temperature, seed)
+    function = reward if callable(reward) else make_reward(reward)
+    ends = end_tokens(model.generation_config, tokenizer) if model else []
+    with JudgedReward(judge, problems, function, max_tokens=args.max_completion_length, ends=ends) as judged:
+        rollout = Rollout(judged, rows, args.max_completion_length, args.temperature, args.seed)
         trainer = GRPOTrainer(
             model=model,
-            args=config,
+            args=args,
             reward_funcs=judged,
             train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             rollout_func=rollout,
-            peft_config=training.adapters(lora, seed),
-            callbacks=[_StepTimes(rollout, judged), *([gate] if gate else [])],
+            peft_config=config.adapters(),
+            callbacks=[_StepLog(rollout, judged), *([early_stop] if early_stop else [])],
         )
-        if gate:
-            gate.start(trainer.model, scratch if save_every else None)
-        training.train(
-            trainer, ("reward", "kl"), scratch, (rows, manifest(problems), judged.__name__, max_new_tokens, temperature)
-        )
-    log = pd.DataFrame([entry for entry in trainer.state.log_history if "reward" in entry])
-    return log[list(CURVE)].rename(columns=CURVE)
+        if early_stop:
+            early_stop.start(trainer.model, config.scratch if config.save_steps else None)
+        train(trainer, ("reward", "kl"), config.scratch, (rows, manifest(problems), judged.__name__))
+    log = trainer.state.log_history
+    if config.completions and trainer.accelerator.is_main_process:
+        sampled = [{"step": entry["step"], **row} for entry in log for row in entry.get("sampled", ())]
+        write_atomically(config.completions, json_lines(sampled))
+    return with_tokens(read_log(trainer, CURVE | part_columns(log)), args.generation_batch_size)
+
+
+def part_columns(log: list[dict]) -> dict[str, str]:
+    """The columns of a trainer's log that hold parts of rewards."""
+    return {name: name for entry in log for name in entry if name.startswith("reward/")}
+
+
+def with_tokens(curve: pd.DataFrame, completions_per_step: int) -> pd.DataFrame:
+    """The curve with `tokens`: how many the policy has generated up to each step, over all processes."""
+    return curve.assign(tokens=(curve.completion_tokens * completions_per_step).round().cumsum().astype(int))

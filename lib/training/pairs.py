@@ -1,49 +1,33 @@
-"""Preference pairs for DPO from judged samples: of each train problem the best program, and the worst.
+"""Preference pairs for DPO from judged samples: the best program for each train problem, and the worst.
 
-chosen    highest pass_ratio; ties: the shorter answer (tokens), then the faster program, then the one drawn first
-rejected  lowest pass_ratio; ties: syntax errors first, then timeouts, then the one drawn first
+chosen    highest pass_ratio; ties: the shorter answer (tokens), then the faster program, then the earlier sample
+rejected  lowest pass_ratio; ties: syntax errors first, then timeouts, then the earlier sample
 
-A problem gives no pair when no sample passed a test, when all are about equally good (pass ratios less than `MARGIN`
-apart), or when the judge reached a verdict on fewer than two samples: an api_error says nothing about a program.
-Syntax errors and timeouts of another policy on the same problems become further pairs, the flywheel: the best program
-of the problem against each of them. No torch, no judge: pure functions over plain data.
+A problem gives no pair when no sample passed a test, when all samples are about equally good (pass ratios less than
+`MARGIN` apart), or when the judge reached a verdict on fewer than two samples: an api_error says nothing about a
+program. Syntax errors and timeouts of another policy on the same problems become further pairs, the flywheel: the best
+program for the problem against each of them. No torch, no judge: pure functions over plain data.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from statistics import fmean, median
 
-from lib.judge.verdict import ERROR_TYPES, Verdict
-from lib.problems import Problem
+from lib.judge.verdict import ERROR_TYPES
+from lib.rewards import Sample
 
-MARGIN = 0.3  # least difference of pass ratios within a pair
+MARGIN = Fraction(3, 10)  # least difference of pass ratios within a pair, compared exactly
 TIME_STEP = 0.05  # seconds of CPU; less is noise, and would make a rerun choose differently
 HARD = ("syntax_error", "timeout")  # what becomes a hard negative, and in which order it is rejected
-TIES = ("tokens", "time")  # by what the better of two equally good samples is told, in this order
+TIES = ("tokens", "time")  # which of two equally good samples is better: compared in this order
 REASONS = ("no sample passes a test", "all samples pass all tests", "pass ratios too close", "too few verdicts")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """What a policy wrote for a problem, and what the judge says of it. `judge_time` in CPU seconds, of all tests."""
-
-    problem_id: str
-    text: str
-    tokens: int
-    error_type: str
-    pass_ratio: float
-    judge_time: float
-
-    @classmethod
-    def of(cls, problem: Problem, text: str, tokens: int, verdict: Verdict) -> "Sample":
-        """The sample `text`, judged."""
-        return cls(problem.id, text, tokens, verdict.error_type, verdict.pass_ratio, verdict.judge_time)
-
-
-@dataclass(frozen=True)
 class Pair:
-    """Two samples for the same problem; `chosen` is the better one by at least `MARGIN`."""
+    """Two samples for the same problem; `chosen` is better by at least `MARGIN`."""
 
     chosen: Sample
     rejected: Sample
@@ -51,23 +35,23 @@ class Pair:
     @property
     def delta(self) -> float:
         """Difference of the pass ratios, in [MARGIN, 1]."""
-        return self.chosen.pass_ratio - self.rejected.pass_ratio
+        return float(_ratio(self.chosen) - _ratio(self.rejected))
 
 
 def build_pairs(groups: Iterable[Sequence[Sample]], ties: tuple[str, ...] = TIES) -> tuple[list[Pair], Counter[str]]:
-    """The pairs of `groups`, each the samples of one problem; and how many problems gave none, by reason."""
+    """The pairs of `groups`, each the samples for one problem; and how many problems gave none, by reason."""
     pairs, without = [], Counter(dict.fromkeys(REASONS, 0))
     for group in groups:
-        judged = [sample for sample in group if sample.error_type != "api_error"]
+        judged = _judged(group)
         if len(judged) < 2:
             without["too few verdicts"] += 1
             continue
-        pair = Pair(min(judged, key=lambda one: _merit(one, ties)), min(judged, key=_demerit))
-        if pair.chosen.pass_ratio == 0:
+        pair = Pair(min(judged, key=lambda sample: _merit(sample, ties)), min(judged, key=_demerit))
+        if pair.chosen.verdict.pass_ratio == 0:
             without["no sample passes a test"] += 1
-        elif pair.rejected.pass_ratio == 1:
+        elif pair.rejected.verdict.pass_ratio == 1:
             without["all samples pass all tests"] += 1
-        elif not _apart(*(one.pass_ratio for one in (pair.chosen, pair.rejected))):
+        elif not _apart(pair.chosen, pair.rejected):
             without["pass ratios too close"] += 1
         else:
             pairs.append(pair)
@@ -77,38 +61,35 @@ def build_pairs(groups: Iterable[Sequence[Sample]], ties: tuple[str, ...] = TIES
 def hard_negatives(
     pairs: Sequence[Pair], groups: Iterable[Sequence[Sample]], failures: Iterable[Sample], limit: int = 2
 ) -> list[Pair]:
-    """Further pairs: the best sample of a problem against at most `limit` different `failures` on the same problem.
+    """Further pairs: the best sample for a problem against at most `limit` different `failures` on the same problem.
 
-    `pairs`: those there are already; a rejected text is not rejected twice. Failures on problems without a good sample
-    in `groups` are left out, since there is nothing to prefer to them.
+    `pairs`: the existing ones; a rejected text is not rejected twice. Failures on problems without a good sample in
+    `groups` are left out, since there is nothing to prefer to them.
     """
-    known = {(pair.rejected.problem_id, pair.rejected.text) for pair in pairs}
-    best = {}
-    for group in groups:
-        judged = [sample for sample in group if sample.error_type != "api_error"]
-        if judged:
-            best[judged[0].problem_id] = min(judged, key=_merit)
-    found, used = [], Counter()
+    known = {(pair.rejected.problem.id, pair.rejected.completion) for pair in pairs}
+    best = {judged[0].problem.id: min(judged, key=_merit) for group in groups if (judged := _judged(group))}
+    added, used = [], Counter()
     for failure in failures:
-        chosen, key = best.get(failure.problem_id), (failure.problem_id, failure.text)
-        if failure.error_type not in HARD or chosen is None or key in known or used[failure.problem_id] == limit:
+        problem, key = failure.problem.id, (failure.problem.id, failure.completion)
+        if failure.verdict.error_type not in HARD or problem not in best or key in known or used[problem] == limit:
             continue
-        if chosen.text != failure.text and _apart(chosen.pass_ratio, failure.pass_ratio):
+        if best[problem].completion != failure.completion and _apart(best[problem], failure):
             known.add(key)
-            used[failure.problem_id] += 1
-            found.append(Pair(chosen, failure))
-    return found
+            used[problem] += 1
+            added.append(Pair(best[problem], failure))
+    return added
 
 
 def quality_report(groups: Sequence[Sequence[Sample]], pairs: Sequence[Pair], without: Counter[str]) -> dict:
-    """What is to be known of a set of pairs before it is trained on; plain JSON.
+    """What to know about a set of pairs before training on it, in plain JSON.
 
-    Counts of problems, samples, pairs and of problems without one, by reason; delta: the distribution of the difference
-    of pass ratios; error types and mean tokens of both sides; the judge's cost: CPU seconds of all samples, by pair.
+    Counts of problems, samples, pairs and of problems without a pair, by reason; delta: the distribution of the
+    difference of pass ratios; error types and mean tokens of both sides; the judge's cost: CPU seconds of all samples,
+    and per pair.
     """
     deltas = [pair.delta for pair in pairs]
     samples = [sample for group in groups for sample in group]
-    seconds = sum(sample.judge_time for sample in samples)
+    seconds = sum(sample.verdict.judge_time for sample in samples)
     sides = {"chosen": [pair.chosen for pair in pairs], "rejected": [pair.rejected for pair in pairs]}
     bins = Counter(min(int(10 * delta + 1e-9), 9) for delta in deltas)
     return {
@@ -123,39 +104,48 @@ def quality_report(groups: Sequence[Sequence[Sample]], pairs: Sequence[Pair], wi
             "full": sum(delta == 1 for delta in deltas),
             "histogram": {f"{n / 10:.1f} to {(n + 1) / 10:.1f}": bins[n] for n in range(3, 10)},
         },
-        "error_types": {side: _by_error_type(own) for side, own in sides.items()},
-        "tokens": {side: _mean([one.tokens for one in own]) for side, own in sides.items()},
+        "error_types": {side: _by_error_type(samples) for side, samples in sides.items()},
+        "tokens": {side: _mean([sample.tokens for sample in samples]) for side, samples in sides.items()},
         "judge_cpu_s": seconds,
         "judge_cpu_s_per_pair": seconds / len(pairs) if pairs else None,
     }
 
 
 def tie_ablation(groups: Sequence[Sequence[Sample]]) -> dict[str, dict]:
-    """What the order of ties is worth: pairs that differ from those of TIES, and what the chosen cost."""
+    """What the order of ties changes: pairs that differ from those of TIES, and what the chosen samples cost."""
     pairs, _ = build_pairs(groups)
     rows = {}
     for order in (TIES, ("tokens",), ("time", "tokens")):
-        found, _ = build_pairs(groups, order)
+        others, _ = build_pairs(groups, order)
         rows[", then ".join(order)] = {
-            "pairs that differ": sum(ours != theirs for ours, theirs in zip(pairs, found, strict=True)),
-            "tokens of the chosen": _mean([pair.chosen.tokens for pair in found]),
-            "judge CPU s of the chosen": _mean([pair.chosen.judge_time for pair in found]),
+            "pairs that differ": sum(pair != other for pair, other in zip(pairs, others, strict=True)),
+            "tokens of the chosen": _mean([pair.chosen.tokens for pair in others]),
+            "judge CPU s of the chosen": _mean([pair.chosen.verdict.judge_time for pair in others]),
         }
     return rows
 
 
+def _judged(group: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in group if sample.verdict.error_type != "api_error"]
+
+
 def _merit(sample: Sample, ties: tuple[str, ...] = TIES) -> tuple:
-    values = {"tokens": sample.tokens, "time": round(sample.judge_time / TIME_STEP)}
-    return -sample.pass_ratio, *(values[name] for name in ties)
+    values = {"tokens": sample.tokens, "time": round(sample.verdict.judge_time / TIME_STEP)}
+    return -sample.verdict.pass_ratio, *(values[name] for name in ties)
 
 
 def _demerit(sample: Sample) -> tuple:
-    order = HARD.index(sample.error_type) if sample.error_type in HARD else len(HARD)
-    return sample.pass_ratio, order
+    kind = sample.verdict.error_type
+    return sample.verdict.pass_ratio, HARD.index(kind) if kind in HARD else len(HARD)
 
 
-def _apart(better: float, worse: float) -> bool:
-    return better - worse >= MARGIN - 1e-9  # 0.8 - 0.5 is less than 0.3 in binary
+def _apart(better: Sample, worse: Sample) -> bool:
+    return _ratio(better) - _ratio(worse) >= MARGIN
+
+
+def _ratio(sample: Sample) -> Fraction:
+    """The pass ratio as the fraction of tests that it is: in binary 0.7 - 0.4 is less than 0.3."""
+    return Fraction(sample.verdict.passed, sample.verdict.total) if sample.verdict.total else Fraction(0)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -163,5 +153,5 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _by_error_type(samples: Iterable[Sample]) -> dict[str, int]:
-    counts = Counter(sample.error_type for sample in samples)
+    counts = Counter(sample.verdict.error_type for sample in samples)
     return {name: counts[name] for name in ERROR_TYPES}

@@ -1,39 +1,41 @@
 """Supervised fine-tuning on (conversation, program) pairs with TRL's SFTTrainer; it trains the tiny base model too.
 
-How it departs from TRL's defaults: loss on the completion only, no gradient checkpointing (small models), and a pair
-that is longer than `max_length` is an error: TRL drops it, or cuts the end of its program, without a word.
+How it departs from TRL's defaults: the loss is on the completion only, and a pair that is longer than `max_length` is
+an error: TRL drops it, or cuts the end of its program, without a message.
 """
 
 import re
 from collections.abc import Collection
-from pathlib import Path
 
 import pandas as pd
 import torch
 from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.trainer_pt_utils import get_length_grouped_indices
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from lib.policy.prompts import answer, count_tokens, messages
 from lib.problems import Problem
-from lib.training import config as training
+from lib.training.config import TrainingConfig
 from lib.training.launch import launched
+from lib.training.resume import read_log, train
 
-# Which of several accepted solutions of a problem is shown first: the key of (program, CPU seconds).
+Conversation = list[dict[str, str]]
+CURVE = {name: name for name in ("step", "loss", "learning_rate", "minutes")}
+# Which of several accepted solutions of a problem is used first: the key of (program, CPU seconds).
 PREFER = {
     "shortest": lambda program, seconds: len(program),
     "fastest": lambda program, seconds: (round(seconds / 0.05), len(program)),
 }
-_READS = re.compile(r"\b(input|stdin|open|fileinput)\b")
+_READS_INPUT = re.compile(r"\b(input|stdin|open|fileinput)\b")
 
 
-def _in_order(lengths: list[int], batch_size: int, steps: int, easy: int, easy_steps: int, seed: int) -> list[int]:
+def order_rows(lengths: list[int], batch_size: int, steps: int, easy: int, easy_steps: int, seed: int) -> list[int]:
     """The rows of `steps` batches, one after the other: a function of its arguments alone.
 
-    Rows of a batch are of like length. `easy_steps` batches are drawn from the first `easy` rows, the others from all;
-    every row is seen before one is seen again. (The Trainer's own grouping draws from the process's random numbers, so
-    that a training that goes on after a kill would see another order.)
+    Rows of a batch have similar lengths. `easy_steps` batches are drawn from the first `easy` rows, the others from
+    all; every row is seen before any is seen again. (The Trainer's own grouping draws from the process's random
+    numbers, so that a training that resumes after a kill would see another order.)
     """
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
@@ -54,86 +56,57 @@ class _Trainer(SFTTrainer):
 def train_sft(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: list[tuple[list[dict[str, str]], str]],
-    folder: Path,
+    pairs: list[tuple[Conversation, str]],
+    config: TrainingConfig,
     *,
-    steps: int,
     easy: int = 0,
     easy_steps: int = 0,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    warmup: float = 0.05,
-    max_length: int = 512,
-    accumulation: int = 1,
-    lora: dict | None = None,
-    bf16: bool = False,
-    seed: int = 0,
-    log_every: int = 10,
-    save_every: int = 0,
-    scratch: Path | None = None,
-    launch: str | None = None,
 ) -> pd.DataFrame:
-    """Trains `model` in place for `steps` batches of (messages, program); returns the curve: step, loss, learning_rate.
+    """Trains `model` in place on (messages, program); returns the curve, one row per logged step.
 
-    The first `easy_steps` batches are drawn from the first `easy` pairs alone: a warm-up before the larger set.
+    The first `easy_steps` batches are drawn from the first `easy` pairs alone: a warm-up before the larger set. With
+    `save_steps` in the config, checkpoint-<step> is saved every so many steps and at the end: a model folder. With
+    `launch` in the config several processes share every batch, and errors come as RuntimeError with the reason.
 
-    `accumulation`, `lora` and `bf16`: as in `lib.training.config.arguments`.
-
-    Unless `save_every` is 0, every so many steps and at the end `folder`/checkpoint-<step> is saved: a model folder.
-    With `scratch`, a folder, a training that was interrupted goes on from its last checkpoint (`lib.training.config`).
-
-    `launch`: the file of an accelerate configuration, relative to the repository, for several processes that share
-    every batch (`lib.training.launch`). Then errors come as RuntimeError with the reason.
-
-    Raises ValueError when a pair has more than `max_length` tokens, and when a batch can't be read in equal parts.
+    Raises ValueError when a pair has more than `max_length` tokens.
     """
-    if launch:
-        return launched(train_sft, locals())
+    if config.launch:
+        return launched(train_sft, model, tokenizer, config, {"pairs": pairs, "easy": easy, "easy_steps": easy_steps})
     if easy_steps and not easy:
-        raise ValueError(f"{easy_steps} steps on easy pairs, and there are none: let easy_steps be 0")
+        raise ValueError(f"easy_steps is {easy_steps}, and there are no easy pairs: set easy_steps to 0")
     rows = [
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
     ]
     lengths = [count_tokens(tokenizer, row["prompt"] + row["completion"]) for row in rows]
-    if long := sum(one > max_length for one in lengths):
-        raise ValueError(
-            f"{long} of {len(rows)} pairs are longer than {max_length} tokens (the longest has {max(lengths)}): "
-            "filter them or raise max_length"
-        )
-    config = SFTConfig(
-        **training.arguments(
-            folder,
-            steps=steps,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            save_every=save_every,
-            scratch=scratch,
-            seed=seed,
-            accumulation=accumulation,
-            lora=lora,
-            bf16=bf16,
-        ),
-        lr_scheduler_type="cosine",
-        warmup_steps=round(warmup * steps),
-        weight_decay=0.01,
-        max_length=None,
-        completion_only_loss=True,
-        logging_steps=min(log_every, steps),
-    )
+    require_short(lengths, config.max_length)
     trainer = _Trainer(
         model=model,
-        args=config,
+        args=(args := config.build(max_length=None)),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=training.adapters(lora, seed),
+        peft_config=config.adapters(),
     )
-    if len(trainer.train_dataset) != len(rows):
-        raise ValueError(f"TRL dropped {len(rows) - len(trainer.train_dataset)} of {len(rows)} pairs")
-    trainer.order = _in_order(lengths, batch_size, steps, easy, easy_steps, seed)
-    training.train(trainer, ("loss",), scratch, (rows, easy, easy_steps))
-    log = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    return log[["step", "loss", "learning_rate"]]
+    require_all_rows(trainer, len(rows))
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    trainer.order = order_rows(lengths, batch, args.max_steps, easy, easy_steps, args.seed)
+    train(trainer, ("loss",), config.scratch, (rows, easy, easy_steps))
+    return read_log(trainer, CURVE)
+
+
+def require_short(lengths: list[int], limit: int) -> None:
+    """Raises ValueError when a pair has more tokens than `limit`."""
+    if too_long := sum(tokens > limit for tokens in lengths):
+        raise ValueError(
+            f"{too_long} of {len(lengths)} pairs are longer than {limit} tokens (the longest has {max(lengths)}): "
+            "filter them or raise max_length"
+        )
+
+
+def require_all_rows(trainer, rows: int) -> None:
+    """Raises ValueError when TRL dropped rows."""
+    if len(trainer.train_dataset) != rows:
+        raise ValueError(f"TRL dropped {rows - len(trainer.train_dataset)} of {rows} pairs")
 
 
 def verified_pairs(
@@ -145,25 +118,26 @@ def verified_pairs(
     longest: int = 4000,
     easy: Collection[str] = (),
     tokens: tuple[PreTrainedTokenizerBase, int] | None = None,
-) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
-    """(messages, program) of solutions that the judge accepts: `per_problem` of each problem.
+) -> tuple[list[tuple[Conversation, str]], dict[str, int]]:
+    """(messages, program) of solutions that the judge accepts: at most `per_problem` for each problem.
 
-    `prefer` says which of several: the `shortest`, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
-    Solutions of more than `longest` characters, those that with their statement have more tokens than `tokens` (of a
-    tokenizer, a limit) allow, and programs that never read their input, are left out unjudged.
-    Pairs of easy problems come first: those whose difficulty is in `easy` or not known.
-    Also returned are counts: of problems, of those with solutions, of solutions left out and judged, of solutions that
-    the set calls correct and the judge rejects, of the pairs that are left, and of the easy ones among them.
+    `prefer`: the `shortest` solutions are used, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
+    Left out unjudged: solutions of more than `longest` characters, those that with their statement have more tokens
+    than `tokens` (a tokenizer, a limit) allows, and programs that never read their input.
+    Pairs of easy problems come first: problems whose difficulty is in `easy` or not known.
+    Also returns counts: of problems, of those with solutions, of solutions left out and judged, of solutions that the
+    set calls correct and the judge rejects, of the resulting pairs, and of the easy ones among them.
     """
-    order = PREFER[prefer]
+    preference = PREFER[prefer]
     offered = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
     short = [
         (program, problem)
         for program, problem in offered
-        if len(program) <= longest and (tokens is None or _whole(tokens[0], problem, instruction, program) <= tokens[1])
+        if len(program) <= longest
+        and (tokens is None or _pair_tokens(tokens[0], problem, instruction, program) <= tokens[1])
     ]
     submissions = [
-        (program, problem) for program, problem in short if problem.kind != "stdio" or _READS.search(program)
+        (program, problem) for program, problem in short if problem.kind != "stdio" or _READS_INPUT.search(program)
     ]
     verdicts = judge.judge_many(submissions, progress=False)
     accepted: dict[str, list] = {}
@@ -171,9 +145,11 @@ def verified_pairs(
         if verdict.accepted:
             accepted.setdefault(problem.id, []).append((program, verdict.judge_time, problem))
     chosen = [
-        one for found in accepted.values() for one in sorted(found, key=lambda one: order(*one[:2]))[:per_problem]
+        solution
+        for solutions in accepted.values()
+        for solution in sorted(solutions, key=lambda solution: preference(*solution[:2]))[:per_problem]
     ]
-    chosen.sort(key=lambda one: not _is_easy(one[-1], easy))
+    chosen.sort(key=lambda solution: not _is_easy(solution[-1], easy))
     pairs = [(messages(problem, instruction), program) for program, _, problem in chosen]
     counts = {
         "problems": len(problems),
@@ -188,7 +164,7 @@ def verified_pairs(
     return pairs, counts
 
 
-def _whole(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
+def _pair_tokens(tokenizer: PreTrainedTokenizerBase, problem: Problem, instruction: str, program: str) -> int:
     return count_tokens(tokenizer, [*messages(problem, instruction), {"role": "assistant", "content": answer(program)}])
 
 

@@ -1,4 +1,4 @@
-"""Our problems and our judge for verl: rows in its parquet schema, and the reward as its `custom_reward_function`.
+"""This project's problems and judge for verl: rows in its parquet schema, and a `custom_reward_function`.
 
     python -m lib.training.verl tiny_contests train verl/train.parquet
 
@@ -9,8 +9,8 @@
 The schema is that of verl's documentation ("Prepare Data for Post-Training") and of `RLHFDataset` in verl 0.9.1, which
 is no dependency of this project.
 
-A judge that failed has no score. verl 0.9.1 has no word for that: with one None among the scores of a batch its agent
-loop leaves the rewards of the whole batch out, which fails later and elsewhere, and its managers turn their own
+A judge that failed gives no score. verl 0.9.1 can't represent that: with one None among the scores of a batch its agent
+loop leaves out the rewards of the whole batch, which fails later and elsewhere, and its managers turn their own
 time-outs into 0. So `compute_score` raises, which ends the training; the judge has tried four times by then.
 """
 
@@ -18,6 +18,7 @@ import functools
 import json
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from lib.policy.prompts import extract, messages
 from lib.problems import Problem, Problems, Test, load_problems, role_of
 from lib.problems.ledger import RoleError
 from lib.problems.quality import reliable
-from lib.rewards import score
+from lib.rewards import Sample, make_reward
 
 _NOT_JUDGED_BY = ("solutions", "incorrect_solutions", "tags")
 
@@ -53,15 +54,15 @@ def rows(problems: list[Problem], instruction: str = "") -> list[dict]:
 
 
 def export(name: str, split: str, path: Path, instruction: str = "") -> Problems:
-    """Writes a frozen set as a parquet file for verl, which appears all at once; returns what is in it.
+    """Writes a frozen set as a parquet file for verl, atomically; returns its problems.
 
-    Raises RoleError for a test set, since verl would look at it while training; else as `load_problems`.
+    Raises RoleError for a test set, since verl would see it while training; else as `load_problems`.
     """
     from datasets import Dataset  # here: a reward worker of verl needs no more than the judge
 
     if role_of(name, split) == "test":
         raise RoleError(
-            f"{name}, split {split}, is a test set: measure it with lib.evaluation.evaluate when all training is done"
+            f"{name}, split {split}, is a test set: evaluate it with lib.evaluation.evaluate when all training is done"
         )
     problems = load_problems(name, split)
     if role_of(name, split) == "train":
@@ -79,20 +80,23 @@ def compute_score(
     solution_str: str,
     ground_truth: str,
     extra_info: dict | None = None,
-    reward: str = "dense",
+    reward: str | Mapping[str, float] = "dense",
 ) -> dict[str, float]:
     """The reward of one answer: `score`, and its parts under names that are the same for every answer.
 
-    `reward` is one of lib.rewards.REWARDS; verl passes it as one of the `reward_kwargs`. Answers of one worker process
-    are judged one after the other (verl starts eight of them). Raises JudgeFailure when the judge failed, SelfTestError
-    when this machine's judge is not fit to pay rewards, ValueError for a ground truth that is none of `rows`.
+    `reward`: what `lib.rewards.make_reward` takes; verl passes it among the `reward_kwargs`. verl does not say how many
+    tokens an answer has, so that `soft_overlong` raises: use verl's own `overlong_buffer`. The answers of one worker
+    process are judged one after the other (verl starts eight of them). Raises JudgeFailure when the judge failed,
+    SelfTestError when this machine's judge is not fit to give rewards, ValueError for a ground truth that is not from
+    `rows`.
     """
-    problem = _problem(ground_truth)
-    verdict = _judge().judge(extract(solution_str).program, problem)
-    found = score(verdict, problem, reward)
-    if found.value is None:
+    problem, extraction = _problem(ground_truth), extract(solution_str)
+    verdict = _judge().judge(extraction.program, problem)
+    sample = Sample(solution_str, 0, False, extraction.program, verdict, problem, extraction.format_ok)
+    result = make_reward(reward)(sample)
+    if result.value is None:
         raise JudgeFailure(f"{problem.id} of {data_source}: no score, since {verdict.feedback or 'the judge failed'}")
-    return {"score": found.value, **found.parts}
+    return {"score": result.value, **result.parts}
 
 
 def _to_json(problem: Problem) -> str:
@@ -106,7 +110,7 @@ def _problem(ground_truth: str) -> Problem:
         return Problem(**fields | {"tests": tuple(Test(**test) for test in fields["tests"])})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
-            f"the ground truth is no problem of lib.training.verl.rows ({error!r}): export again"
+            f"the ground truth was not written by lib.training.verl.rows ({error!r}): export again"
         ) from None
 
 

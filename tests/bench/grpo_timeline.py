@@ -26,9 +26,9 @@ from transformers import TrainerCallback
 from lib.judge import Judge
 from lib.policy.models import load_policy, load_tokenizer
 from lib.problems import load_problems, problem_sets
-from lib.rewards import REWARDS
 from lib.runs.parameters import load_params_file
 from lib.runs.paths import root
+from lib.training.config import training_config
 from lib.training.grpo import JudgedReward, Rollout, train_grpo
 
 EVERY, WARM_UP = 0.02, 2  # seconds between two samples, steps that are not counted
@@ -154,7 +154,6 @@ def main() -> None:
     asked = parser.parse_args()
     preset = load_params_file(root() / "params/tiny/preset.yaml")
     torch.set_num_threads(preset["threads"])
-    step = preset["rl_step"]
     timeline = Timeline(sorted(os.sched_getaffinity(0)))
     Rollout.__call__ = timeline.during("generate", Rollout.__call__)
     JudgedReward.__call__ = timeline.during("judge", JudgedReward.__call__)
@@ -166,14 +165,10 @@ def main() -> None:
             load_tokenizer(asked.policy),
             problems,
             judge,
-            REWARDS["dense"],
-            Path(folder),
-            steps=asked.steps,
-            prompts_per_step=step["prompts"],
-            samples=step["samples"],
-            max_new_tokens=step["max_new_tokens"],
+            "dense",
+            training_config("grpo", preset["grpo"] | {"save_steps": 0}, Path(folder), max_steps=asked.steps),
             instruction=preset["instruction"],
-            gate=timeline,
+            early_stop=timeline,
         )
     rows = timeline.table()
     print(by_part(rows).to_string())

@@ -11,6 +11,7 @@ from lib.evaluation.export import CheckpointError, export_checkpoint, require_co
 from lib.judge import Judge
 from lib.policy.models import count_parameters, load_policy
 from lib.problems import Problem, Test
+from lib.training.config import training_config
 from lib.training.sft import train_sft
 
 ADD = Problem("add", "tiny", "valid", "stdio", "add", (Test("1 2\n", "3\n"),), time_limit=0.5)
@@ -131,8 +132,8 @@ def adapted(saved, tmp_path_factory):
     folder, model = tmp_path_factory.mktemp("adapters"), load_policy(saved[0], device="cpu")
     pairs = [([{"role": "user", "content": "print one"}], "print(1)")] * 4
     lora = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}
-    options = {"steps": 2, "batch_size": 4, "learning_rate": 1e-2, "save_every": 2, "lora": lora}
-    train_sft(model, make_tokenizer(), pairs, folder, **options)
+    fields = {"max_steps": 2, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "save_steps": 2}
+    train_sft(model, make_tokenizer(), pairs, training_config("sft", fields, folder, lora=lora))
     return folder / "checkpoint-2", model.state_dict()
 
 

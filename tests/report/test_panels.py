@@ -38,8 +38,8 @@ def arms(tmp_path):
                 {"step": step, "sets": {"contests_valid": {"accepted_at_1": share, "pass_ratio_mean": share + 0.1}}}
                 for step, share in ((0, 0.2), (20, 0.5))
             ]
-            gate = {"fail_count": 1, "stopped_at": 20, "readings": readings}
-            (folder / "regressions.json").write_text(to_json(gate))
+            gate = {"fail_count": 1, "stopped_at": 20, "eval_points": readings}
+            (folder / "early_stop.json").write_text(to_json(gate))
         return Stage(name, folder)
 
     rewards = [float(step > 10) for step in range(1, 21)]

@@ -2,43 +2,14 @@
 
 import pytest
 import torch
-from tiny_policy import make_model, make_tokenizer
+from trainings import UNDECIDED, chat, config
 
 from lib.evaluation.export import require_complete
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
 from lib.training.dpo import CURVE, train_dpo
-from lib.training.sft import train_sft
 
-ANSWERS = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while True: pass")}
-
-
-def chat(prompt: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}]
-
-
-PAIRS = [(chat(name), answer(good), answer(bad)) for name, (good, bad) in ANSWERS.items()] * 4
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def folder(tokenizer, tmp_path_factory):
-    """The undecided policy on disk."""
-    folder = tmp_path_factory.mktemp("undecided")
-    model = make_model(tokenizer)
-    pairs = [(chat(name), program) for name in ANSWERS for program in ANSWERS[name]]
-    train_sft(model, tokenizer, pairs * 4, folder, steps=120, batch_size=8, learning_rate=4e-3)
-    model.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def policy(folder):
-    return load_policy(folder, device="cpu")
+PAIRS = [(chat(name), answer(good), answer(bad)) for name, (good, bad) in UNDECIDED.items()] * 4
 
 
 @torch.no_grad()
@@ -53,13 +24,13 @@ def preference(model, tokenizer) -> list[float]:
     """Log-odds of the good answer against the bad one, per prompt."""
     return [
         log_probability(model, tokenizer, name, answer(good)) - log_probability(model, tokenizer, name, answer(bad))
-        for name, (good, bad) in ANSWERS.items()
+        for name, (good, bad) in UNDECIDED.items()
     ]
 
 
 def test_the_policy_comes_to_prefer_what_was_chosen_and_the_curve_tells_how(policy, tokenizer, tmp_path):
     before = preference(policy, tokenizer)
-    curve = train_dpo(policy, tokenizer, PAIRS, tmp_path, steps=12, batch_size=4, learning_rate=3e-4)
+    curve = train_dpo(policy, tokenizer, PAIRS, config("dpo", tmp_path, steps=12, batch=4, learning_rate=3e-4))
     assert list(curve.columns) == list(CURVE.values())
     assert list(curve.step) == list(range(1, 13))
     assert not curve.isna().any().any()
@@ -70,20 +41,22 @@ def test_the_policy_comes_to_prefer_what_was_chosen_and_the_curve_tells_how(poli
     assert all(now > then + 1 for then, now in zip(before, after, strict=True))
 
 
-def test_the_margin_is_beta_times_the_change_of_the_log_odds(policy, tokenizer, folder, tmp_path):
-    curve = train_dpo(policy, tokenizer, PAIRS, tmp_path, steps=3, batch_size=8, learning_rate=3e-4, save_every=2)
+def test_the_margin_is_beta_times_the_change_of_the_log_odds(policy, tokenizer, undecided, tmp_path):
+    curve = train_dpo(
+        policy, tokenizer, PAIRS, config("dpo", tmp_path, steps=3, batch=8, learning_rate=3e-4, save_steps=2)
+    )
     moved = load_policy(tmp_path / "checkpoint-2", device="cpu")
     change = [
         now - then
         for now, then in zip(
-            preference(moved, tokenizer), preference(load_policy(folder, device="cpu"), tokenizer), strict=True
+            preference(moved, tokenizer), preference(load_policy(undecided, device="cpu"), tokenizer), strict=True
         )
     ]
     assert curve.margin[2] == pytest.approx(0.1 * sum(change) / len(change), abs=2e-3), "of the weights before step 3"
 
 
 def test_checkpoints_are_complete_model_folders(policy, tokenizer, tmp_path):
-    train_dpo(policy, tokenizer, PAIRS, tmp_path, steps=3, batch_size=2, save_every=2)
+    train_dpo(policy, tokenizer, PAIRS, config("dpo", tmp_path, steps=3, batch=2, save_steps=2))
     saved = sorted(tmp_path.glob("checkpoint-*"))
     assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-3"]
     for path in saved:
@@ -91,12 +64,14 @@ def test_checkpoints_are_complete_model_folders(policy, tokenizer, tmp_path):
         assert not list(path.glob("optimizer*"))
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(folder, tokenizer, tmp_path):
-    rows = [(chat(f"{name} {n}"), answer(good), answer(bad)) for n in range(6) for name, (good, bad) in ANSWERS.items()]
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(undecided, tokenizer, tmp_path):
+    rows = [
+        (chat(f"{name} {n}"), answer(good), answer(bad)) for n in range(6) for name, (good, bad) in UNDECIDED.items()
+    ]
     trained = []
     for seed in (3, 3, 4):
-        model = load_policy(folder, device="cpu")
-        train_dpo(model, tokenizer, rows, tmp_path, steps=2, batch_size=4, seed=seed)
+        model = load_policy(undecided, device="cpu")
+        train_dpo(model, tokenizer, rows, config("dpo", tmp_path, steps=2, batch=4, seed=seed))
         trained.append(model.state_dict())
     first, again, other = trained
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -110,10 +85,10 @@ def test_a_pair_that_would_be_cut_is_an_error_and_nothing_is_trained(policy, tok
     long[side] += " and so on" * 60
     rows = [*PAIRS, (chat(long["prompt"]), long["chosen"], long["rejected"])]
     with pytest.raises(ValueError, match=r"1 of 9 pairs are longer than 128 tokens \(the longest has \d{3}\)"):
-        train_dpo(policy, tokenizer, rows, tmp_path, steps=1, max_length=128)
+        train_dpo(policy, tokenizer, rows, config("dpo", tmp_path, steps=1, max_length=128))
     assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())
 
 
 def test_without_pairs_nothing_is_trained_and_the_reader_is_told_what_to_do(policy, tokenizer, tmp_path):
     with pytest.raises(ValueError, match="more samples per problem"):
-        train_dpo(policy, tokenizer, [], tmp_path, steps=1)
+        train_dpo(policy, tokenizer, [], config("dpo", tmp_path, steps=1))

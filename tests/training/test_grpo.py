@@ -1,5 +1,6 @@
 """GRPO with the real TRL and the real judge, on a tiny policy that half of the time answers rightly."""
 
+import json
 import threading
 import time
 from dataclasses import replace
@@ -7,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny_policy import make_model, make_tokenizer
+from trainings import TIMES, config, without_times
 from trl import GRPOTrainer
 
 from lib.judge import Judge, Verdict
@@ -17,46 +18,21 @@ from lib.policy.models import load_policy
 from lib.policy.prompts import answer, extract
 from lib.problems import Problem, Test
 from lib.rewards import dense, sparse
-from lib.training.early_stop import Gate, Probe, Thresholds
-from lib.training.grpo import CURRICULA, CURVE, JudgedReward, Rollout, _in_steps, train_grpo
-from lib.training.sft import train_sft
+from lib.training.config import TrainingConfig
+from lib.training.early_stop import EarlyStop, Limits
+from lib.training.greedy_probe import GreedyProbe, k3, log_probabilities
+from lib.training.grpo import CURRICULA, CURVE, JudgedReward, Rollout, order_problems, train_grpo
 
-# Two problems, and what the policy has seen as answers to each, equally often. Dense rewards: 1, 1/2; 1, 0.
-ANSWERS = {"echo": ("print(input())", "print(5)"), "wait": ("print(0)", "while True: pass")}
+# Two problems, and two tests of each. Dense rewards of what the policy may answer: 1, 1/2; 1, 0.
 TESTS = {"echo": (Test("5\n", "5\n"), Test("7\n", "7\n")), "wait": (Test("5\n", "0\n"), Test("7\n", "0\n"))}
 PROBLEMS = [Problem(name, "tiny", "train", "stdio", name, tests, time_limit=0.2) for name, tests in TESTS.items()]
-SETTINGS = {"prompts_per_step": 2, "samples": 8, "learning_rate": 1e-3, "beta": 0.02, "max_new_tokens": 60}
 PARTS = ["generate_s", "judge_s", "update_s"]
-TIMES = [*PARTS, "judging_s", "step_s"]
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def judge():
-    with Judge(workers=2) as judge:
-        yield judge
-
-
-@pytest.fixture(scope="module")
-def folder(tokenizer, tmp_path_factory):
-    """The undecided policy on disk: TRL reads the reference model of the KL again from where the policy came."""
-    folder = tmp_path_factory.mktemp("undecided")
-    pairs = [([{"role": "user", "content": name}], program) for name in ANSWERS for program in ANSWERS[name]]
-    model = make_model(tokenizer)
-    curve = train_sft(model, tokenizer, pairs * 4, folder, steps=120, batch_size=8, learning_rate=4e-3)
-    assert curve.loss.iloc[-1] < 0.15, "the policy must know the answers, and only be undecided between two"
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def policy(folder):
-    return load_policy(folder, device="cpu")
+def short(folder, **fields) -> TrainingConfig:
+    """Two prompts with eight samples each."""
+    defaults = {"batch": 16, "learning_rate": 1e-3, "beta": 0.02, "max_completion_length": 60}
+    return config("grpo", folder, **defaults | fields)
 
 
 class Recorder:
@@ -108,9 +84,14 @@ def accepted_share(model, tokenizer, judge) -> float:
 
 def test_the_policy_moves_to_what_the_judge_accepts_and_the_curve_tells_how(policy, tokenizer, judge, tmp_path):
     before, start = accepted_share(policy, tokenizer, judge), {k: v.clone() for k, v in policy.state_dict().items()}
-    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, tmp_path, steps=12, **SETTINGS)
-    assert list(curve.columns) == list(CURVE.values())
-    assert list(curve.step) == list(range(1, 13))
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, short(tmp_path, steps=10))
+    parts = ["reward/accepted", "reward/pass_ratio", "reward/ran_to_the_end"]
+    assert list(curve.columns) == [*CURVE.values(), *parts, "tokens"]
+    assert list(curve["reward/accepted"]) == pytest.approx(list(curve.reward))
+    assert (curve["reward/pass_ratio"] >= curve.reward - 1e-9).all()
+    assert curve.tokens.iloc[-1] == pytest.approx(16 * curve.completion_tokens.sum(), abs=10)
+    assert curve.minutes.is_monotonic_increasing
+    assert list(curve.step) == list(range(1, 11))
     assert not curve.isna().any().any()
     assert not any(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
     assert 0.3 < before < 0.7
@@ -119,9 +100,9 @@ def test_the_policy_moves_to_what_the_judge_accepts_and_the_curve_tells_how(poli
     assert curve.kl.iloc[0] == pytest.approx(0, abs=1e-6), "at first the policy is the reference"
     assert curve.kl.iloc[-1] > 1e-3
     rates = curve[[column for column in curve if column.endswith("_rate") and column != "truncation_rate"]]
-    assert rates.sum(axis=1).to_list() == pytest.approx([1] * 12), "each program ended in one way"
+    assert rates.sum(axis=1).to_list() == pytest.approx([1] * 10), "each program ended in one way"
     assert (curve.timeout_rate > 0).any()
-    assert (curve[TIMES] >= 0).all().all()
+    assert (curve[[name for name in TIMES if name in curve]] >= 0).all().all()
     assert curve[PARTS].sum(axis=1).to_list() == pytest.approx(curve.step_s.to_list(), abs=0.01)
 
 
@@ -129,7 +110,7 @@ def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean
     policy, tokenizer, judge, tmp_path, monkeypatch
 ):
     rewards, rollouts = Recorder(JudgedReward, monkeypatch), Recorder(Rollout, monkeypatch)
-    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, **SETTINGS)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=2))
     found = {problem.id: problem for problem in PROBLEMS}
     seen = set()
     for step, (_, asked, given) in enumerate(rewards.calls):
@@ -151,8 +132,8 @@ def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean
 def test_rollouts_end_with_the_end_token_and_those_cut_off_are_counted(policy, tokenizer, judge, tmp_path, monkeypatch):
     rollouts = Recorder(Rollout, monkeypatch)
     room = len(tokenizer(answer("print(0)"))["input_ids"]) + 1  # the other answers are longer
-    settings = SETTINGS | {"max_new_tokens": room}
-    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, tmp_path, steps=2, **settings)
+    limited = short(tmp_path, steps=2, max_completion_length=room)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, limited)
     for step, (_, _, given) in enumerate(rollouts.calls):
         ended = [ids[-1] == tokenizer.eos_token_id for ids in given["completion_ids"]]
         assert 0 < sum(ended) < 16
@@ -164,13 +145,13 @@ def test_rollouts_end_with_the_end_token_and_those_cut_off_are_counted(policy, t
 
 
 def test_the_same_seed_gives_the_same_samples_rewards_and_weights_and_another_seed_others(
-    folder, tokenizer, judge, tmp_path
+    undecided, tokenizer, judge, tmp_path
 ):
     curves, weights = [], []
     for seed in (5, 5, 6):
-        model = load_policy(folder, device="cpu")
-        curve = train_grpo(model, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=3, seed=seed, **SETTINGS)
-        curves.append(curve.drop(columns=TIMES))
+        model = load_policy(undecided, device="cpu")
+        curve = train_grpo(model, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=3, seed=seed))
+        curves.append(without_times(curve))
         weights.append(model.state_dict())
     assert curves[0].equals(curves[1])
     assert not curves[0].reward.equals(curves[2].reward)
@@ -179,7 +160,7 @@ def test_the_same_seed_gives_the_same_samples_rewards_and_weights_and_another_se
 
 def test_a_failure_of_the_judge_is_no_reward_and_never_counts_as_zero(policy, tokenizer, judge, tmp_path, monkeypatch):
     rewards = Recorder(JudgedReward, monkeypatch)
-    curve = train_grpo(policy, tokenizer, PROBLEMS, FailingJudge(judge, 1), dense, tmp_path, steps=1, **SETTINGS)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, FailingJudge(judge, 1), dense, short(tmp_path, steps=1))
     [(_, _, given)] = rewards.calls
     judged = [reward for reward in given if reward is not None]
     assert given[0] is None
@@ -205,7 +186,7 @@ def test_the_judge_works_while_the_reference_model_reads(policy, tokenizer, judg
 
     read = threading.Event()
     monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", reads)
-    curve = train_grpo(policy, tokenizer, PROBLEMS, WatchedJudge(), dense, tmp_path, steps=1, **SETTINGS)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, WatchedJudge(), dense, short(tmp_path, steps=1))
     assert sorted(happened[:2]) == ["judge begins", "model reads"]
     assert happened[2:] == ["model reads"], "of the reference, then of the policy; judged once"
     assert curve.judging_s[0] > curve.judge_s[0]
@@ -215,7 +196,7 @@ def test_two_problems_with_the_same_statement_are_judged_by_their_own_tests(poli
     """TRL's rollout sees statements only, its reward function the problems: what was begun wrongly is done again."""
     twin = replace(PROBLEMS[0], id="twin", tests=(Test("5\n", "no program prints this\n"),))
     judged = WatchingJudge(judge)
-    curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, tmp_path, steps=2, **SETTINGS)
+    curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, short(tmp_path, steps=2))
     assert {problem.id for problems in judged.asked for problem in problems} == {"echo", "twin"}
     assert 0 < curve.success_rate.max() <= 0.5, "half of the programs are for the twin, which nothing solves"
 
@@ -235,10 +216,10 @@ def test_where_vllm_writes_the_samples_their_probabilities_reach_the_trainer_and
     trainer = SimpleNamespace(
         processing_class=tokenizer, use_vllm=True, vllm_generation=Vllm(), num_generations=2, accelerator=None
     )
-    with JudgedReward(WatchingJudge(judge), PROBLEMS, sparse) as judged:
+    with JudgedReward(WatchingJudge(judge), PROBLEMS, sparse, max_tokens=60, ends=[tokenizer.eos_token_id]) as judged:
         given = Rollout(judged, rows, 60, 1.0, 0)(prompts, trainer)
         completions = [[{"role": "assistant", "content": answer("print(input())")}]] * 4
-        rewards = judged(completions, problem_id=["echo", "echo", "wait", "wait"], log_metric=lambda *_: None)
+        rewards = judged(completions, [said] * 4, ["echo", "echo", "wait", "wait"], log_metric=lambda *_: None)
         assert len(judged.judge.asked) == 1, "what the rollout had begun"
     assert asked == [(given["prompt_ids"], None, 2)]
     assert [tokenizer.decode(ids) for ids in given["prompt_ids"]] == [
@@ -249,13 +230,13 @@ def test_where_vllm_writes_the_samples_their_probabilities_reach_the_trainer_and
 
 
 def test_a_step_read_in_parts_is_sampled_and_judged_at_once_and_gives_the_same_gradient(
-    folder, tokenizer, judge, tmp_path
+    undecided, tokenizer, judge, tmp_path
 ):
     curves = []
-    for accumulation in (1, 4):
-        model, judged = load_policy(folder, device="cpu"), WatchingJudge(judge)
-        settings = SETTINGS | {"accumulation": accumulation}
-        curves.append(train_grpo(model, tokenizer, PROBLEMS, judged, dense, tmp_path, steps=2, **settings))
+    for parts in (1, 4):
+        model, judged = load_policy(undecided, device="cpu"), WatchingJudge(judge)
+        read = short(tmp_path, steps=2, batch=16 // parts, gradient_accumulation_steps=parts)
+        curves.append(train_grpo(model, tokenizer, PROBLEMS, judged, dense, read))
         assert [len(problems) for problems in judged.asked] == [16, 16]
     whole, in_parts = curves
     assert list(whole.reward) == list(in_parts.reward)
@@ -265,7 +246,7 @@ def test_a_step_read_in_parts_is_sampled_and_judged_at_once_and_gives_the_same_g
 def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are():
     ranked = [replace(PROBLEMS[0], id=f"{name}{n}", difficulty=name) for name in "CAB" for n in range(8)]
     others = [replace(PROBLEMS[0], id=f"function{n}", kind="function") for n in range(8)]
-    drawn = {name: _in_steps(ranked + others, 4, 6, name, seed=3) for name in CURRICULA}
+    drawn = {name: order_problems(ranked + others, 4, 6, name, seed=3) for name in CURRICULA}
     plain, sorted_ = drawn["none"], drawn["easy_to_hard"]
     assert len(plain) == 24
     assert {one.id for one in plain} == {one.id for one in sorted_}
@@ -275,39 +256,99 @@ def test_a_curriculum_changes_the_order_of_the_problems_and_not_which_they_are()
     assert [one.difficulty for one in plain if one.kind == "stdio"] != difficulties
     assert all(len({one.kind for one in plain[step : step + 4]}) == 1 for step in range(0, 24, 4))
     with pytest.raises(ValueError, match="curriculum must be one of none, easy_to_hard, not 'hard_first'"):
-        _in_steps(ranked, 4, 6, "hard_first", seed=3)
+        order_problems(ranked, 4, 6, "hard_first", seed=3)
 
 
-def test_a_finding_of_the_gate_ends_the_training_and_the_sound_weights_come_back(policy, tokenizer, judge, tmp_path):
+def test_a_violation_ends_the_training_and_restores_the_last_good_weights(policy, tokenizer, judge, tmp_path):
     start = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
-    probe = Probe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60)
-    gate = Gate(probe, tmp_path, every=6, limits=Thresholds(kl=1e-9))
-    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=6, gate=gate, **SETTINGS)
-    assert 1 < gate.stopped_at < 6, "by the KL that TRL logs, not by the reading at the end"
-    assert len(curve) == gate.stopped_at
-    assert gate.found[gate.stopped_at][0].startswith("kl: ")
+    probe = GreedyProbe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60)
+    early_stop = EarlyStop(probe, tmp_path, every=6, limits=Limits(kl=1e-9))
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=6), early_stop=early_stop)
+    assert 1 < early_stop.stopped_at < 6, "by the KL that TRL logs, not by the evaluation at the end"
+    assert len(curve) == early_stop.stopped_at
+    assert early_stop.violated[early_stop.stopped_at][0].startswith("kl: ")
     assert all(torch.equal(start[name], tensor) for name, tensor in policy.state_dict().items())
 
 
-def test_what_the_gate_takes_is_no_part_of_a_step(policy, tokenizer, judge, tmp_path):
+def test_the_evaluations_of_early_stopping_are_not_counted_as_time_of_a_step(policy, tokenizer, judge, tmp_path):
     taken = []
 
-    class TimedProbe(Probe):
+    class TimedProbe(GreedyProbe):
         def __call__(self, model, step):
             started = time.perf_counter()
             time.sleep(1.0)
-            reading = super().__call__(model, step)
+            point = super().__call__(model, step)
             taken.append(time.perf_counter() - started)
-            return reading
+            return point
 
-    gate = Gate(TimedProbe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60), tmp_path, every=1)
+    probe = TimedProbe(tokenizer, {"train": PROBLEMS}, judge, max_new_tokens=60)
+    early_stop = EarlyStop(probe, tmp_path, every=1)
     started = time.perf_counter()
-    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, tmp_path, steps=2, gate=gate, **SETTINGS)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=2), early_stop=early_stop)
     assert len(taken) == 3
-    assert curve.step_s.sum() < time.perf_counter() - started - sum(taken)
+    passed = time.perf_counter() - started - sum(taken)
+    assert curve.step_s.sum() < passed
+    assert 60 * curve.minutes.iloc[-1] < passed
 
 
 def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, tmp_path):
     broken = FailingJudge(judge, 2)
     with pytest.raises(JudgeFailure, match=r"2 of 16 programs.*no worker left"):
-        train_grpo(policy, tokenizer, PROBLEMS, broken, dense, tmp_path, steps=1, **SETTINGS)
+        train_grpo(policy, tokenizer, PROBLEMS, broken, dense, short(tmp_path, steps=1))
+
+
+def test_no_two_steps_draw_the_same_random_numbers(policy, tokenizer, judge, tmp_path, monkeypatch):
+    """The policy and the prompts stay the same here, so that equal random numbers would give equal samples."""
+    rollouts = Recorder(Rollout, monkeypatch)
+    train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, short(tmp_path, steps=3, learning_rate=0.0))
+    prompts = [sorted(map(str, arguments[0])) for arguments, _, _ in rollouts.calls]
+    assert prompts[0] == prompts[1] == prompts[2]
+    by_prompt = [
+        sorted(zip(map(str, calls[0]), given["completion_ids"], strict=True)) for calls, _, given in rollouts.calls
+    ]
+    assert by_prompt[0] != by_prompt[1] != by_prompt[2] != by_prompt[0]
+
+
+def test_rewards_are_weighted_sums_whose_terms_and_parts_are_logged_with_some_completions(
+    policy, tokenizer, judge, tmp_path
+):
+    kept = tmp_path / "completions.jsonl"
+    weights = {"dense": 1.0, "soft_overlong": 0.5, "format": 0.1}
+    settings = short(tmp_path, steps=2, max_completion_length=20)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, weights, replace(settings, completions=kept))
+    terms = sum(weight * curve[f"reward/{name}"] for name, weight in weights.items())
+    assert list(curve.reward) == pytest.approx(list(terms), abs=1e-6)
+    assert (curve["reward/soft_overlong"] < 0).all()
+    assert {"reward/pass_ratio", "reward/format_ok", "reward/share_of_token_limit"} <= set(curve.columns)
+    rows = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert {row["step"] for row in rows} == {1, 2}
+    for row in rows:
+        assert row["reward"] == pytest.approx(sum(weight * row["parts"][name] for name, weight in weights.items()))
+        assert row["parts"]["share_of_token_limit"] == row["tokens"] / 20
+        [verdict] = judge.judge_many([(extract(row["completion"]).program, by_id(row["problem_id"]))], progress=False)
+        assert (verdict.error_type, verdict.pass_ratio) == (row["error_type"], row["pass_ratio"])
+
+
+def test_the_logged_kl_is_the_one_that_early_stopping_measures(
+    undecided, policy, tokenizer, judge, tmp_path, monkeypatch
+):
+    rollouts, real = [], Rollout.__call__
+
+    def watched(rollout, prompts, trainer):
+        given = real(rollout, prompts, trainer)
+        weights = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+        rollouts.append((list(zip(given["prompt_ids"], given["completion_ids"], strict=True)), weights))
+        return given
+
+    monkeypatch.setattr(Rollout, "__call__", watched)
+    curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=4, learning_rate=3e-3))
+    start, moved = load_policy(undecided, device="cpu"), load_policy(undecided, device="cpu")
+    for kl, (rows, weights) in list(zip(curve.kl, rollouts, strict=True))[2:]:
+        moved.load_state_dict(weights)
+        both = [log_probabilities(model, rows, tokenizer.pad_token_id) for model in (moved, start)]
+        assert kl > 1e-3
+        assert k3(*both) == pytest.approx(kl, rel=1e-3)
+
+
+def by_id(name: str) -> Problem:
+    return next(problem for problem in PROBLEMS if problem.id == name)

@@ -12,17 +12,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_early_stop import reading as gate_reading
-from test_early_stop import sound
-from test_training import PROBLEMS, dpo, grpo, sft
-from tiny_policy import make_model, make_tokenizer, teach
+from test_early_stop import good, point
+from tiny_policy import make_tokenizer
+from trainings import PROBLEMS, dpo, grpo, search_path, sft
 
 from lib.policy.models import load_policy
 from lib.runs.paths import root
-from lib.training import config as training
-from lib.training.early_stop import Gate
+from lib.training.early_stop import EarlyStop
 from lib.training.grpo import Rollout
 from lib.training.launch import _share
+from lib.training.resume import complete_checkpoints
 
 # accelerate starts several processes for GPUs alone; where there are none they find each other by gloo.
 TWO = """
@@ -47,7 +46,7 @@ if os.environ.get("ACCELERATE_USE_FSDP") == "true" and "RANK" in os.environ:
             state.distributed_type = DistributedType.MULTI_GPU
     PartialState.__init__ = as_of_gpus
 """
-LONG = {"steps": 16, "save_every": 2}
+LONG = {"steps": 12, "batch": 2, "save_steps": 2}
 
 
 @pytest.fixture(scope="module")
@@ -56,17 +55,6 @@ def two(tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("accelerate") / "two.yaml"
     path.write_text(TWO)
     return str(path)
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory) -> Path:
-    """A policy that has seen right and wrong answers, on disk."""
-    folder, tokenizer = tmp_path_factory.mktemp("policy"), make_tokenizer()
-    model = make_model(tokenizer)
-    teach(model, tokenizer, {"print 0": "print(0)", "print 1": "print(0)"}, steps=60)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture
@@ -102,12 +90,12 @@ def until(condition, seconds: float = 300) -> None:
         time.sleep(0.01)
 
 
-def close(one: dict, other: dict) -> bool:
-    return all(torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in one.items())
+def close(weights: dict, other: dict) -> bool:
+    return all(torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in weights.items())
 
 
 @pytest.mark.parametrize("layout", ["two", "sharded"])
-def test_with_kill_9_of_the_caller_all_are_gone_and_the_training_goes_on_to_what_one_process_would_give(
+def test_kill_9_of_the_caller_ends_all_processes_and_the_resumed_training_equals_that_of_one_process(
     layout, start, tmp_path, capsys, request
 ):
     config = request.getfixturevalue(layout)
@@ -115,48 +103,48 @@ def test_with_kill_9_of_the_caller_all_are_gone_and_the_training_goes_on_to_what
     folders = ", ".join(f"Path({str(path)!r})" for path in (start, run, scratch))
     code = "import test_launch; from pathlib import Path; "
     code += f"test_launch.sft({folders}, launch={config!r}, **test_launch.LONG)"
-    paths = [str(Path(__file__).parent), str(root()), os.environ.get("PYTHONPATH", ""), *sys.path]
-    search = os.pathsep.join(paths)
+    search = search_path(str(root()), os.environ.get("PYTHONPATH", ""))
     caller = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": search})
-    until(lambda: training._whole(scratch) or caller.poll() is not None)
+    until(lambda: complete_checkpoints(scratch) or caller.poll() is not None)
     assert len(processes(run)) == 3, "who starts them, and two that train"
     caller.kill()
     caller.wait()
     until(lambda: not processes(run), seconds=20)
 
-    whole_curve, whole = sft(start, tmp_path / "whole", None, **LONG)
+    whole_curve, whole = sft(start, tmp_path / "whole", None, **LONG | {"batch": 4})
     capsys.readouterr()
     curve, weights = sft(start, tmp_path / "again", scratch, launch=config, **LONG)
     printed = capsys.readouterr().out
-    assert re.match(r"an interrupted training goes on after step \d+\n", printed)
-    assert printed.count("goes on") == printed.count("step 16 of 16: loss") == 1, "one of them prints"
-    assert list(curve.step) == list(range(1, 17))
+    assert re.match(r"resuming an interrupted training after step \d+\n", printed)
+    assert printed.count("resuming") == printed.count("step 12 of 12: loss") == 1, "one of them prints"
+    assert list(curve.step) == list(range(1, 13))
     assert curve.loss.to_numpy() == pytest.approx(whole_curve.loss.to_numpy(), abs=1e-4)
     assert close(weights, whole)
     assert not processes(tmp_path)
-    steps = range(2, 17, 2)
+    steps = range(2, 13, 2)
     assert {path.name for path in (tmp_path / "again").iterdir()} == {f"checkpoint-{step}" for step in steps}
     state = ("optimizer.bin", "pytorch_model_fsdp.bin") if layout == "sharded" else ("optimizer.pt",)
     for name in state:
         assert not list(tmp_path.glob(f"again/*/{name}"))
-        assert [path.parent.name for path in tmp_path.glob(f"scratch/*/{name}")] == ["checkpoint-16"]
+        assert [path.parent.name for path in tmp_path.glob(f"scratch/*/{name}")] == ["checkpoint-12"]
 
 
-def test_pairs_too_and_the_gate_reads_every_checkpoint_afterwards(start, two, tmp_path, capsys):
-    """Of a planted finding at the end: the weights of the reading before it come back."""
-    planted = {0: sound(0), 2: sound(2), 4: sound(4), 6: gate_reading(step=6, success=5, wrong_answer=35)}
+def test_dpo_too_and_early_stopping_evaluates_every_checkpoint_afterwards(start, two, tmp_path, capsys):
+    """A planted violation at the end restores the weights of the evaluation before."""
+    planted = {0: good(0), 2: good(2), 4: good(4), 6: point(step=6, success=5, wrong_answer=35)}
     seen = {}
 
     def probe(model, step):
         seen[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         return planted[step]
 
-    gate = Gate(probe, tmp_path, every=2)
-    whole_curve, whole = dpo(start, tmp_path / "whole", None, steps=4, batch_size=2)
+    early_stop = EarlyStop(probe, tmp_path, every=2)
+    whole_curve, whole = dpo(start, tmp_path / "whole", None, steps=4, batch=2)
     capsys.readouterr()
-    curve, weights = dpo(start, tmp_path / "run", None, steps=6, batch_size=2, launch=two, gate=gate)
-    assert (gate.stopped_at, gate.sound_step, [one.step for one in gate.readings]) == (6, 4, [0, 2, 4, 6])
-    assert "the weights are those of step 4 again" in capsys.readouterr().out
+    curve, weights = dpo(start, tmp_path / "run", None, steps=6, batch=1, launch=two, early_stop=early_stop)
+    assert (early_stop.stopped_at, early_stop.last_good_step) == (6, 4)
+    assert [point.step for point in early_stop.points] == [0, 2, 4, 6]
+    assert "restored the weights of step 4" in capsys.readouterr().out
     assert list(curve.step) == [1, 2, 3, 4, 5, 6]
     for name in ("loss", "margin", "entropy", "grad_norm"):
         assert curve[name][:4].to_numpy() == pytest.approx(whole_curve[name].to_numpy(), abs=1e-3)
@@ -167,7 +155,7 @@ def test_pairs_too_and_the_gate_reads_every_checkpoint_afterwards(start, two, tm
 
 def test_grpo_samples_in_every_process_and_logs_means_over_them(start, two, tmp_path):
     before = load_policy(start, device="cpu").state_dict()
-    curve, weights = grpo(start, tmp_path / "run", None, steps=3, save_every=3, launch=two, learning_rate=1e-3)
+    curve, weights = grpo(start, tmp_path / "run", None, steps=3, batch=4, save_steps=3, launch=two, learning_rate=1e-3)
     assert list(curve.step) == [1, 2, 3]
     assert not curve.isna().any().any()
     rates = curve[[name for name in curve if name.endswith("_rate") and name != "truncation_rate"]]
@@ -214,10 +202,9 @@ def test_an_interruption_ends_all_and_leaves_no_folder(start, two, tmp_path):
 
 
 def test_a_process_that_fails_is_an_error_with_its_reason(start, two, tmp_path):
-    with pytest.raises(
-        RuntimeError, match=r"two\.yaml failed .*(?s:.*)ValueError: a batch of 5 can't be read in 2 equal"
-    ):
-        sft(start, tmp_path / "run", tmp_path / "scratch", launch=two, batch_size=5)
+    reason = r"two\.yaml failed .*(?s:.*)ValueError: 12 of 12 pairs are longer than 5 tokens"
+    with pytest.raises(RuntimeError, match=reason):
+        sft(start, tmp_path / "run", tmp_path / "scratch", launch=two, max_length=5)
     assert not list((tmp_path / "run").iterdir())
     assert not processes(tmp_path)
 
@@ -228,14 +215,14 @@ def test_the_judges_of_all_processes_have_together_what_one_was_allowed():
     assert _share(allowed | {"workers": 2}, 8)["workers"] == 1, "none is without a worker"
 
 
-def test_what_such_a_training_cannot_do_is_told_before_anything_is_started(start, two, tmp_path):
+def test_what_such_a_training_cannot_do_is_an_error_before_anything_is_started(start, two, tmp_path):
     sharded = tmp_path / "sharded.yaml"
     sharded.write_text(TWO.replace("MULTI_GPU", "FSDP"))
-    with pytest.raises(ValueError, match="let save_every be more than 0"):
-        sft(start, tmp_path / "run", None, launch=two, save_every=0)
+    with pytest.raises(ValueError, match="set save_steps above 0"):
+        sft(start, tmp_path / "run", None, launch=two, save_steps=0)
     with pytest.raises(ValueError, match="leave out lora"):
         sft(start, tmp_path / "run", None, launch=two, lora={"r": 4})
-    with pytest.raises(ValueError, match="give vllm"):
+    with pytest.raises(ValueError, match="set use_vllm"):
         grpo(start, tmp_path / "run", None, launch=str(sharded))
     with pytest.raises(FileNotFoundError, match=r"no accelerate configuration at .*nowhere\.yaml"):
         sft(start, tmp_path / "run", None, launch="nowhere.yaml")

@@ -6,17 +6,22 @@ import sys
 
 import pytest
 
-from lib.judge import Judge
+from lib.judge import Judge, Verdict
 from lib.policy.prompts import answer, extract
 from lib.problems import Problem, Test
-from lib.training.pairs import MARGIN, Sample, build_pairs, hard_negatives, quality_report, tie_ablation
+from lib.rewards import Sample
+from lib.training.pairs import MARGIN, build_pairs, hard_negatives, quality_report, tie_ablation
 
 NUMBER = iter(range(10_000))
 
 
 def sample(pass_ratio: float, error_type: str = "", problem: str = "p", tokens: int = 20, time: float = 0.01, text=""):
+    """Of a problem with a hundred tests."""
     kind = error_type or ("success" if pass_ratio == 1 else "wrong_answer")
-    return Sample(problem, text or f"program {next(NUMBER)}", tokens, kind, pass_ratio, time)
+    passed = round(100 * pass_ratio)
+    verdict = Verdict(kind == "success", passed / 100, kind, passed, 100, time)
+    text = text or f"program {next(NUMBER)}"
+    return Sample(text, tokens, False, text, verdict, Problem(problem, "tiny", "train", "stdio", problem, ()))
 
 
 def the_pair(*group: Sample, **options):
@@ -72,10 +77,15 @@ def test_what_the_judge_failed_on_is_neither_chosen_nor_rejected():
     assert (pair.chosen, pair.rejected) == (good, bad)
 
 
-def test_the_margin_counts_as_far_enough_apart_whatever_binary_fractions_make_of_it():
-    assert MARGIN != 0.8 - 0.5
-    assert the_pair(sample(0.8), sample(0.5)).delta == pytest.approx(MARGIN)
-    assert the_reason(sample(0.79), sample(0.5)) == "pass ratios too close"
+@pytest.mark.parametrize("passed", range(30, 101))
+def test_a_difference_of_exactly_the_margin_makes_a_pair_whatever_binary_fractions_make_of_it(passed):
+    """In binary 0.7 - 0.4 is less than 0.3, and 0.8 - 0.5 is more."""
+    better, worse = sample(passed / 100), sample((passed - 30) / 100)
+    assert the_pair(better, worse).delta == 0.3 == float(MARGIN)
+    assert the_reason(better, sample((passed - 29) / 100)) == "pass ratios too close"
+    late = sample((passed - 30) / 100, "timeout")
+    assert [pair.rejected for pair in hard_negatives([], [[better]], [late])] == [late]
+    assert hard_negatives([], [[better]], [sample((passed - 29) / 100, "timeout")]) == []
 
 
 def test_the_report_adds_up():
@@ -100,7 +110,7 @@ def test_the_report_adds_up():
     assert json.loads(json.dumps(report)) == report
 
 
-def test_a_report_without_any_pair_has_holes_and_no_error():
+def test_a_report_without_any_pair_has_no_means_and_is_no_error():
     report = quality_report([], *build_pairs([]))
     assert (report["pairs"], report["delta"]["mean"], report["judge_cpu_s_per_pair"]) == (0, None, None)
 
@@ -147,14 +157,17 @@ def test_real_verdicts_make_the_pair_one_expects():
     echo = Problem("echo", "tiny", "train", "stdio", "echo", tests, time_limit=0.2)
     programs = ["print(5)", "while True: pass", "print(int(input()))", "print(input())", "print(input("]
     with Judge(workers=1) as judge:
-        verdicts = judge.judge_many([(extract(answer(one)).program, echo) for one in programs], progress=False)
-    group = [Sample.of(echo, answer(one), len(one), verdict) for one, verdict in zip(programs, verdicts, strict=True)]
+        verdicts = judge.judge_many([(extract(answer(program)).program, echo) for program in programs], progress=False)
+    group = [
+        Sample(answer(program), len(program), False, program, verdict, echo)
+        for program, verdict in zip(programs, verdicts, strict=True)
+    ]
     pair = the_pair(*group)
-    assert (pair.chosen.text, pair.rejected.text) == (answer("print(input())"), answer("print(input("))
-    assert the_pair(*group[:4]).rejected.text == answer("while True: pass")
+    assert (pair.chosen.completion, pair.rejected.completion) == (answer("print(input())"), answer("print(input("))
+    assert the_pair(*group[:4]).rejected.completion == answer("while True: pass")
 
 
 def test_pairs_are_made_without_any_model_library():
-    program = "import sys, lib.training.pairs; print([name for name in ('torch', 'transformers', 'trl') if name in sys.modules])"
+    program = "import sys, lib.training.pairs; print({'torch', 'transformers', 'trl'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "set()"

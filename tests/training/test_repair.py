@@ -1,18 +1,22 @@
 """Training for repair with the real TRL and the real judge, on a tiny policy that is wrong half of the time."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from tiny_policy import make_model, make_tokenizer
+from tiny_policy import make_model
+from trainings import config, sft_config
 
 from lib.evaluation.dialogues import CONSTANT, constant_feedback, public_feedback
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer, messages
+from lib.policy.protocols import rollout
 from lib.problems import Problem, Test
-from lib.rewards import return_a, return_b
-from lib.training.repair import CURVE, Rollout, lessons, train_repair
+from lib.rewards import RETURNS, return_last, return_sum
+from lib.training.config import TrainingConfig
+from lib.training.repair import CURVE, Rollout, repair_examples, train_repair
 from lib.training.sft import train_sft
 
 MARK = "91827364"
@@ -28,32 +32,26 @@ ECHO = Problem(
 )
 HIDDEN = replace(ECHO, id="hidden", prompt="hidden", tests=ECHO.tests[1:])
 TWIN = replace(ECHO, id="twin")  # the same statement
-SETTINGS = {"prompts_per_step": 1, "samples": 8, "learning_rate": 1e-3, "max_new_tokens": 48, "rounds": 2}
+RETURN = partial(RETURNS["last"], round_penalty=0.03)
 
 
-def told(program: str) -> list[dict[str, str]]:
+def short(folder, **fields) -> TrainingConfig:
+    """One prompt with eight dialogues per step."""
+    return config("grpo", folder, **{"learning_rate": 1e-3, "max_completion_length": 48} | fields)
+
+
+def failure(program: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": answer(program)}, {"role": "user", "content": CONSTANT}]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def judge():
-    with Judge(workers=1) as judge:
-        yield judge
 
 
 @pytest.fixture(scope="module")
 def folder(tokenizer, tmp_path_factory):
     """On disk, where TRL reads the reference model: a policy that has seen WRONG and RIGHT in either round."""
     folder = tmp_path_factory.mktemp("undecided")
-    chats = [messages(ECHO), messages(ECHO) + told(WRONG)]
+    chats = [messages(ECHO), messages(ECHO) + failure(WRONG)]
     model = make_model(tokenizer)
     pairs = [(chat, program) for chat in chats for program in (WRONG, RIGHT)] * 4
-    curve = train_sft(model, tokenizer, pairs, folder, steps=100, batch_size=8, learning_rate=4e-3)
+    curve = train_sft(model, tokenizer, pairs, sft_config(folder, steps=100, learning_rate=4e-3))
     assert curve.loss.iloc[-1] < 0.2, "the policy must know the answers, and only be undecided between two"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -87,13 +85,13 @@ def rollouts(monkeypatch):
 def stubborn(policy, tokenizer, tmp_path):
     """The policy, taught to prefer WRONG, so that it fails greedily and is sometimes right when it samples."""
     pairs = [(messages(ECHO), WRONG), (messages(ECHO), WRONG), (messages(ECHO), RIGHT)] * 4
-    train_sft(policy, tokenizer, pairs, tmp_path, steps=20, batch_size=12, learning_rate=2e-3)
+    train_sft(policy, tokenizer, pairs, sft_config(tmp_path, steps=20, batch=12, learning_rate=2e-3))
     return policy
 
 
-def test_lessons_are_the_policys_own_failures_with_a_right_program_to_end_with(stubborn, tokenizer, judge):
-    asked = {"samples": 24, "max_new_tokens": 48, "max_length": 300}
-    pairs, failed, counts = lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, public_feedback, **asked)
+def test_repair_examples_are_the_policys_own_failures_with_a_right_program_to_end_with(stubborn, tokenizer, judge):
+    asked = {"decoding": rollout(48, 24), "max_length": 300}
+    pairs, failed, counts = repair_examples(stubborn, tokenizer, [ECHO, HIDDEN], judge, public_feedback, **asked)
     assert (failed, counts["problems"], counts["failed"]) == ([ECHO], 1, 1)
     assert RIGHT in {program for _, program in pairs}
     assert all(judge.judge(program, ECHO).accepted for _, program in pairs)
@@ -105,44 +103,55 @@ def test_lessons_are_the_policys_own_failures_with_a_right_program_to_end_with(s
         assert chat[1]["content"] == answer(WRONG), "each begins with the greedy failure"
         assert "public tests passed" in chat[-1]["content"]
     assert MARK not in repr(pairs)
-    assert lessons(stubborn, tokenizer, [ECHO, HIDDEN], judge, public_feedback, **asked) == (pairs, failed, counts)
+    assert repair_examples(stubborn, tokenizer, [ECHO, HIDDEN], judge, public_feedback, **asked) == (
+        pairs,
+        failed,
+        counts,
+    )
 
 
 def test_a_problem_that_is_solved_at_once_gives_its_statement_and_no_dialogue(stubborn, tokenizer, judge):
     seven = replace(ECHO, tests=(Test("5\n", "7\n", "public"),))  # what is wrong elsewhere is right here
-    asked = {"samples": 4, "max_new_tokens": 48, "max_length": 300}
-    pairs, failed, _ = lessons(stubborn, tokenizer, [seven], judge, public_feedback, **asked)
+    asked = {"decoding": rollout(48, 4), "max_length": 300}
+    pairs, failed, _ = repair_examples(stubborn, tokenizer, [seven], judge, public_feedback, **asked)
     assert (pairs, failed) == ([(messages(seven), WRONG)], [])
 
 
-def test_a_lesson_can_end_with_a_verified_solution_and_one_that_is_too_long_is_counted(stubborn, tokenizer, judge):
+def test_a_repair_example_can_end_with_a_verified_solution_and_one_that_is_too_long_is_counted(
+    stubborn, tokenizer, judge
+):
     other = "n = input()\nprint(n)"
     known = replace(ECHO, solutions=(other,))
-    asked = {"samples": 2, "max_new_tokens": 48}
-    pairs, _, _ = lessons(stubborn, tokenizer, [known], judge, constant_feedback, max_length=300, **asked)
+    asked = {"decoding": rollout(48, 2)}
+    pairs, _, _ = repair_examples(stubborn, tokenizer, [known], judge, constant_feedback, max_length=300, **asked)
     assert other in {program for conversation, program in pairs if len(conversation) > 1}
-    pairs, failed, counts = lessons(stubborn, tokenizer, [known], judge, constant_feedback, max_length=10, **asked)
+    pairs, failed, counts = repair_examples(
+        stubborn, tokenizer, [known], judge, constant_feedback, max_length=10, **asked
+    )
     assert (pairs, failed) == ([], [known])
     assert counts["too long"] > 0
 
 
 def test_dialogues_that_end_well_become_likelier_and_the_curve_tells_how(policy, tokenizer, judge, tmp_path, rollouts):
-    curve = train_repair(policy, tokenizer, [ECHO] * 12, judge, constant_feedback, tmp_path, steps=12, **SETTINGS)
-    assert list(curve.columns) == list(CURVE.values())
+    curve = train_repair(
+        policy, tokenizer, [ECHO] * 12, judge, constant_feedback, RETURN, short(tmp_path, steps=12), rounds=2
+    )
+    assert list(curve.columns) == [*CURVE.values(), "tokens"]
     assert list(curve.step) == list(range(1, 13))
     assert curve.accepted_last.tail(4).mean() > curve.accepted_first.head(4).mean() + 0.15
     assert (curve.accepted_last >= curve.accepted_first).all()
     assert curve.kl.iloc[0] == pytest.approx(0, abs=1e-6), "at first the policy is the reference"
     for step, seen in enumerate(rollouts):
         verdicts = [[turn.verdict for turn in dialogue.turns] for dialogue in seen["dialogues"]]
-        assert seen["rewards"] == [return_a(own, 0.03) for own in verdicts]
+        assert seen["rewards"] == [return_last(rounds, 0.03) for rounds in verdicts]
         assert curve.reward[step] == pytest.approx(sum(seen["rewards"]) / 8)
         assert curve.rounds[step] == sum(map(len, verdicts)) / 8
 
 
 def test_what_the_policy_was_told_is_in_the_sequence_and_masked(policy, tokenizer, judge, tmp_path, rollouts):
-    settings = SETTINGS | {"steps": 1, "returns": "B", "penalty": 0.05}
-    curve = train_repair(policy, tokenizer, [ECHO], judge, public_feedback, tmp_path, **settings)
+    returns = partial(RETURNS["sum"], round_penalty=0.05)
+    settings = short(tmp_path, steps=1)
+    curve = train_repair(policy, tokenizer, [ECHO], judge, public_feedback, returns, settings, rounds=2)
     [seen] = rollouts
     given, longer = seen["given"], 0
     for ids, mask, dialogue in zip(given["completion_ids"], given["env_mask"], seen["dialogues"], strict=True):
@@ -156,20 +165,22 @@ def test_what_the_policy_was_told_is_in_the_sequence_and_masked(policy, tokenize
         "only its own tokens count"
     )
     verdicts = [[turn.verdict for turn in dialogue.turns] for dialogue in seen["dialogues"]]
-    assert seen["rewards"] == [return_b(own, 0.05) for own in verdicts]
+    assert seen["rewards"] == [return_sum(rounds, 0.05) for rounds in verdicts]
     assert MARK not in tokenizer.decode([token for ids in given["completion_ids"] for token in ids])
 
 
 def test_of_problems_with_one_statement_or_without_public_tests_none_is_mistaken_for_another(
     policy, tokenizer, judge, tmp_path, rollouts
 ):
-    train_repair(policy, tokenizer, [ECHO, TWIN, HIDDEN], judge, constant_feedback, tmp_path, steps=2, **SETTINGS)
+    train_repair(
+        policy, tokenizer, [ECHO, TWIN, HIDDEN], judge, constant_feedback, RETURN, short(tmp_path, steps=2), rounds=2
+    )
     assert {dialogue.problem.id for seen in rollouts for dialogue in seen["dialogues"]} == {"echo"}
 
 
 def test_without_public_tests_there_is_nothing_to_train_on(policy, tokenizer, judge, tmp_path):
     with pytest.raises(ValueError, match="no problem with public tests"):
-        train_repair(policy, tokenizer, [HIDDEN], judge, constant_feedback, tmp_path, steps=1, **SETTINGS)
+        train_repair(policy, tokenizer, [HIDDEN], judge, constant_feedback, RETURN, short(tmp_path, steps=1), rounds=2)
 
 
 class FailingJudge:
@@ -188,11 +199,15 @@ class FailingJudge:
 def test_a_failure_of_the_judge_is_no_return_and_too_many_end_the_training(
     policy, tokenizer, judge, tmp_path, rollouts
 ):
-    settings = SETTINGS | {"steps": 1, "samples": 16, "returns": "B"}
-    curve = train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 1), constant_feedback, tmp_path, **settings)
+    returns, settings = (
+        partial(RETURNS["sum"], round_penalty=0.03),
+        short(tmp_path, steps=1, batch=16, num_generations=16),
+    )
+    arguments = (constant_feedback, returns, settings)
+    curve = train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 1), *arguments, rounds=2)
     rewards = rollouts[0]["rewards"]
     assert rewards[0] is None
     assert curve.reward[0] == pytest.approx(sum(rewards[1:]) / 15)
     assert curve.api_error_rate[0] > 0
     with pytest.raises(JudgeFailure):
-        train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 9), constant_feedback, tmp_path, **settings)
+        train_repair(policy, tokenizer, [ECHO], FailingJudge(judge, 9), *arguments, rounds=2)

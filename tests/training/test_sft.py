@@ -4,15 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny_policy import make_model, make_tokenizer
+from tiny_policy import make_model
+from trainings import chat, sft_config
 
 from lib.evaluation.export import require_complete
-from lib.judge import Judge, Verdict
+from lib.judge import Verdict
 from lib.policy.generation import generate
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
 from lib.problems import Problem, Test
-from lib.training.sft import _in_order, train_sft, verified_pairs
+from lib.training.sft import order_rows, train_sft, verified_pairs
 
 ADD = "a, b = map(int, input().split())\nprint(a + b)"
 ADD_SHORTLY = "print(sum(map(int, input().split())))"
@@ -20,10 +21,6 @@ ADD_AT_LENGTH = "numbers = input().split()\na = int(numbers[0])\nb = int(numbers
 MULTIPLY = "a, b = map(int, input().split())\nprint(a * b)"
 ENDLESS = "while True:\n    pass"
 PROGRAMS = {"add": ADD, "multiply": MULTIPLY}
-
-
-def chat(prompt: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}]
 
 
 def problem(name: str, result: int, *solutions: str) -> Problem:
@@ -35,22 +32,14 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return make_tokenizer()
-
-
-@pytest.fixture(scope="module")
-def judge():
-    with Judge(workers=1) as judge:
-        yield judge
-
-
-def test_the_loss_falls_until_the_policy_says_the_programs_it_was_shown(tokenizer, tmp_path):
+def test_the_loss_falls_until_the_policy_repeats_the_programs_it_was_shown(tokenizer, tmp_path):
     model = make_model(tokenizer)
     pairs = [(chat(prompt), program) for prompt, program in PROGRAMS.items()] * 8
-    curve = train_sft(model, tokenizer, pairs, tmp_path, steps=150, batch_size=4, learning_rate=4e-3, log_every=50)
-    assert list(curve.columns) == ["step", "loss", "learning_rate"]
+    curve = train_sft(
+        model, tokenizer, pairs, sft_config(tmp_path, steps=150, batch=4, learning_rate=4e-3, logging_steps=50)
+    )
+    assert list(curve.columns) == ["step", "loss", "learning_rate", "minutes"]
+    assert curve.minutes.is_monotonic_increasing
     assert list(curve.step) == [50, 100, 150]
     assert curve.loss.iloc[0] > 1 > 0.1 > curve.loss.iloc[-1]
     written = generate(model, tokenizer, [chat(prompt) for prompt in PROGRAMS], max_new_tokens=80)
@@ -66,7 +55,7 @@ def test_the_loss_is_that_of_the_program_and_not_of_the_statement(tokenizer, tmp
     with torch.no_grad():
         labels = torch.tensor([[-100] * len(asked) + said])
         expected = model(input_ids=torch.tensor([asked + said]), labels=labels).loss.item()
-    curve = train_sft(model, tokenizer, [(chat(prompt), ADD)] * 4, tmp_path, steps=1, batch_size=4)
+    curve = train_sft(model, tokenizer, [(chat(prompt), ADD)] * 4, sft_config(tmp_path, steps=1, batch=4))
     assert curve.loss[0] == pytest.approx(expected, rel=0.02), "TRL counts the template's last newline, nothing more"
 
 
@@ -75,7 +64,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tokenizer,
     trained = []
     for seed in (3, 3, 4):
         model = make_model(tokenizer)
-        train_sft(model, tokenizer, pairs, tmp_path, steps=3, batch_size=4, seed=seed)
+        train_sft(model, tokenizer, pairs, sft_config(tmp_path, steps=3, batch=4, seed=seed))
         trained.append(weights(model))
     first, again, other = trained
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -90,12 +79,12 @@ def test_a_pair_that_would_be_cut_is_an_error_and_nothing_is_trained(tokenizer, 
     pairs = [(chat("add"), ADD), (chat("add " * 60), ADD), (chat("add"), ADD + "\n# " + "add " * 60)]
     told = r"2 of 3 pairs are longer than 128 tokens \(the longest has \d+\): filter them or raise max_length"
     with pytest.raises(ValueError, match=told):
-        train_sft(model, tokenizer, pairs, tmp_path, steps=2, max_length=128)
+        train_sft(model, tokenizer, pairs, sft_config(tmp_path, steps=2, max_length=128))
     assert all(torch.equal(before[name], tensor) for name, tensor in weights(model).items())
 
 
 def test_no_checkpoint_is_left(tokenizer, tmp_path):
-    train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=2, batch_size=2)
+    train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, sft_config(tmp_path, steps=2, batch=2))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -174,12 +163,15 @@ def test_a_solution_that_the_judge_could_not_judge_is_not_trained_on():
 
 
 def test_a_training_shorter_than_a_stretch_of_the_log_still_has_a_curve(tokenizer, tmp_path):
-    curve = train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=2, batch_size=2)
+    settings = sft_config(tmp_path, steps=2, batch=2, logging_steps=10)
+    curve = train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, settings)
     assert list(curve.step) == [2]
 
 
 def test_checkpoints_are_complete_model_folders_without_the_optimizer(tokenizer, tmp_path):
-    train_sft(make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, tmp_path, steps=5, batch_size=2, save_every=2)
+    train_sft(
+        make_model(tokenizer), tokenizer, [(chat("add"), ADD)] * 4, sft_config(tmp_path, steps=5, batch=2, save_steps=2)
+    )
     saved = sorted(tmp_path.glob("checkpoint-*"))
     assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
     for path in saved:
@@ -194,8 +186,8 @@ def test_adapters_alone_are_trained_and_merged_so_that_the_model_is_a_plain_one_
     before, kinds = weights(model), [type(module) for module in model.modules()]
     pairs = [(chat(prompt), program) for prompt, program in PROGRAMS.items()] * 8
     lora = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
-    options = {"steps": 40, "batch_size": 4, "learning_rate": 1e-2, "accumulation": 2, "save_every": 20}
-    curve = train_sft(model, tokenizer, pairs, tmp_path, lora=lora, **options)
+    options = {"steps": 40, "batch": 2, "learning_rate": 1e-2, "gradient_accumulation_steps": 2, "save_steps": 20}
+    curve = train_sft(model, tokenizer, pairs, sft_config(tmp_path, lora=lora, **options))
     assert curve.loss.iloc[-1] < curve.loss.iloc[0] - 0.5
     assert [type(module) for module in model.modules()] == kinds
     moved = {name for name, tensor in weights(model).items() if not torch.equal(tensor, before[name])}
@@ -208,27 +200,25 @@ def test_adapters_alone_are_trained_and_merged_so_that_the_model_is_a_plain_one_
 
 def test_a_batch_read_in_parts_gives_the_weights_of_one_read_at_once(tokenizer, tmp_path):
     found = []
-    for accumulation in (1, 4):
+    for parts in (1, 4):
         model = make_model(tokenizer)
         pairs = [(chat(prompt), program) for prompt, program in PROGRAMS.items()] * 2
-        train_sft(model, tokenizer, pairs, tmp_path, steps=2, batch_size=4, accumulation=accumulation)
+        train_sft(model, tokenizer, pairs, sft_config(tmp_path, batch=4 // parts, gradient_accumulation_steps=parts))
         found.append(weights(model))
     assert all(torch.allclose(tensor, found[1][name], atol=1e-4) for name, tensor in found[0].items())
-    with pytest.raises(ValueError, match="a batch of 4 can't be read in 3 equal parts"):
-        train_sft(model, tokenizer, pairs, tmp_path, steps=1, batch_size=4, accumulation=3)
 
 
 def test_the_first_steps_are_drawn_from_the_easy_pairs_and_every_row_is_seen_before_one_is_seen_again():
     lengths = [9, 3, 7, 5, 8, 2, 6, 4, 1, 10]
-    order = _in_order(lengths, batch_size=2, steps=9, easy=4, easy_steps=4, seed=0)
+    order = order_rows(lengths, batch_size=2, steps=9, easy=4, easy_steps=4, seed=0)
     assert len(order) == 18
     assert set(order[:8]) == {0, 1, 2, 3}
     assert sorted(order[:4]) == sorted(order[4:8]) == [0, 1, 2, 3]
     assert sorted(order[8:]) == list(range(10))
-    assert order == _in_order(lengths, 2, 9, 4, 4, seed=0) != _in_order(lengths, 2, 9, 4, 4, seed=1)
-    assert _in_order(lengths, 2, 5, 4, 4, seed=0) == order[:10], "a longer training begins as a shorter one does"
+    assert order == order_rows(lengths, 2, 9, 4, 4, seed=0) != order_rows(lengths, 2, 9, 4, 4, seed=1)
+    assert order_rows(lengths, 2, 5, 4, 4, seed=0) == order[:10], "a longer training begins as a shorter one does"
 
 
 def test_steps_on_easy_pairs_need_some(tokenizer, tmp_path):
-    with pytest.raises(ValueError, match="easy_steps be 0"):
-        train_sft(None, tokenizer, [(chat("add"), ADD)], tmp_path, steps=2, easy_steps=1)
+    with pytest.raises(ValueError, match="set easy_steps to 0"):
+        train_sft(None, tokenizer, [(chat("add"), ADD)], sft_config(tmp_path, steps=2), easy_steps=1)

@@ -100,8 +100,12 @@ def test_the_reward_is_chosen_by_reward_kwargs():
     half = answer("print(6)")
     assert call(half, reward="sparse")["score"] == 0.0
     assert call(half, reward="dense_by_visibility")["score"] == 0.5
+    mixed = call(half, reward={"dense": 1.0, "format": 0.5})
+    assert (mixed["score"], mixed["dense"], mixed["format"]) == (0.75, 0.25, 1.0)
     with pytest.raises(ValueError, match="no reward 'dens'"):
         call(half, reward="dens")
+    with pytest.raises(ValueError, match="soft_overlong needs the number of generated tokens"):
+        call(half, reward="soft_overlong")
 
 
 def test_a_failure_of_the_judge_ends_the_training_and_is_never_a_score(monkeypatch):
@@ -114,7 +118,7 @@ def test_a_failure_of_the_judge_ends_the_training_and_is_never_a_score(monkeypat
         call(answer("print(6)"))
 
 
-def test_a_ground_truth_of_others_is_told():
+def test_a_ground_truth_from_elsewhere_is_an_error():
     with pytest.raises(ValueError, match="export again"):
         compute_score("other", "text", '{"inputs": ["3"], "outputs": ["6"]}')
 

@@ -1,0 +1,186 @@
+"""Runs a Trainer of transformers or TRL to its end, and resumes a training that was killed.
+
+1. About ten lines report the progress. They read as well in an executed notebook as on a terminal.
+2. A loss or gradient that is not finite ends the training. The Trainer would log an average in its place and continue.
+3. A training that was killed resumes from its last checkpoint with the same data order, seeds and optimizer, so that
+   curve and weights are those of an undisturbed training. Checkpoints are written to a folder that outlives the run
+   (`Run.scratch`), because a run that starts again begins with an empty folder. Training resumes only if arguments,
+   data and initial weights are unchanged; `Run.scratch` is another folder when the code changed.
+4. With several processes (`lib.training.launch`) the main process prints, and decides about checkpoints.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pandas as pd
+from accelerate.utils import broadcast_object_list
+from peft import PeftModel
+from transformers import Trainer, TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback
+
+from lib.policy.models import weights_hash
+
+LINES = 10
+# What a checkpoint holds beyond the model. It is large: with Adam twice the weights.
+_STATE = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "global_step*", "training_args.bin")
+_STATE += ("pytorch_model_fsdp*",)  # the model again, in FSDP's own format
+_NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
+
+
+def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: object) -> None:
+    """Trains to the end; prints a line when it resumes from a checkpoint. `shown`: the logged values in each line.
+
+    `scratch`: the folder of the checkpoints of an interrupted training; None, or a trainer that saves nothing: no
+    resuming. `data`: everything else that the training depends on, besides its arguments and the weights; its `repr` is
+    hashed. Afterwards the models of the checkpoints are in the trainer's `output_dir`, without their optimizers, and
+    adapters are merged into the model in place. Raises FloatingPointError when loss or gradient are not finite;
+    BlockingIOError while another process trains in `scratch`.
+    """
+    if trainer.args.world_size != (started := int(os.environ.get("WORLD_SIZE", "1"))):
+        raise RuntimeError(f"of {started} processes that were started only {trainer.args.world_size} train together")
+    if isinstance(trainer.model, PeftModel):  # the adapters' config then names the exact weights that they belong to
+        trainer.model.peft_config["default"].revision = getattr(trainer.model.config, "_commit_hash", None)
+    trainer.remove_callback(PrinterCallback)
+    for callback in (_Clock(), _Lines(shown), _Finite()):
+        trainer.add_callback(callback)
+    trainer.args.logging_nan_inf_filter = False
+    if scratch is None or trainer.args.save_strategy == "no":
+        trainer.train()
+    else:
+        _train_from_last_checkpoint(trainer, scratch, data)
+    if isinstance(trainer.model, PeftModel):
+        trainer.model.merge_and_unload()
+
+
+def read_log(trainer: Trainer, columns: dict[str, str]) -> pd.DataFrame:
+    """The trainer's log as a table, one row per logged step. `columns`: name in the log -> name in the table; the first
+    one beside `step` says which entries belong to the training."""
+    key = next(name for name in columns if name != "step")
+    log = pd.DataFrame([entry for entry in trainer.state.log_history if key in entry])
+    return log[list(columns)].rename(columns=columns)
+
+
+def _train_from_last_checkpoint(trainer: Trainer, scratch: Path, data: object) -> None:
+    folder, main = Path(trainer.args.output_dir), trainer.accelerator.is_main_process
+    with _locked(scratch) if main else nullcontext():
+        done = _checkpoints_of(scratch, _identity(trainer, data)) if main else []
+        [newest] = broadcast_object_list([str(done[-1]) if done else None])  # the other processes wait here
+        trainer.args.output_dir = str(scratch)
+        trainer.add_callback(_KeepNewestState())
+        if newest and main:
+            print(f"resuming an interrupted training after step {done[-1].name.split('-')[1]}", flush=True)
+        trainer.train(resume_from_checkpoint=newest)
+        trainer.args.output_dir = str(folder)
+        trainer.accelerator.wait_for_everyone()  # each process writes its own random state
+        for checkpoint in complete_checkpoints(scratch) if main else ():
+            copy = folder / checkpoint.name
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(*_STATE))
+
+
+class _Clock(TrainerCallback):
+    """Adds `minutes` to each log entry: cumulative wall time of the steps, without what callbacks do between them."""
+
+    def __init__(self):
+        self.seconds, self.started = 0.0, 0.0
+
+    def on_train_begin(self, args, state, control, **_):
+        self.seconds = 60 * next((entry["minutes"] for entry in state.log_history[::-1] if "minutes" in entry), 0.0)
+
+    def on_step_begin(self, args, state, control, **_):
+        self.started = time.perf_counter()
+
+    def on_optimizer_step(self, args, state, control, **_):
+        self.seconds += time.perf_counter() - self.started
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if state.log_history and "train_runtime" not in (logs or {}):
+            state.log_history[-1]["minutes"] = round(self.seconds / 60, 4)
+
+
+class _Lines(TrainerCallback):
+    """Prints the step and some logged values, LINES times in a training."""
+
+    def __init__(self, shown: tuple[str, ...]):
+        self.shown, self.latest = shown, 0
+
+    def on_log(self, args, state, control, logs=None, **_):
+        tenth = state.global_step * LINES // state.max_steps
+        if state.is_world_process_zero and tenth > self.latest and all(key in logs for key in self.shown):
+            self.latest = tenth
+            values = ", ".join(f"{key} {float(logs[key]):.3f}" for key in self.shown)
+            print(f"step {state.global_step} of {state.max_steps}: {values}", flush=True)
+
+
+class _Finite(TrainerCallback):
+    def on_log(self, args, state, control, logs=None, **_):
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(float(logs.get(name, 0.0))):
+                raise FloatingPointError(
+                    f"{name} is {logs[name]} at step {state.global_step}: lower the learning rate, or look at the data "
+                    "of this step"
+                )
+
+
+class _KeepNewestState(TrainerCallback):
+    """Removes optimizer and random states from all checkpoints but the newest, the only one to resume from."""
+
+    def on_save(self, args, state, control, **_):
+        for checkpoint in complete_checkpoints(Path(args.output_dir))[:-1] if state.is_world_process_zero else ():
+            for pattern in _STATE:
+                for path in checkpoint.glob(pattern):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def _locked(scratch: Path) -> Iterator[None]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"another process trains {scratch.name} at this moment: wait for it") from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _identity(trainer: Trainer, data: object) -> str:
+    arguments = {name: value for name, value in trainer.args.to_dict().items() if name not in _NAMES_ONLY}
+    content = [json.dumps(arguments, sort_keys=True, default=str), weights_hash(trainer.model), repr(data)]
+    return hashlib.sha256("\0".join(content).encode()).hexdigest()
+
+
+def _checkpoints_of(scratch: Path, identity: str) -> list[Path]:
+    """The complete checkpoints of the same training, the earliest first; all others are removed."""
+    name = scratch / "identity.txt"
+    same = name.is_file() and name.read_text() == identity
+    kept = complete_checkpoints(scratch) if same else []
+    for path in scratch.iterdir():
+        if path not in kept and path.is_dir():
+            shutil.rmtree(path)
+    name.write_text(identity)
+    return kept
+
+
+def complete_checkpoints(scratch: Path) -> list[Path]:
+    """Checkpoints that were not being written when the training was killed: the Trainer writes its state last."""
+    complete = [path for path in scratch.glob("checkpoint-*") if _is_json(path / TRAINER_STATE_NAME)]
+    return sorted(complete, key=lambda path: int(path.name.split("-")[1]))
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,36 @@
+"""Samples of a policy for some problems, judged: what pairs are built from, and what rewards are computed from."""
+
+from lib.judge import Verdict
+from lib.metrics import require_judge
+from lib.policy.generation import generate
+from lib.policy.prompts import extract, messages
+from lib.policy.protocols import Protocol
+from lib.problems import Problem
+from lib.rewards import Sample
+
+
+def judged_sample(
+    problem: Problem, text: str, tokens: int, verdict: Verdict, max_tokens: int, truncated: bool
+) -> Sample:
+    """The Sample of one completion and its verdict."""
+    extraction = extract(text)
+    return Sample(
+        text, tokens, truncated, extraction.program, verdict, problem, extraction.format_ok, max_tokens=max_tokens
+    )
+
+
+def sample_and_judge(
+    model, tokenizer, problems: list[Problem], judge, decoding: Protocol, *, instruction: str = "", seed: int = 0
+) -> list[list[Sample]]:
+    """`decoding.samples` judged completions for each problem. Raises lib.metrics.JudgeFailure as an evaluation does."""
+    chats = [messages(problem, instruction) for problem in problems]
+    limits = {"max_new_tokens": decoding.max_new_tokens, "temperature": decoding.temperature, "seed": seed}
+    groups = generate(model, tokenizer, chats, samples=decoding.samples, **limits)
+    flat = [(problem, answer) for problem, group in zip(problems, groups, strict=True) for answer in group]
+    verdicts = judge.judge_many([(extract(answer.text).program, problem) for problem, answer in flat], progress=False)
+    require_judge(verdicts)
+    samples = [
+        judged_sample(problem, answer.text, answer.tokens, verdict, decoding.max_new_tokens, answer.truncated)
+        for (problem, answer), verdict in zip(flat, verdicts, strict=True)
+    ]
+    return [samples[start : start + decoding.samples] for start in range(0, len(samples), decoding.samples)]

@@ -3,7 +3,7 @@
 import json
 from importlib import metadata
 
-from lib.runs import paths
+from . import paths
 
 
 class MissingError(RuntimeError):

@@ -23,7 +23,8 @@ from lib.evidence.committed import Committed, History, committed_runs, params_fi
 from lib.evidence.stale import Staleness, digest, replaced
 from lib.runs import paths
 from lib.runs.papermill.seal import seal
-from lib.runs.parameters import load_params_file, read_parameters, resolve
+from lib.runs.parameters import read_parameters, resolve
+from lib.runs.params_files import load_params_file
 from lib.runs.sources import Sources
 
 PAGES = ("README.md", "README.zh-CN.md")

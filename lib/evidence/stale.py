@@ -10,7 +10,8 @@ from pathlib import Path
 from lib.evidence.committed import Committed, params_file
 from lib.runs import paths
 from lib.runs.fingerprint import Fingerprints, upstream_names
-from lib.runs.parameters import load_params_file, read_parameters, resolve
+from lib.runs.parameters import read_parameters, resolve
+from lib.runs.params_files import load_params_file
 
 
 class Staleness:

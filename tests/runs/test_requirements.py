@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.runs import start
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 from lib.runs.requirements import MissingError, require
 

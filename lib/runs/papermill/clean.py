@@ -4,7 +4,7 @@
 2. No clocks and counters of the execution: timing, random ids, process numbers, addresses of objects.
 3. A cell's stdout and stderr become one text each, until another output comes between: their division into messages
    depends on timing. Progress bars are removed.
-4. Of a widget only its static rendering as HTML stays: readers of a finished notebook have no kernel.
+4. Of a widget only its static rendering stays (HTML or text): readers of a finished notebook have no kernel.
 """
 
 import copy
@@ -117,13 +117,10 @@ def _each_text(value, change: Callable[[str], str]):
 
 
 def _without_widgets(outputs: Iterable) -> Iterable:
-    """Outputs without live widgets: their static rendering stays, an output without one is removed with its bar."""
+    """Outputs without live widgets, of which the static rendering stays, and without progress bars."""
     for output in outputs:
-        data = output.get("data", {})
-        if VIEW not in data:
-            yield output
-        elif "text/html" in data and not BAR.search(data.get("text/plain", "")):
-            del data[VIEW]
+        is_widget = output.get("data", {}).pop(VIEW, None) is not None
+        if not (is_widget and BAR.search(output.data.get("text/plain", ""))):
             yield output
 
 

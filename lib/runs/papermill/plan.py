@@ -91,7 +91,7 @@ def changed(values: dict, declared: dict[str, Parameter]) -> dict:
 def warn(error: Exception) -> None:
     """Prints one line when a part of the plug-in has failed and papermill goes on without it."""
     message = f"{type(error).__name__}: {error}".splitlines()[0]
-    print(f"rlvr_runs: papermill goes on without it ({message})", file=sys.stderr)
+    print(f"rlvr_papermill: papermill goes on without it ({message})", file=sys.stderr)
 
 
 def _already_executed(file: Path, template: Path) -> str:

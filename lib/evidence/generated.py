@@ -4,20 +4,22 @@
     | stage | contests test | ...
     <!-- end -->
 
-The first comment names a function in `lib/evidence/blocks.py`, followed by arguments (in quotes if they contain spaces).
-The function gets the records (`lib.evidence.values.Records`), the language of the page ("en", or "zh-CN" for a file named
+The first comment names a function in `lib/evidence/blocks.py`, followed by arguments, in quotes if they contain spaces.
+The function gets the records (`lib.evidence.values.Records`), the language of the page ("en", or "zh-CN" for a file
 `*.zh-CN.md`) and the arguments, and returns Markdown. Both comments stand alone on their lines.
 
-`python -m lib.evidence fill` writes the blocks; `python -m lib.evidence check` fails if a block differs from the records.
+`python -m lib.evidence fill` writes the blocks; `python -m lib.evidence check` fails if a block differs from them.
 To add a block, write its function in `blocks.py`, put the two comments into the page, and call `fill`.
 """
 
 import inspect
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lib.evidence import blocks
+from lib.evidence.committed import Committed
 from lib.evidence.values import RecordError, Records
 
 BLOCK = re.compile(r"^<!-- generated: (?P<call>.+?) -->\n(?P<text>.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -51,6 +53,17 @@ def language_of(name: str) -> str:
 def write(records: Records, call: str, language: str = "en") -> str:
     """A block with its comments, such as a notebook shows as Markdown. Raises RecordError."""
     return f"<!-- generated: {call} -->\n{_call(records, call, language)}\n<!-- end -->"
+
+
+def seeds_block(rows: Mapping[str, Mapping], metric: str) -> str:
+    """The block `seeds_table` for a report. `rows`: label -> seed -> a run with its `folder`, or None if it is missing."""
+    runs = {run.folder: Committed(run.folder) for row in rows.values() for run in row.values() if run}
+    seeds = sorted({seed for row in rows.values() for seed in row})
+    words = ["seeds_table", metric, ",".join(map(str, seeds))]
+    for label, row in rows.items():
+        names = ["" if s not in row else f"{runs[r.folder].preset}/{r.folder.name}" if (r := row[s]) else "-" for s in seeds]
+        words.append(f"{label}={','.join(names)}")
+    return write(Records({(run.preset, run.name): run for run in runs.values()}), shlex.join(words))
 
 
 def fill(text: str, records: Records, language: str = "en") -> tuple[str, list[Block]]:

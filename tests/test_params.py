@@ -83,6 +83,7 @@ def test_a_preset_says_what_lib_and_notebooks_read_from_it_and_nothing_else(pres
     read = re.compile(r"""preset(?:\[|\.get\()\\?["'](\w+)\\?["']""")
     names = {name for source in sources for name in read.findall(source.read_text())}
     assert found.keys() == names
+    assert load_params_file(PARAMS / "preset_keys.yaml").keys() == names, "the list against which typos are found"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -1,8 +1,8 @@
 """Checks that the evidence is complete, and that the pages say what it says.
 
 1. A run: its notebook holds every cell of its template (as of its commit), executed from top to bottom without an
-   error; outputs and files are unchanged since the run and agree with the record; it came from a clean tree, at a commit
-   that HEAD contains; it names no unknown parameter.
+   error; outputs and files are unchanged since the run and agree with the record; it came from a clean tree, at a
+   commit that HEAD contains; it names no unknown parameter.
 2. A page (README.md, README.zh-CN.md, and the Markdown that a notebook shows): every generated block shows what the
    records say. A report (a notebook numbered 9x) was made from the present runs; its HTML file, if any, shows it.
 3. artifacts/INDEX.md is what `python -m lib.evidence index` writes.
@@ -90,7 +90,7 @@ def _problems(run: Committed, history: History, records: Records) -> Iterator[st
 
 
 def _cells(run: Committed, history: History, records: Records) -> Iterator[str]:
-    """The notebook against its template of the run's commit; if git lacks that, against the present one, if unchanged."""
+    """The notebook against its template at the run's commit; if git lacks it, against the present one, if unchanged."""
     template, exact = history.template(run.info["commit"] or "", run.template), True
     if template is None:
         path, exact = paths.root() / "notebooks" / f"{run.template}.ipynb", False

@@ -1,7 +1,7 @@
 """Reads the runs that are evidence, and asks git about the commits that made them.
 
-A run is evidence if git tracks its folder or a params file describes it; without git, every folder is. Other runs, which
-somebody tried by hand, are ignored.
+A run is evidence if git tracks its folder or a params file describes it; without git, every folder is. Other runs,
+which somebody tried by hand, are ignored.
 """
 
 import json

@@ -56,12 +56,14 @@ def write(records: Records, call: str, language: str = "en") -> str:
 
 
 def seeds_block(rows: Mapping[str, Mapping], metric: str) -> str:
-    """The block `seeds_table` for a report. `rows`: label -> seed -> a run with its `folder`, or None if it is missing."""
+    """The block `seeds_table` for a report. `rows`: label -> seed -> a run with its `folder`, None if it is missing."""
     runs = {run.folder: Committed(run.folder) for row in rows.values() for run in row.values() if run}
     seeds = sorted({seed for row in rows.values() for seed in row})
     words = ["seeds_table", metric, ",".join(map(str, seeds))]
     for label, row in rows.items():
-        names = ["" if s not in row else f"{runs[r.folder].preset}/{r.folder.name}" if (r := row[s]) else "-" for s in seeds]
+        names = [
+            "" if s not in row else f"{runs[r.folder].preset}/{r.folder.name}" if (r := row[s]) else "-" for s in seeds
+        ]
         words.append(f"{label}={','.join(names)}")
     return write(Records({(run.preset, run.name): run for run in runs.values()}), shlex.join(words))
 

@@ -4,8 +4,8 @@
 
 1. Runs: a run, several between commas, or all seeds of a variant (`10_sft-s*`); `qwen7b/10_sft-s0` names the preset,
    which is `tiny` otherwise.
-2. Metric: a path in metrics.json, whose data sets need no `datasets.` before them; `summary.…` is a path in the record of
-   the notebook, `info.…` a path in run_info.json.
+2. Metric: a path in metrics.json, whose data sets need no `datasets.` before them; `summary.…` is a path in the record
+   of the notebook, `info.…` a path in run_info.json.
 3. Format: a template for str.format with the fields value, low, high (of one run: the interval that the record has
    beside the metric), mean, sd, min, max and runs (their number), or just the format of the value, or a name in NAMED.
    `.1p` shows a share in percent, `.1m` seconds in minutes.

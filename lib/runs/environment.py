@@ -60,7 +60,7 @@ def _keep_freed_memory() -> None:
 def keep_quiet(offline: bool) -> None:
     """Turns off Weights & Biases, telemetry and libraries' warnings; with `offline` also look-ups on the hub.
 
-    Variables that the user has set win. The hub's library reads its variable at import, so an earlier import is updated.
+    The user's own variables win. The hub's library reads its variable at import, so an earlier import is updated.
     """
     for variable, value in QUIET.items():
         os.environ.setdefault(variable, value)
@@ -84,7 +84,7 @@ def describe() -> dict:
 
 
 def headline(info: dict) -> str:
-    """Three lines for the top of a notebook: the run, the versions, the machine. `info`: the content of run_info.json."""
+    """Three lines for the top of a notebook: run, versions, machine. `info`: the content of run_info.json."""
     commit = f"commit {info['commit'][:10]}" if info["commit"] else "no commit"
     changes = " with changes" if info["dirty"] else ""
     threads = f", {info['threads']} threads" if info["threads"] else ""

@@ -1,7 +1,7 @@
 """Decides whether a run is up to date: hashes everything that its numbers depend on.
 
-The inputs of a run are the code of its notebook, the modules of `lib` that this code can reach (`lib.runs.sources`), its
-resolved parameters, the preset, the data files, and the inputs of the runs that the parameters name.
+The inputs of a run are the code of its notebook, the modules of `lib` that this code can reach (`lib.runs.sources`),
+its resolved parameters, the preset, the data files, and the inputs of the runs that the parameters name.
 
 1. A part of the preset is an input of the runs whose code names it, so a new part leaves the other runs as they are.
 2. `NO_INPUT` lists packages that make no number: bookkeeping and presentation. Two exceptions: seeding is an input of

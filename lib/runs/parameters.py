@@ -104,8 +104,8 @@ def run_name(template: Path, resolved: dict) -> str:
 
     The variant comes from the nearest file `params/<preset>/<notebook>[-<variant>]-s<seed>.yaml`, the file with the
     fewest different parameters. Every remaining difference is spelled out (`30_grpo-dense-steps=20-s0`), so that two
-    runs share a name only if they are the same. A new seed is no difference; if a variant has a file for this seed, that
-    file defines the variant. Raises ParameterError for a params file that does not fit the template.
+    runs share a name only if they are the same. A new seed is no difference; if a variant has a file for this seed,
+    that file defines the variant. Raises ParameterError for a params file that does not fit the template.
     """
     declared, seed = read_parameters(template), resolved["seed"]
     folder, seeds = template.parent.parent / "params" / resolved["preset"], {}

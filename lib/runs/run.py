@@ -197,7 +197,9 @@ class Run:
         self._info["status"] = "finished"
         files = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if path.is_file()}
         private = re.compile(rf"{self.notebook}\.ipynb.*|{PRIVATE}")
-        self._info["files"] = {n: paths.file_hash(path) for n, path in sorted(files.items()) if not private.fullmatch(n)}
+        self._info["files"] = {
+            n: paths.file_hash(path) for n, path in sorted(files.items()) if not private.fullmatch(n)
+        }
         self._save_info()
         write_stamp(self.folder, self._inputs, self._upstream)
         shutil.rmtree(self.scratch.parent, ignore_errors=True)

@@ -45,11 +45,18 @@ def git(root: Path, *arguments: str) -> str:
 def executed(new_repository, tmp_path_factory) -> Path:
     """The root of a repository: a training with two seeds, a report over it, and pages filled from their records."""
     small = new_repository(tmp_path_factory.mktemp("executed") / "repository")
-    for name in set(small.root.glob("lib/*")) - {small.root / "lib" / kept for kept in ("__init__.py", "runs", "evidence")}:
+    for name in set(small.root.glob("lib/*")) - {
+        small.root / "lib" / kept for kept in ("__init__.py", "runs", "evidence")
+    }:
         shutil.rmtree(name) if name.is_dir() else name.unlink()  # these two packages are enough
     small.write("lib/trained.py", "STEPS = 100\n")
     shutil.copy(paths.root() / ".gitignore", small.root)
-    small.notebook("10_sft", "from lib import trained\nfrom lib.runs import start\nrun = start('10_sft', globals())", MEASURE, FINISH)
+    small.notebook(
+        "10_sft",
+        "from lib import trained\nfrom lib.runs import start\nrun = start('10_sft', globals())",
+        MEASURE,
+        FINISH,
+    )
     start = "from lib.runs import start\nrun = start('90_report', globals())"
     small.notebook("90_report", start, SHOW, "run.finish({'headline': 'SFT'})", parameters='sft: str = "10_sft-s0"\n')
     for run in RUNS:

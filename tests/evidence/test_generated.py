@@ -80,7 +80,10 @@ def test_fill_writes_the_blocks_and_leaves_the_rest_of_the_page(records, monkeyp
 @pytest.mark.parametrize(
     ("page", "message"),
     [
-        ("<!-- generated: slved 10_sft-s0 -->\nold\n<!-- end -->\n", "there is no function slved in lib/evidence/blocks.py"),
+        (
+            "<!-- generated: slved 10_sft-s0 -->\nold\n<!-- end -->\n",
+            "there is no function slved in lib/evidence/blocks.py",
+        ),
         ("<!-- generated: solved -->\nold\n<!-- end -->\n", "wrong arguments (missing a required argument: 'run')"),
         ("<!-- generated: solved 10_sft-s7 -->\nold\n<!-- end -->\n", "there is no run 10_sft-s7"),
         ("<!-- generated: solved 10_sft-s0 -->\nold\n", "a block needs `<!-- generated: ... -->` and, below it"),

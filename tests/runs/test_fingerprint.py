@@ -73,7 +73,9 @@ def test_a_plot_redoes_a_report(repository):
     assert Fingerprints("tiny").of("90_report-s0").changes(vars(earlier)) == ["lib.report.plots"]
 
 
-@pytest.mark.parametrize("module", ["runs/run", "runs/parameters", "runs/papermill/clean", "evidence/check", "problems/ledger"])
+@pytest.mark.parametrize(
+    "module", ["runs/run", "runs/parameters", "runs/papermill/clean", "evidence/check", "problems/ledger"]
+)
 def test_the_bookkeeping_does_not_redo_a_training(grpo, module):
     edited = (grpo.root / "lib" / f"{module}.py").read_text() + "\n\nX = 1\n"
     assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", edited)) == []

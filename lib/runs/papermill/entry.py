@@ -23,7 +23,8 @@ def _install() -> type:
         spec = importlib.util.spec_from_file_location(
             "rlvr_runs", folder / "__init__.py", submodule_search_locations=[str(folder)]
         )
-        assert spec and spec.loader
+        assert spec
+        assert spec.loader
         sys.modules[spec.name] = package = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(package)
         from rlvr_runs.papermill import command_line, engine  # ty: ignore[unresolved-import], made above

@@ -100,5 +100,8 @@ def _already_executed(file: Path, template: Path) -> str:
     return (
         f"{file.name} of the run {file.parent.name} is executed already. To execute that run again:\n"
         f"  papermill notebooks/{template.name}"
-        + "".join(f" -p {name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}" for name, value in options)
+        + "".join(
+            f" -p {name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+            for name, value in options
+        )
     )

@@ -10,9 +10,7 @@ import pytest
 from lib.runs.papermill import client
 from lib.runs.papermill.client import Signals
 
-BOTH = pytest.mark.parametrize(
-    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
-)
+BOTH = pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 
 
 def kernel(on_interrupt: str) -> subprocess.Popen:

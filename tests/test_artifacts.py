@@ -170,7 +170,7 @@ def test_every_problem_of_every_set_was_judged_and_the_rows_give_the_rates(run):
 
 
 def test_the_ledgers_prove_that_no_test_problem_was_learnt_from(committed):
-    command = [sys.executable, "-m", "lib.problems.ledger", "check", str(committed / "artifacts")]
+    command = [sys.executable, "-m", "lib.ledger", "check", str(committed / "artifacts")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

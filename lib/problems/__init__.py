@@ -16,8 +16,7 @@ A `Problem` is plain data: no torch, no judge, no file handle. Sets, their roles
 from lib.judge.problem import Problem, Test
 from lib.problems.convert import mbpp_prompt
 from lib.problems.loading import read_problems, read_sets
-from lib.problems.manifest import ManifestError
-from lib.problems.problems import Problems
+from lib.problems.manifest import ManifestError, Problems
 from lib.problems.roles import RoleError, problem_sets, role_of
 from lib.problems.sources import load_problems
 

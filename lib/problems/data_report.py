@@ -4,13 +4,13 @@ import pandas as pd
 
 from lib.problems import manifest
 from lib.problems.loading import read_problems
+from lib.problems.manifest import Problems
 from lib.problems.overlap import normalise
-from lib.problems.problems import Problems
 from lib.problems.quality import count_tests
 from lib.problems.roles import problem_sets
 from lib.runs import paths
 
-# Files with rows of the real sources, in ../shared/data beside the repository: (file, whether it holds the whole split).
+# Files of rows of the real sources, in ../shared/data beside the repository: (file, whether it is the whole split).
 LOCAL = {
     ("codecontests", "test"): ("codecontests/test_165.jsonl.gz", True),
     ("humaneval", "test"): ("humaneval/HumanEval.jsonl.gz", True),

@@ -1,16 +1,15 @@
-"""Freezes sets: writes the manifests under data/manifests, the same bytes every time.
+"""Freezes problem sets: writes their manifests to data/manifests, always with the same bytes.
 
-    python -m lib.problems.freeze write                         the tiny sets, from data/tiny, and marks what is unreliable
-    python -m lib.problems.freeze write codecontests            train, valid, valid_big and test; needs the hub
-    python -m lib.problems.freeze write humaneval --source humaneval=FILE_OR_FOLDER
-    python -m lib.problems.freeze write codecontests/test --source codecontests=rows.jsonl.gz
+    python -m lib.problems.freeze write                         the tiny sets, and marks their unreliable problems
+    python -m lib.problems.freeze write codecontests            all splits; needs the hub
+    python -m lib.problems.freeze write codecontests/test --source codecontests=FILE_OR_FOLDER
 
-What a manifest settles beside the hashes:
-1. Copies (`lib.problems.overlap`): a train problem that is a copy of another one, or of a problem in any frozen set that is not
-   for training, has the role `removed` and its reason.
+A manifest also fixes which problems are used:
+1. Copies (`lib.problems.overlap`): a train problem that copies another train problem, or a problem of a frozen set that
+   is not for training, gets the role `removed` and the reason.
 2. valid_big of CodeContests: 500 train problems, in proportion to the difficulties, those with the smallest hash of
-   their id; train holds them as removed.
-3. The dev subset: 32 problems of each set to select with or to monitor, drawn the same way, for frequent checks.
+   their id. They are removed from train.
+3. The dev subset: 32 problems of each select or monitor set, drawn in the same way, for frequent checks.
 """
 
 import argparse
@@ -18,28 +17,28 @@ import hashlib
 import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Set
 from fractions import Fraction
 from pathlib import Path
 
 from lib.judge import Judge
 from lib.judge.problem import Problem
 from lib.problems import manifest, quality
+from lib.problems.manifest import Problems
 from lib.problems.overlap import find_matches, removals
-from lib.problems.problems import Problems
 from lib.problems.roles import RoleError, role_of
 from lib.problems.sources import SOURCES, known_split, load_problems
 
 SEED = "rlvr-code-lab 1"
 VALID_BIG, DEV = 500, 32
 HELD_OUT = "held out as valid_big"
-_PLACEHOLDER = re.compile(r"test_\d{3}")  # copies of CodeContests test go about without names and generated tests
+_PLACEHOLDER = re.compile(r"test_\d{3}")  # some copies of CodeContests test have neither names nor generated tests
+Place = tuple[str, str]  # source and split
 
 
 def draw(problems: list[Problem], n: int) -> set[str]:
-    """Ids of `n` problems in proportion to their difficulties (largest remainders), by the seeded hash of the id.
+    """Ids of `n` problems (all, if there are fewer) in proportion to their difficulties, by the seeded hash of the id.
 
-    A problem that is drawn stays drawn whatever the order of the rows. All of them where there are no more than `n`.
+    The order of the problems does not matter. Shares are rounded by the method of largest remainders.
     """
     strata = defaultdict(list)
     for problem in problems:
@@ -47,100 +46,88 @@ def draw(problems: list[Problem], n: int) -> set[str]:
     n = min(n, len(problems))
     exact = {name: Fraction(n * len(ids), len(problems)) for name, ids in strata.items()}
     sizes = {name: int(share) for name, share in exact.items()}
-    by_remainder = sorted(strata, key=lambda name: (sizes[name] - exact[name], name))
-    for name in by_remainder[: n - sum(sizes.values())]:
+    for name in sorted(strata, key=lambda name: (sizes[name] - exact[name], name))[: n - sum(sizes.values())]:
         sizes[name] += 1
-    return {one for name, ids in strata.items() for one in sorted(ids, key=_rank)[: sizes[name]]}
+    rank = {id: hashlib.sha256(f"{SEED} {id}".encode()).hexdigest() for ids in strata.values() for id in ids}
+    return {id for name, ids in strata.items() for id in sorted(ids, key=rank.__getitem__)[: sizes[name]]}
 
 
-def build(chosen: list[tuple[str, str]], sources: dict[str, Path]) -> dict[str, tuple[list[dict], dict]]:
-    """file -> (entries, what the index says of it) for the (set, split) pairs `chosen`."""
+def build(chosen: list[Place], sources: dict[str, Path]) -> dict[str, tuple[list[dict], dict]]:
+    """{file: (lines of the manifest, its entry in the index)} for the splits `chosen`; `sources`: source -> local rows.
+
+    A split that is drawn from another one is frozen together with it.
+    """
     drawn = {
-        (name, s): origin for name, split in chosen for s, origin in SOURCES[name].drawn.items() if split in (s, origin)
+        (name, split): (name, origin)
+        for name, wanted in chosen
+        for split, origin in SOURCES[name].drawn.items()
+        if wanted in (split, origin)
     }
-    origins = [(name, origin) for (name, _), origin in drawn.items()]  # the two are frozen together, or not at all
+    places = dict.fromkeys([*chosen, *drawn.values()])
     loaded = {
-        key: load_problems(*key, sources.get(key[0]), frozen=False)
-        for key in dict.fromkeys(chosen + origins)
-        if key not in drawn
+        place: load_problems(*place, sources.get(place[0]), frozen=False) for place in places if place not in drawn
     }
-    others = _others(loaded.keys() | drawn.keys(), sources) if any(role_of(*key) == "train" for key in loaded) else {}
-    compared = {**others, **loaded}
-    gone = _copies(compared) if len(compared) > 1 else {}
+    compared = dict(loaded)
+    if any(role_of(*place) == "train" for place in loaded):
+        compared = {**_held_out_from_training({*loaded, *drawn}, sources), **loaded}
+    everything = [problem for problems in compared.values() for problem in problems]
+    reasons: dict[Place, dict[str, str]] = defaultdict(dict)
+    for index, reason in removals(everything, find_matches(everything)).items() if len(compared) > 1 else ():
+        problem = everything[index]
+        reasons[problem.dataset, problem.split][problem.id] = reason
     built = {}
-    for key, problems in loaded.items():
-        reasons = gone.get(key, {})
-        for big, origin in drawn.items():
-            if key == (big[0], origin):
-                held_out = draw([problem for problem in problems if problem.id not in reasons], VALID_BIG)
-                own = Problems(problem for problem in problems if problem.id in held_out)
-                built[manifest.file_name(*big)] = _manifest(big, own, {}, compared)
-                reasons = {**dict.fromkeys(held_out, HELD_OUT), **reasons}
-        built[manifest.file_name(*key)] = _manifest(key, problems, reasons, compared)
+    for place, problems in loaded.items():
+        for big in (split for split, origin in drawn.items() if origin == place):
+            ids = draw([problem for problem in problems if problem.id not in reasons[place]], VALID_BIG)
+            taken = Problems(problem for problem in problems if problem.id in ids)
+            built[manifest.file_name(*big)] = _manifest(big, taken, {}, compared)
+            reasons[place] = {**dict.fromkeys(ids, HELD_OUT), **reasons[place]}
+        built[manifest.file_name(*place)] = _manifest(place, problems, reasons[place], compared)
     return built
 
 
-def _others(chosen: Set[tuple[str, str]], sources: dict[str, Path]) -> dict[tuple[str, str], Problems]:
-    """Frozen sets of the same world, real or tiny, that training must keep clear of."""
-    world = {SOURCES[name].tiny for name, _ in chosen}
-    keys = [(name, split) for name, one in SOURCES.items() if one.tiny in world for split in one.splits]
-    known = manifest.read_index()
-    return {
-        key: load_problems(*key, sources.get(key[0]))
-        for key in keys
-        if key not in chosen and manifest.file_name(*key) in known and role_of(*key) != "train"
-    }
+def _held_out_from_training(chosen: set[Place], sources: dict[str, Path]) -> dict[Place, Problems]:
+    """The frozen sets of the same world, tiny or real, that are not for training."""
+    worlds, frozen = {SOURCES[name].tiny for name, _ in chosen}, manifest.read_index()
+    places = [(name, split) for name, source in SOURCES.items() if source.tiny in worlds for split in source.splits]
+    places = [place for place in places if place not in chosen and manifest.file_name(*place) in frozen]
+    return {place: load_problems(*place, sources.get(place[0])) for place in places if role_of(*place) != "train"}
 
 
-def _copies(sets: dict[tuple[str, str], Problems]) -> dict[tuple[str, str], dict[str, str]]:
-    """(set, split) -> {id of a problem to leave out: why}."""
-    everything = [problem for problems in sets.values() for problem in problems]
-    found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-    for index, reason in removals(everything, find_matches(everything)).items():
-        problem = everything[index]
-        found[problem.dataset, problem.split][problem.id] = reason
-    return found
-
-
-def _manifest(key: tuple[str, str], problems: Problems, reasons: dict[str, str], compared: dict) -> tuple[list, dict]:
-    role = role_of(*key)
+def _manifest(place: Place, problems: Problems, reasons: dict[str, str], compared: dict) -> tuple[list, dict]:
+    role = role_of(*place)
     dev = draw(problems, DEV) if role in ("select", "monitor") else set()
-    entries = []
+    lines = []
     for problem in problems:
-        one = manifest.entry(problem, role)
+        line = manifest.entry(problem, role)
         if _PLACEHOLDER.fullmatch(problem.id):
-            one |= {"id": None, "generated": None}
+            line |= {"id": None, "generated": None}
         if problem.id in reasons:
-            one |= {"role": manifest.REMOVED, "reason": reasons[problem.id]}
+            line |= {"role": manifest.REMOVED, "reason": reasons[problem.id]}
         if problem.id in dev:
-            one["dev"] = True
-        entries.append(one)
-    about = {"role": role, "problems": len(entries) - len(reasons), "removed": dict(Counter(reasons.values()))}
+            line["dev"] = True
+        lines.append(line)
+    about = {"role": role, "problems": len(lines) - len(reasons), "removed": dict(Counter(reasons.values()))}
     if role == "train":
-        about["compared_with"] = sorted("/".join(other) for other in compared if other != key)
-    return entries, about
+        about["compared_with"] = sorted("/".join(other) for other in compared if other != place)
+    return lines, about
 
 
-def chosen_splits(words: list[str]) -> list[tuple[str, str]]:
-    """(set, split) pairs for words like `tiny_contests` or `codecontests/test`; none given: all tiny sets."""
-    words = words or [name for name, one in SOURCES.items() if one.tiny]
-    found = []
-    for word in words:
+def chosen_splits(words: list[str]) -> list[Place]:
+    """Sources and splits for words like `tiny_contests` or `codecontests/test`; for no words, all tiny ones."""
+    places = []
+    for word in words or [name for name, source in SOURCES.items() if source.tiny]:
         name, _, split = word.partition("/")
-        splits = [known_split(name, split)] if split or name not in SOURCES else list(SOURCES[name].splits)
-        found += [(name, split) for split in splits]
-    return found
-
-
-def _rank(problem_id: str) -> str:
-    return hashlib.sha256(f"{SEED} {problem_id}".encode()).hexdigest()
+        whole = name in SOURCES and not split
+        places += [(name, part) for part in (SOURCES[name].splits if whole else [known_split(name, split)])]
+    return places
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.problems.freeze", description=__doc__.split("\n\n")[0])
     parser.add_argument("action", choices=["write"])
-    parser.add_argument("sets", nargs="*", metavar="SET[/SPLIT]", help="what to freeze (default: the tiny sets)")
-    parser.add_argument("--source", action="append", default=[], metavar="SET=PATH", help="rows from a file or folder")
+    parser.add_argument("sets", nargs="*", metavar="SOURCE[/SPLIT]", help="what to freeze (default: the tiny sets)")
+    parser.add_argument("--source", action="append", default=[], metavar="SOURCE=PATH", help="a file or folder of rows")
     options = parser.parse_intermixed_args(arguments)
     sources = {name: Path(path) for name, _, path in (source.partition("=") for source in options.source)}
     try:
@@ -152,13 +139,13 @@ def main(arguments: list[str] | None = None) -> int:
     for file, about in written.items():
         removed = "".join(f"; {n} removed: {reason}" for reason, n in about["removed"].items())
         print(f"{file}: {about['problems']} problems, role {about['role']}{removed}")
-    for name, split in chosen:
-        if role_of(name, split) == "train" and SOURCES[name].tiny:
-            with Judge() as judge:
-                reasons = quality.write(name, split, judge)["reasons"]
-            print(f"{name}, split {split}: {sum(reasons.values())} problems marked as unreliable {reasons or ''}")
-        elif role_of(name, split) == "train":  # hours, where a tiny set takes seconds
-            print(f"now judge what the set calls correct: python -m lib.problems.quality write {name}/{split}")
+    for name, split in (place for place in chosen if role_of(*place) == "train"):
+        if not SOURCES[name].tiny:  # hours, where a tiny set takes seconds
+            print(f"now judge its correct programs: python -m lib.problems.quality write {name}/{split}")
+            continue
+        with Judge() as judge:
+            reasons = quality.write(name, split, judge)["reasons"]
+        print(f"{name}, split {split}: {sum(reasons.values())} problems marked as unreliable {reasons or ''}")
     return 0
 
 

@@ -1,14 +1,15 @@
-"""The ledger: which problems a run has read and what for, kept while it runs and checked over all runs afterwards.
+"""The ledger: which problems a run has read and for what purpose, and the proof over all runs that none was misused.
 
-    python -m lib.ledger check artifacts/        proves the rules below, names the offender and exits with 1 otherwise
+    python -m lib.ledger check artifacts/        exits with 1, naming the offending runs, unless these rules hold:
 
-`ledger.jsonl` in a run's folder has one line per set that was read: purpose, name of the set, source, split, role,
-checksum of the manifest, ids. The rules:
-1. A purpose opens the sets of some roles only (ALLOWED): no `test` problem is read for training or selection.
-2. A run that has opened a test set for its report trains and selects no more, so that a test result can't flow back.
+1. A purpose reads sets of certain roles only (`lib.problems.roles`): no test problem is read for training or selection.
+2. A run that has opened a test set for its report does not train or select afterwards, so no test result flows back.
 3. Every problem that was measured (verdicts.csv) is in the ledger.
-4. The runs that one run compares, those its parameters name and itself, were measured on the same problems of a set.
-5. A problem that is `test` anywhere is read for training or selection by no run, whatever the set it was read from.
+4. The runs that a run compares, those its parameters name and itself, were measured on the same problems of each set.
+5. A problem that is `test` in any run is read for training or selection by no run, whatever the set.
+
+`ledger.jsonl` in a run's folder has one line per set that was read: purpose, set, source, split, role, checksum of the
+manifest, ids. In ledgers from before presets named the sets, `set` is the source.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from lib.judge.problem import Problem
 from lib.problems import manifest
-from lib.problems.roles import ALLOWED, LEARNS, RULE, RoleError, agreed_role, declared_roles
+from lib.problems.roles import ALLOWED, LEARNS, RULE, Declared, RoleError, declared_roles, role_of
 from lib.runs.fingerprint import upstream_names
 from lib.runs.paths import json_lines, write_atomically
 
@@ -29,7 +30,7 @@ FILE = "ledger.jsonl"
 
 
 class Ledger:
-    """The ledger of one run, written anew at each reading, so that an interrupted run has it too."""
+    """The ledger of a run. The file is written again after every reading, so that an interrupted run has it too."""
 
     def __init__(self, folder: Path):
         self._file = folder / FILE
@@ -37,7 +38,7 @@ class Ledger:
         self._write()
 
     def require_phase(self, purpose: str) -> None:
-        """Raises RoleError when `purpose` would learn from a run that has opened a test set already."""
+        """Raises RoleError if `purpose` would learn from a run that has already opened a test set."""
         opened = [line["set"] for line in self._lines if line["role"] == "test"]
         if purpose in LEARNS and opened:
             raise RoleError(
@@ -48,18 +49,10 @@ class Ledger:
     def record(
         self, name: str, source: str, split: str, role: str, purpose: str, problems: list[Problem], frozen: bool = True
     ) -> None:
-        """Adds one reading; the manifest's checksum is None for rows that have none."""
-        self._lines.append(
-            {
-                "purpose": purpose,
-                "set": name,
-                "source": source,
-                "split": split,
-                "role": role,
-                "manifest": manifest.checksum(source, split)[:16] if frozen else None,
-                "ids": [problem.id for problem in problems],
-            }
-        )
+        """Adds a reading. The manifest's checksum is None for rows without a manifest."""
+        line = {"purpose": purpose, "set": name, "source": source, "split": split, "role": role}
+        line["manifest"] = manifest.checksum(source, split)[:16] if frozen else None
+        self._lines.append(line | {"ids": [problem.id for problem in problems]})
         self._write()
 
     def _write(self) -> None:
@@ -67,93 +60,82 @@ class Ledger:
 
 
 def read_ledger(run: Path) -> list[dict]:
-    """The readings of a finished run. Raises FileNotFoundError when it kept no ledger."""
+    """The readings of a run. Raises FileNotFoundError if it kept no ledger."""
     lines = [json.loads(line) for line in (run / FILE).read_text().splitlines()]
-    return [{"source": line["set"]} | line for line in lines]  # before presets named the sets, a set was its source
+    return [{"source": line["set"]} | line for line in lines]
 
 
 def offences(artifacts: Path) -> list[str]:
-    """What is against the rules in the runs below `artifacts` (`<preset>/<run>/`); none: all is proved."""
+    """The violations of the rules in the finished runs below `artifacts` (`<preset>/<run>/`)."""
     infos = {path.parent: json.loads(path.read_text()) for path in sorted(artifacts.glob("*/*/run_info.json"))}
     finished = {run: info for run, info in infos.items() if info["status"] == "finished"}
-    ledgers, found = {}, []
+    declared, ledgers, violations = declared_roles(), {}, []
     for run in finished:
         try:
             ledgers[run] = read_ledger(run)
         except (FileNotFoundError, ValueError) as error:
-            found.append(f"{_name(run)}: no readable {FILE} ({type(error).__name__}): run it again")
-    declared = declared_roles()
+            violations.append(f"{_name(run)}: no readable {FILE} ({type(error).__name__}): run it again")
     for run, lines in ledgers.items():
-        found += [f"{_name(run)}: {offence}" for offence in _of_one(run, lines, declared)]
-    found += _test_ids_learnt_from(ledgers)
+        violations += [f"{_name(run)}: {offence}" for offence in _within(run, lines, declared)]
+    violations += _learnt_from_test(ledgers)
     for run in ledgers:
         group = {run.parent / name for name in upstream_names(finished[run]["parameters"])} | {run}
-        found += [
-            f"{_name(run)}: {offence}"
-            for offence in _unequal_arms({one: ledgers[one] for one in group & ledgers.keys()})
-        ]
-    return found
+        compared = {other: ledgers[other] for other in group & ledgers.keys()}
+        violations += [f"{_name(run)}: {offence}" for offence in _unequal(compared)]
+    return violations
 
 
-def _of_one(run: Path, lines: list[dict], declared: dict[tuple[str, str], dict[str, str]]) -> Iterator[str]:
+def _within(run: Path, lines: list[dict], declared: Declared) -> Iterator[str]:
+    """Violations of rules 1 to 3 by one run."""
     test_opened = ""
     for line in lines:
-        place = f"{line['source']}, split {line['split']}"
-        roles = declared.get((line["source"], line["split"]), {})
+        place, purpose = f"{line['source']}, split {line['split']}", line["purpose"]
         try:
-            role = agreed_role(line["source"], line["split"], roles)
+            roles = {role_of(line["source"], line["split"], declared)}
         except (ValueError, RoleError) as error:
-            yield f"read {place}, whose role is unknown: {error}"
-            role = _role_in_preset(run.parent.name, roles) or line["role"]
-        if role != line["role"]:
-            yield f"recorded the role {line['role']} for {place}, whose role is {role}"
-        if line["purpose"] not in ALLOWED:
-            yield f"read {place} for an unknown purpose, {line['purpose']!r}"
-        elif role not in ALLOWED[line["purpose"]]:
-            yield f"read {place} (role {role}) to {line['purpose']}: {RULE[line['purpose']]}"
-        elif line["purpose"] in LEARNS and "test" in roles.values():
-            yield f"read {place} to {line['purpose']}, which is a test set elsewhere: {RULE[line['purpose']]}"
-        if line["purpose"] in LEARNS and test_opened:
-            yield f"read {place} to {line['purpose']} after the test set {test_opened} was open"
-        test_opened = test_opened or (place if role == "test" else "")
-    read = {one for line in lines for one in line["ids"]}
+            yield f"read {place}, whose role is not known: {error}"
+            roles = {line["role"], *declared.get((line["source"], line["split"]), {}).values()}
+        if line["role"] not in roles:
+            yield f"recorded the role {line['role']} for {place}, whose role is {', '.join(roles)}"
+        if purpose not in ALLOWED:
+            yield f"read {place} for an unknown purpose, {purpose!r}"
+        elif forbidden := sorted(roles - set(ALLOWED[purpose])):
+            yield f"read {place} (role {', '.join(forbidden)}) to {purpose}: {RULE[purpose]}"
+        if purpose in LEARNS and test_opened:
+            yield f"read {place} to {purpose} after the test set {test_opened} was open"
+        test_opened = test_opened or (place if "test" in roles else "")
     table = run / "verdicts.csv"
     if table.is_file():
         with table.open(newline="") as file:
-            unknown = sorted({row["problem_id"] for row in csv.DictReader(file)} - read)
-        if unknown:
+            measured = {row["problem_id"] for row in csv.DictReader(file)}
+        if unknown := sorted(measured - {problem_id for line in lines for problem_id in line["ids"]}):
             yield f"measured {len(unknown)} problems that its ledger does not hold, such as {unknown[0]}"
 
 
-def _role_in_preset(preset: str, roles: dict[str, str]) -> str | None:
-    return next((role for place, role in roles.items() if place.startswith(f"params/{preset}/")), None)
+def _learnt_from_test(ledgers: dict[Path, list[dict]]) -> Iterator[str]:
+    """Violations of rule 5."""
+    readings = [(run, line) for run, lines in ledgers.items() for line in lines]
+    test = {problem_id for _, line in readings if line["role"] == "test" for problem_id in line["ids"]}
+    for run, line in readings:
+        if line["purpose"] in LEARNS and (leaked := sorted(test.intersection(line["ids"]))):
+            what = f"{len(leaked)} test problems to {line['purpose']} as {line['source']}, split {line['split']}"
+            yield f"{_name(run)}: read {what}, such as {leaked[0]}"
 
 
-def _test_ids_learnt_from(ledgers: dict[Path, list[dict]]) -> Iterator[str]:
-    test = {one for lines in ledgers.values() for line in lines if line["role"] == "test" for one in line["ids"]}
-    for run, lines in ledgers.items():
-        for line in lines:
-            leaked = sorted(test.intersection(line["ids"])) if line["purpose"] in LEARNS else []
-            if leaked:
-                what = f"{len(leaked)} test problems to {line['purpose']} as {line['source']}, split {line['split']}"
-                yield f"{_name(run)}: read {what}, such as {leaked[0]}"
-
-
-def _unequal_arms(ledgers: dict[Path, list[dict]]) -> Iterator[str]:
-    """Sets that the runs of one comparison did not report on the same problems."""
+def _unequal(ledgers: dict[Path, list[dict]]) -> Iterator[str]:
+    """Violations of rule 4 by the runs of one comparison."""
     reported: dict[tuple[str, str], dict[Path, set[str]]] = defaultdict(lambda: defaultdict(set))
     for run, lines in ledgers.items():
         for line in lines:
             if line["purpose"] == "report":
                 reported[line["source"], line["split"]][run] |= set(line["ids"])
-    for place, arms in reported.items():
-        (first, ids), *others = arms.items()
-        for other, others_ids in others:
-            if ids != others_ids:
-                example = sorted(ids ^ others_ids)[0]
+    for place, runs in reported.items():
+        (first, ids), *others = runs.items()
+        for other, other_ids in others:
+            if different := sorted(ids ^ other_ids):
                 yield (
                     f"compares {first.name} and {other.name}, which were not measured on the same problems of "
-                    f"{', split '.join(place)}: {len(ids ^ others_ids)} differ, such as {example}"
+                    f"{', split '.join(place)}: {len(different)} differ, such as {different[0]}"
                 )
 
 
@@ -171,9 +153,5 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: no runs below {options.artifacts}: <preset>/<run>/run_info.json is expected", file=sys.stderr)
         return 2
     found = offences(options.artifacts)
-    print("\n".join(found) or f"{len(runs)} runs: no test problem was read to train or to select, all arms are equal")
+    print("\n".join(found) or f"{len(runs)} runs: no test problem was read to train or to select; compared runs agree")
     return int(bool(found))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

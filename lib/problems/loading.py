@@ -1,4 +1,4 @@
-"""Loading: reads the problem sets that a run's preset names, checks their roles, and records the ids in the ledger.
+"""Loading: reads the problem sets of a run's preset, checks their roles, and records the ids in the run's ledger.
 
 train = read_sets(run, "train")
 valid = read_problems(run, "contests_valid", purpose="select")
@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lib.problems.ledger import Ledger
-from lib.problems.problems import Problems
+from lib.problems.manifest import Problems
 from lib.problems.quality import reliable
 from lib.problems.roles import RoleError, problem_sets, require, role_of
 from lib.problems.sources import load_problems
@@ -29,12 +29,10 @@ def read_problems(
     """Reads one set of the run's preset for a purpose: `train`, `select`, `monitor` or `report`.
 
     `run`: an open `lib.runs.run.Run`. `name`: a key of the preset's `sets`. `limit` > 0: the first so many problems;
-    `dev`: the fixed subset for frequent checks; `source`: a local copy of the set's rows. For training, problems that are
-    marked as unreliable are left out and counted in `.dropped`. `frozen=False` reads rows that have no manifest, for a
-    report only.
-    Raises ValueError for an unknown set or purpose, and for unfrozen rows with another purpose than a report; RoleError
-    if the set's role does not allow the purpose, or if the run has opened a test set and wants to train or select;
-    and what `load_problems` and `lib.problems.quality.reliable` raise.
+    `dev`: the fixed subset for frequent checks; `source`: a local copy of the set's rows. For training, problems marked
+    as unreliable are left out and counted in `.dropped`. `frozen=False`, for reports only, reads rows without manifest.
+    Raises ValueError for an unknown set or purpose; RoleError if the set's role does not allow the purpose, or if the
+    run has opened a test set and wants to train or select; and what `load_problems` and `reliable` raise.
     """
     if run.ledger is None:
         run.ledger = Ledger(run.folder)
@@ -61,16 +59,15 @@ def read_sets(run, purpose: str, limit: int = 0, without: Collection[str] = ()) 
     """Reads all sets of the run's preset that belong to a purpose, in the preset's order: {name: problems}.
 
     `purpose`: "train" reads the train sets; "select" the select sets, and the monitor sets for monitoring; "report" all
-    but the train sets. `limit` > 0: the first so many problems of each; `without`: names of sets to leave out. Raises as
-    `read_problems`.
+    but the train sets. `limit` > 0: the first so many problems of each; `without`: names of sets to leave out. Raises
+    what `read_problems` raises.
     """
     if purpose not in _ROLES:
         raise ValueError(f"no sets to {purpose}; there are sets to: {', '.join(_ROLES)}")
-    chosen = {name: one.role for name, one in problem_sets(run.preset).items() if one.role in _ROLES[purpose]}
+    purposes = {role: "monitor" if (purpose, role) == ("select", "monitor") else purpose for role in _ROLES[purpose]}
+    chosen = {name: entry.role for name, entry in problem_sets(run.preset).items() if name not in without}
     return {
-        name: read_problems(
-            run, name, purpose="monitor" if role == "monitor" and purpose == "select" else purpose, limit=limit
-        )
+        name: read_problems(run, name, purpose=purposes[role], limit=limit)
         for name, role in chosen.items()
-        if name not in without
+        if role in purposes
     }

@@ -1,8 +1,8 @@
-"""Manifests: the frozen list of each set, one line per problem, and whether what was loaded is what was frozen.
+"""Manifests: the frozen list of each split, and the check that the rows loaded are the rows frozen.
 
-`data/manifests/<set>-<split>.jsonl` holds id, hash of the statement, hashes of the tests and role of every problem;
-`index.json` the checksum of each of these files. A problem of the rows that must not be used has the role `removed`
-and a reason; `dev` marks the fixed subset for frequent checks. `python -m lib.problems.freeze write` makes them.
+`data/manifests/<source>-<split>.jsonl` has one line per problem: id, hash of the statement, hashes of the tests, role.
+`index.json` has the checksum of each of these files. A problem that must not be used has the role `removed` and a
+reason; `dev` marks the fixed subset for frequent checks. `python -m lib.problems.freeze write` makes manifests.
 """
 
 import hashlib
@@ -12,46 +12,49 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lib.judge.problem import Problem, Test
-from lib.problems.problems import Problems
 from lib.runs import paths
 
 REMOVED = "removed"
-SHOWN = 3  # ids in an error message
 
 
 class ManifestError(ValueError):
-    """A set has no manifest, or is not what its manifest says."""
+    """A split has no manifest, or differs from it."""
+
+
+class Problems(list[Problem]):
+    """A list of problems. `dropped`: how many rows of the set are not in it, by reason."""
+
+    def __init__(self, problems: Iterable[Problem] = (), dropped: Counter[str] | None = None):
+        super().__init__(problems)
+        self.dropped = Counter() if dropped is None else dropped
 
 
 def folder() -> Path:
     return paths.root() / "data" / "manifests"
 
 
-def file_name(name: str, split: str) -> str:
-    return f"{name}-{split}.jsonl"
+def file_name(source: str, split: str) -> str:
+    return f"{source}-{split}.jsonl"
 
 
 def entry(problem: Problem, role: str) -> dict:
-    """What a manifest holds of a problem. Times, tags and solutions are no part of it: they do not say which it is."""
-    generated = [test for test in problem.tests if test.visibility == "generated"]
-    others = [test for test in problem.tests if test.visibility != "generated"]
+    """A problem's line in a manifest. Limits, tags and solutions are not part of a problem's identity.
+
+    Tests are hashed in any order and whatever their visibility; those of stdio problems without outer white space.
+    """
+    stdio = problem.kind == "stdio"
+    trim = str.strip if stdio else str
+
+    def hashed(tests: Iterable[Test]) -> str:
+        return _hash(json.dumps(sorted([trim(test.input), trim(test.output)] for test in tests)))
+
     return {
         "id": problem.id,
-        "statement": _hash(_words(problem.prompt) if problem.kind == "stdio" else problem.prompt),
-        "tests": _of_tests(others, problem.kind),
-        "generated": _of_tests(generated, problem.kind),
+        "statement": _hash(" ".join(problem.prompt.split()) if stdio else problem.prompt),
+        "tests": hashed(test for test in problem.tests if test.visibility != "generated"),
+        "generated": hashed(test for test in problem.tests if test.visibility == "generated"),
         "role": role,
     }
-
-
-def _of_tests(tests: Iterable[Test], kind: str) -> str:
-    """In any order and visibility, and for stdio but for outer white space: so much may differ between two copies."""
-    trim = str.strip if kind == "stdio" else str
-    return _hash(json.dumps(sorted([trim(test.input), trim(test.output)] for test in tests)))
-
-
-def _words(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _hash(text: str) -> str:
@@ -59,7 +62,7 @@ def _hash(text: str) -> str:
 
 
 def read_index() -> dict[str, dict]:
-    """file -> {sha256, problems, role, ...}; empty where nothing is frozen."""
+    """file -> {sha256, problems, role, ...}; empty if nothing is frozen."""
     index = folder() / "index.json"
     return json.loads(index.read_text()) if index.is_file() else {}
 
@@ -68,25 +71,25 @@ def index_text(index: dict[str, dict]) -> str:
     return json.dumps(dict(sorted(index.items())), indent=1, ensure_ascii=False) + "\n"
 
 
-def checksum(name: str, split: str) -> str:
-    """The sha256 of a set's manifest, as the index says."""
-    return read_index()[file_name(name, split)]["sha256"]
+def checksum(source: str, split: str) -> str:
+    """The sha256 of a split's manifest, from the index."""
+    return read_index()[file_name(source, split)]["sha256"]
 
 
-def read(name: str, split: str) -> list[dict]:
-    """The entries of a manifest. Raises ManifestError when there is none, or when it is not the one in the index."""
-    file = file_name(name, split)
+def read(source: str, split: str) -> list[dict]:
+    """The lines of a manifest. Raises ManifestError if it is missing or differs from its checksum in the index."""
+    file = file_name(source, split)
     entries = read_lines(file)
     if entries is None:
         raise ManifestError(
-            f"{name}, split {split}, is not frozen: data/manifests/{file} is missing. "
-            f"Make it once, with a network or --source, and commit it: python -m lib.problems.freeze write {name}"
+            f"{source}, split {split}, is not frozen: data/manifests/{file} is missing. "
+            f"Make it once, with a network or --source, and commit it: python -m lib.problems.freeze write {source}"
         )
     return entries
 
 
 def read_lines(file: str) -> list[dict] | None:
-    """What a frozen file holds; None where there is none. Raises ManifestError when it is not the one in the index."""
+    """The lines of a frozen file, None if it does not exist. Raises ManifestError if its checksum is wrong."""
     known, path = read_index().get(file), folder() / file
     if known is None or not path.is_file():
         return None
@@ -97,10 +100,7 @@ def read_lines(file: str) -> list[dict] | None:
 
 
 def freeze(files: dict[str, tuple[list[dict], dict]]) -> dict[str, dict]:
-    """Writes files, given as (lines, what the index says of them), and the index, to which their checksums are added.
-
-    Returns what the index says of them.
-    """
+    """Writes files, given as {file: (lines, its entry in the index)}; returns the entries with checksums added."""
     written = {}
     for file, (lines, about) in files.items():
         text = paths.json_lines(lines)
@@ -110,37 +110,33 @@ def freeze(files: dict[str, tuple[list[dict], dict]]) -> dict[str, dict]:
     return written
 
 
-def keep_to(entries: list[dict], problems: Problems, name: str, split: str, dev: bool = False) -> Problems:
-    """The problems that the manifest lets through, in the order of the rows; removed ones are counted by reason.
+def keep_to(entries: list[dict], problems: Problems, source: str, split: str, dev: bool = False) -> Problems:
+    """The problems that the manifest allows, in the order of the rows; removed problems are counted by reason.
 
-    Raises ManifestError when a problem is missing, new, or has another statement or other tests. Entries whose id or
-    generated tests were not known when they were frozen (null) are compared by what was known.
+    Raises ManifestError if a problem is missing, new, or has another statement or other tests. An id or generated tests
+    that were unknown when the split was frozen (null) are not compared.
     """
-    wanted = {_key(one, one): one for one in entries}
-    kept, strangers = Problems(dropped=Counter(problems.dropped)), []
-    nameless = any(one["id"] is None for one in entries)
+    nameless = any(line["id"] is None for line in entries)
+    wanted = {(line["id"], line["statement"], line["tests"]): line for line in entries}
+    kept, changed = Problems(dropped=Counter(problems.dropped)), []
     for problem in problems:
-        found = entry(problem, "") | ({"id": None} if nameless else {})
-        one = wanted.pop(_key(found, found), None)
-        if one is None or (one["generated"] is not None and one["generated"] != found["generated"]):
-            strangers.append(problem.id)
-        elif one["role"] == REMOVED:
-            kept.dropped[one["reason"]] += 1
-        elif one.get("dev") or not dev:
+        now = entry(problem, "")
+        line = wanted.pop((None if nameless else now["id"], now["statement"], now["tests"]), None)
+        if line is None or line["generated"] not in (None, now["generated"]):
+            changed.append(problem.id)
+        elif line["role"] == REMOVED:
+            kept.dropped[line["reason"]] += 1
+        elif line.get("dev") or not dev:
             kept.append(problem)
-    if strangers or wanted:
-        missing = [str(one["id"] or one["statement"]) for one in wanted.values()]
+    if changed or wanted:
+        missing = [str(line["id"] or line["statement"]) for line in wanted.values()]
         raise ManifestError(
-            f"{name}, split {split}, is not what was frozen: {_some(strangers)} new or changed, "
-            f"{_some(missing)} not found as frozen. Fetch the pinned revision or restore the file; if the set shall "
-            f"change, python -m lib.problems.freeze write {name} freezes it anew, and every earlier run is of another set"
+            f"{source}, split {split}, is not what was frozen: {_some(changed)} new or changed, {_some(missing)} not "
+            "found as frozen. Fetch the pinned revision or restore the file. If the set must change, `python -m "
+            f"lib.problems.freeze write {source}` freezes it again, and earlier runs were measured on another set"
         )
     return kept
 
 
-def _key(one: dict, of: dict) -> tuple:
-    return (one["id"], of["statement"], of["tests"])
-
-
 def _some(ids: list[str]) -> str:
-    return f"{len(ids)} ({', '.join(ids[:SHOWN])}{', ...' if len(ids) > SHOWN else ''})" if ids else "0"
+    return f"{len(ids)} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" if ids else "0"

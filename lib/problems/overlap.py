@@ -1,10 +1,10 @@
-"""Overlap: which problems are copies of one another, within a set and across sets, and which copy has to go.
+"""Overlap: which problems are copies of one another, within a set and across sets, and which copy is removed.
 
-Five kinds of match, each counted once per pair of problems, the strongest first:
+Five kinds of match; each pair of problems counts once, under the first kind that applies:
 1. `statement`: the same words;
-2. `normalised statement`: the same after case, punctuation, mark-up and one-letter names are set aside;
-3. `tests`: at least half of the smaller problem's (input, output) pairs, and two or more, whatever the story says;
-4. `solution`: a reference solution with the same syntax tree once the names it gives and docstrings are set aside;
+2. `normalised statement`: the same words up to case, punctuation, mark-up and one-letter names;
+3. `tests`: at least two (input, output) pairs in common, and half of the smaller problem's, whatever the statements;
+4. `solution`: a reference solution with the same syntax tree up to docstrings and the names that it defines;
 5. `near statement`: the Jaccard similarity of their sets of three-word shingles is at least NEAR. Candidates come from
    MinHash with locality-sensitive hashing (Broder 1997; `datasketch`), and each is then measured exactly.
 """
@@ -18,29 +18,27 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, product
-from typing import TypeVar
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from datasketch import MinHash, MinHashLSH
 
 from lib.judge.problem import Problem
-from lib.problems.roles import role_of
+from lib.problems.roles import declared_roles, role_of
 
 KINDS = ("statement", "normalised statement", "tests", "solution", "near statement")
 NEAR = 0.5  # exact similarity that counts as near
 LONG = 80  # words from which on near statements are taken for copies; in a shorter one a word makes another task
 _CANDIDATE, _PERMUTATIONS, _SHINGLE = 0.4, 128, 3  # below NEAR, so that hashing misses little of what is near
-_COMMON = 50  # a test or solution shared by more problems than this is boilerplate and says nothing
-_SOLUTIONS = 20  # of a problem that are compared, the shortest; CodeContests has hundreds for some
+_COMMON = 50  # a test or solution shared by more problems than this is boilerplate and tells nothing
+_SOLUTIONS = 20  # the shortest of a problem, which are compared; CodeContests has hundreds for some
 _SMALLEST_SOLUTION = 12  # nodes of the syntax tree
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
 class Match:
-    """Two problems of which one may be a copy, as indices into the list that was searched; `score` in [0, 1]."""
+    """Two problems, as indices into the list that was searched, of which one may copy the other; `score` in [0, 1]."""
 
     first: int
     second: int
@@ -49,55 +47,61 @@ class Match:
 
 
 def find_matches(problems: list[Problem]) -> list[Match]:
-    """All pairs of copies among `problems`, first < second, in order. A problem met under the same id is no copy."""
-    finders = (_same_statements, _same_normalised, _same_tests, _same_solutions, _near_statements)
-    found: dict[tuple[int, int], Match] = {}
-    for finder in finders:
-        for match in finder(problems):
-            if problems[match.first].id != problems[match.second].id:
-                found.setdefault((match.first, match.second), match)
-    return [found[pair] for pair in sorted(found)]
+    """All pairs of copies among `problems`, first < second, in order. Problems with the same id are not copies."""
+    statements = [" ".join(normalise(problem.prompt)) for problem in problems]
+    tests = [set(_test_keys(problem)) for problem in problems]
+    overlaps = {
+        (a, b): shared / min(len(tests[a]), len(tests[b]))
+        for (a, b), shared in _shared(tests, _COMMON).items()
+        if shared >= 2
+    }
+    found = {  # kind -> {pair: score}
+        "statement": dict.fromkeys(_shared([" ".join(problem.prompt.split())] for problem in problems), 1.0),
+        "normalised statement": dict.fromkeys(_shared([text] for text in statements), 1.0),
+        "tests": {pair: share for pair, share in overlaps.items() if share >= 0.5},
+        "solution": dict.fromkeys(_shared(map(_solution_keys, problems), _COMMON), 1.0),
+        "near statement": _near(statements),
+    }
+    matches: dict[tuple[int, int], Match] = {}
+    for kind in KINDS:
+        for (a, b), score in found[kind].items():
+            if problems[a].id != problems[b].id:
+                matches.setdefault((a, b), Match(a, b, kind, score))
+    return [matches[pair] for pair in sorted(matches)]
 
 
 def removals(problems: list[Problem], matches: list[Match]) -> dict[int, str]:
-    """Which problems to leave out, with the reason: the copy on the training side; of two train problems the later.
+    """Which problems to leave out, with the reason: copies on the training side; of two train problems the later one.
 
-    Copies between other roles stay, and are only counted: those sets are what they are. So do problems with near but
-    short statements: "the largest" and "the smallest of the list" are two tasks.
+    Copies between other roles stay: those sets are what they are. So do problems with near but short statements: "the
+    largest" and "the smallest of the list" are two tasks.
     """
-    gone: dict[int, str] = {}
-    places = [(problem.dataset, problem.split) for problem in problems]
-    role = {place: role_of(*place) for place in dict.fromkeys(places)}
-    roles = [role[place] for place in places]
-    across = [match for match in matches if (roles[match.first] == "train") != (roles[match.second] == "train")]
-    within = [match for match in matches if roles[match.first] == roles[match.second] == "train"]
+    declared = declared_roles()
+    train = [role_of(problem.dataset, problem.split, declared) == "train" for problem in problems]
+    across = [match for match in matches if train[match.first] != train[match.second]]
+    within = [match for match in matches if train[match.first] and train[match.second]]
+    removed: dict[int, str] = {}
     for match in across + within:
-        copy, kept = match.second, match.first
-        if roles[copy] != "train":
-            copy, kept = kept, copy
-        short = match.kind == "near statement" and _is_short(problems[copy], problems[kept])
-        if not (short or copy in gone or kept in gone):
-            gone[copy] = f"same {match.kind} as in {problems[kept].dataset}".replace("same near", "near")
-    return gone
+        copy, kept = (match.second, match.first) if train[match.second] else (match.first, match.second)
+        words = min(len(normalise(problems[index].prompt)) for index in (copy, kept))
+        short = match.kind == "near statement" and words < LONG
+        if not (short or copy in removed or kept in removed):
+            removed[copy] = f"same {match.kind} as in {problems[kept].dataset}".replace("same near", "near")
+    return removed
 
 
-def _is_short(*problems: Problem) -> bool:
-    return min(len(normalise(problem.prompt)) for problem in problems) < LONG
-
-
-def overlap_matrix(problems: list[Problem], matches: list[Match]) -> pd.DataFrame:
-    """For each set (row) how many of its problems have a copy of any kind in each set (column), itself included."""
-    names = [f"{problem.dataset} {problem.split}" for problem in problems]
+def overlap_matrix(labels: list[str], matches: list[Match]) -> pd.DataFrame:
+    """For each label (row), how many of its problems have a copy in each label (column). `labels`: one per problem."""
     copied: dict[tuple[str, str], set[int]] = defaultdict(set)
     for match in matches:
-        copied[names[match.first], names[match.second]].add(match.first)
-        copied[names[match.second], names[match.first]].add(match.second)
-    order = list(dict.fromkeys(names))
+        copied[labels[match.first], labels[match.second]].add(match.first)
+        copied[labels[match.second], labels[match.first]].add(match.second)
+    order = list(dict.fromkeys(labels))
     return pd.DataFrame([[len(copied[row, column]) for column in order] for row in order], order, order)
 
 
 def random_similarities(problems: list[Problem], pairs: int, seed: int = 0) -> np.ndarray:
-    """Statement similarity of `pairs` random pairs of problems: how near to one another unrelated ones are."""
+    """Similarity of the statements of `pairs` random pairs of problems: how near unrelated problems are."""
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, len(problems), (pairs, 2))
     runs = {i: shingles(normalise(problems[i].prompt)) for i in np.unique(drawn)}
@@ -105,14 +109,14 @@ def random_similarities(problems: list[Problem], pairs: int, seed: int = 0) -> n
 
 
 def normalise(statement: str) -> list[str]:
-    """The words and numbers of a statement: lower case, without mark-up and punctuation; one-letter names are one."""
+    """The words and numbers of a statement in lower case, without mark-up and punctuation; one-letter names as `_`."""
     text = unicodedata.normalize("NFKC", statement).lower().replace("<image>", " ")
     text = re.sub(r"\\[a-z]+", " ", text)  # LaTeX commands
     return ["_" if len(word) == 1 and word.isalpha() else word for word in re.findall(r"[^\W\d_]+|\d+", text)]
 
 
 def shingles(words: list[str]) -> np.ndarray:
-    """Sorted 64-bit hashes of the distinct runs of three words; of the whole where there are fewer."""
+    """Sorted 64-bit hashes of the distinct runs of three words (of all words, if there are fewer)."""
     runs = {" ".join(words[i : i + _SHINGLE]) for i in range(max(1, len(words) - _SHINGLE + 1))}
     return np.unique(np.fromiter((_number(run) for run in runs), dtype=np.uint64, count=len(runs)))
 
@@ -124,29 +128,29 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def canonical_solution(program: str) -> str | None:
-    """A program's syntax tree, without docstrings and with the names that it gives numbered by first use.
+    """A program's syntax tree without docstrings, the names that it defines numbered by first use.
 
-    None for a program that is no Python 3, or too short to tell anything.
+    None for a program that is not Python 3, or too short to tell anything.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # of escapes in other people's strings
+        with warnings.catch_warnings(action="ignore"):  # about escapes in other people's strings
             tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    own = {name for node in ast.walk(tree) for name in _bound(node)}
+    defined = {name for node in ast.walk(tree) for name in _defined(node)}
     names: dict[str, str] = {}
     for node in ast.walk(tree):
         documented = isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
         if documented and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
         for field in ("id", "name", "arg"):
-            if getattr(node, field, None) in own and not isinstance(node, ast.alias):
+            if getattr(node, field, None) in defined and not isinstance(node, ast.alias):
                 setattr(node, field, names.setdefault(getattr(node, field), f"_{len(names)}"))
     return ast.dump(tree) if sum(1 for _ in ast.walk(tree)) >= _SMALLEST_SOLUTION else None
 
 
-def _bound(node: ast.AST) -> list[str]:
-    """Names that the program gives, and could as well be others; `max` and `math` could not."""
+def _defined(node: ast.AST) -> list[str]:
+    """Names that the program defines and could replace by others, unlike `max` and `math`."""
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
         return [node.id]
     if isinstance(node, ast.arg):
@@ -154,46 +158,22 @@ def _bound(node: ast.AST) -> list[str]:
     return [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else []
 
 
-def _same_statements(problems: list[Problem]) -> Iterator[Match]:
-    yield from _equal(([" ".join(problem.prompt.split())] for problem in problems), "statement")
-
-
-def _same_normalised(problems: list[Problem]) -> Iterator[Match]:
-    yield from _equal(([" ".join(normalise(problem.prompt))] for problem in problems), "normalised statement")
-
-
-def _same_solutions(problems: list[Problem]) -> Iterator[Match]:
-    shortest = (sorted(set(problem.solutions), key=lambda one: (len(one), one))[:_SOLUTIONS] for problem in problems)
-    trees = ({canonical_solution(program) for program in programs} - {None} for programs in shortest)
-    yield from _equal(trees, "solution")
-
-
-def _equal(keys: Iterable[Iterable[str]], kind: str) -> Iterator[Match]:
-    """A match for each two problems that share a key."""
-    for indices in _holders(map(_number, own) for own in keys).values():
-        if kind != "solution" or len(indices) <= _COMMON:
-            yield from (Match(a, b, kind) for a, b in combinations(indices, 2))
-
-
-def _holders(keys: Iterable[Iterable[Key]]) -> dict[Key, list[int]]:
-    """key -> the indices of the problems that have it."""
+def _shared(keys: Iterable[Iterable[str | int]], most: int | None = None) -> Counter[tuple[int, int]]:
+    """How many keys each pair of problems shares; a key that more than `most` problems have does not count."""
     holders = defaultdict(list)
     for index, own in enumerate(keys):
         for key in own:
             holders[key].append(index)
-    return holders
+    pairs: Counter[tuple[int, int]] = Counter()
+    for indices in holders.values():
+        if most is None or len(indices) <= most:
+            pairs.update(combinations(indices, 2))
+    return pairs
 
 
-def _same_tests(problems: list[Problem]) -> Iterator[Match]:
-    sets = [set(_test_keys(problem)) for problem in problems]
-    shared: Counter[tuple[int, int]] = Counter()
-    for indices in _holders(sets).values():
-        if len(indices) <= _COMMON:
-            shared.update(combinations(indices, 2))
-    for (a, b), n in shared.items():
-        share = n / min(len(sets[a]), len(sets[b]))
-        if n >= 2 and share >= 0.5:
-            yield Match(a, b, "tests", share)
+def _solution_keys(problem: Problem) -> set[int]:
+    shortest = sorted(set(problem.solutions), key=lambda program: (len(program), program))[:_SOLUTIONS]
+    return {_number(tree) for tree in map(canonical_solution, shortest) if tree is not None}
 
 
 def _test_keys(problem: Problem) -> Iterator[int]:
@@ -202,7 +182,7 @@ def _test_keys(problem: Problem) -> Iterator[int]:
             yield _number(f"{' '.join(test.input.split())}\n{' '.join(test.output.split())}")
             continue
         for node in ast.walk(ast.parse(test.input)):
-            if isinstance(node, ast.Assert):  # names aside: `candidate(1) == 2` is `double(1) == 2`
+            if isinstance(node, ast.Assert):  # without names: `candidate(1) == 2` is `double(1) == 2`
                 yield _number(re.sub(r"id='(\w+)'", _masked, ast.dump(node.test)))
 
 
@@ -210,19 +190,22 @@ def _masked(name: re.Match) -> str:
     return name[0] if hasattr(builtins, name[1]) else "id=''"
 
 
-def _near_statements(problems: list[Problem]) -> Iterator[Match]:
-    holders = _holders([" ".join(normalise(problem.prompt))] for problem in problems)  # equal ones are hashed once
-    groups, runs = list(holders.values()), [shingles(text.split()) for text in holders]
+def _near(statements: list[str]) -> dict[tuple[int, int], float]:
+    """Pairs of normalised statements whose similarity is at least NEAR, but which are not equal: {pair: similarity}."""
+    groups = defaultdict(list)  # equal statements are hashed once
+    for index, text in enumerate(statements):
+        groups[text].append(index)
+    texts, near = list(groups), {}
+    runs = [shingles(text.split()) for text in texts]
     lsh = MinHashLSH(threshold=_CANDIDATE, num_perm=_PERMUTATIONS)
-    for own, group in enumerate(groups):
+    for own, text in enumerate(texts):
         sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=lambda run: int(run) & 0xFFFFFFFF)
         sketch.update_batch(runs[own])
-        for other in sorted(lsh.query(sketch)):
-            score = similarity(runs[own], runs[other])
-            if score >= NEAR:
-                pairs = (sorted(pair) for pair in product(groups[other], group))
-                yield from (Match(first, second, "near statement", score) for first, second in pairs)
+        for other in lsh.query(sketch):
+            if (score := similarity(runs[own], runs[other])) >= NEAR:
+                near |= {(min(a, b), max(a, b)): score for a in groups[texts[other]] for b in groups[text]}
         lsh.insert(own, sketch)
+    return near
 
 
 def _number(text: str) -> int:

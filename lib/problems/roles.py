@@ -1,14 +1,13 @@
-"""Roles: what a preset uses each problem set for, and which purposes a role allows.
+"""Roles: what each problem set may be used for. Presets give the roles, and freezing makes them permanent.
 
 A preset names its sets once, under `sets` in `params/<preset>/preset.yaml`:
 
     contests_valid: {source: tiny_contests, split: valid, role: select, every: 20}
 
 A split of a source has one role in the whole repository: the presets must agree with one another, and with the role
-that was frozen with the split in `data/manifests`. So a test split cannot become a train split by an edit of a preset.
+that was frozen with the split in `data/manifests`. So no edit of a preset turns a test split into a train split.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -23,22 +22,22 @@ ALLOWED = {  # purpose -> roles of the sets that it may read
     "monitor": ("train", "select", "monitor"),
     "report": ("train", "select", "monitor", "test"),
 }
-ROLES = ALLOWED["report"]
 LEARNS = ("train", "select")  # purposes whose results change the policy
 RULE = {
     "train": "weights and preference pairs are made from train sets only",
     "select": "checkpoints, early stops and parameters are chosen on select sets (valid, valid_big) only",
     "monitor": "checks during a training read train, select and monitor sets; test sets are for the final report",
 }
+Declared = Mapping[tuple[str, str], Mapping[str, str]]  # (source, split) -> {where a role is declared: role}
 
 
 class RoleError(RuntimeError):
-    """A purpose may not read a set, or a set's roles contradict one another; the message states the rule."""
+    """A purpose may not read a set, or the declared roles of a split differ; the message states the rule."""
 
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """One entry of a preset's `sets`. `every`: steps between measurements of checkpoints on this set; 0: none."""
+    """An entry of a preset's `sets`. `every`: steps between measurements of checkpoints on this set; 0: none."""
 
     source: str
     split: str
@@ -47,12 +46,12 @@ class ProblemSet:
 
     def __post_init__(self):
         known_split(self.source, self.split)
-        if self.role not in ROLES:
-            raise ValueError(f"no role {self.role!r}; there are: {', '.join(ROLES)}")
+        if self.role not in ALLOWED["report"]:
+            raise ValueError(f"no role {self.role!r}; there are: {', '.join(ALLOWED['report'])}")
 
 
 def problem_sets(preset: Mapping) -> dict[str, ProblemSet]:
-    """The sets of a preset (the content of its preset.yaml) by name. Raises ValueError naming the entry that is wrong."""
+    """The sets of a preset (the content of preset.yaml) by name. Raises ValueError naming the entry that is wrong."""
     sets = {}
     for name, entry in (preset.get("sets") or {}).items():
         try:
@@ -63,37 +62,37 @@ def problem_sets(preset: Mapping) -> dict[str, ProblemSet]:
 
 
 def declared_roles() -> dict[tuple[str, str], dict[str, str]]:
-    """(source, split) -> {where its role is declared: role}: in the presets and, once frozen, in the manifests' index."""
-    declared: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
+    """Where each split's role is declared, and as what: in presets and, once frozen, in the manifests' index."""
+    declared: dict[tuple[str, str], dict[str, str]] = {}
     for file in sorted((paths.root() / "params").glob("*/preset.yaml")):
-        for name, chosen in problem_sets(load_params_file(file)).items():
-            declared[chosen.source, chosen.split][f"params/{file.parent.name}/preset.yaml, {name}"] = chosen.role
+        for name, entry in problem_sets(load_params_file(file)).items():
+            where = f"params/{file.parent.name}/preset.yaml, {name}"
+            declared.setdefault((entry.source, entry.split), {})[where] = entry.role
     index = manifest.read_index()
-    for place in ((source, split) for source, entry in SOURCES.items() for split in entry.splits):
+    for place in ((name, split) for name, source in SOURCES.items() for split in source.splits):
         if about := index.get(manifest.file_name(*place)):
-            declared[place]["data/manifests/index.json"] = about["role"]
-    return dict(declared)
+            declared.setdefault(place, {})["data/manifests/index.json"] = about["role"]
+    return declared
 
 
-def role_of(source: str, split: str | None = None) -> str:
-    """The role of a source's split. Raises ValueError if nothing declares a role, RoleError if two declarations differ."""
+def role_of(source: str, split: str | None = None, declared: Declared | None = None) -> str:
+    """The role of a source's split. `declared`: from `declared_roles`, if it has been read already.
+
+    Raises ValueError if the split is unknown or has no role, RoleError if its declared roles differ.
+    """
     split = known_split(source, split)
-    return agreed_role(source, split, declared_roles().get((source, split), {}))
-
-
-def agreed_role(source: str, split: str, declared: Mapping[str, str]) -> str:
-    """The one role in `declared`, {where: role}, of a source's split; raises as `role_of`."""
-    if not declared:
+    roles = (declared_roles() if declared is None else declared).get((source, split), {})
+    if not roles:
         raise ValueError(
             f"{source}, split {split}, has no role: name it under `sets` in params/<preset>/preset.yaml, with its role"
         )
-    if len(set(declared.values())) > 1:
-        places = "; ".join(f"{role} ({place})" for place, role in declared.items())
+    if len(set(roles.values())) > 1:
+        found = "; ".join(f"{role} ({where})" for where, role in roles.items())
         raise RoleError(
-            f"{source}, split {split}, has more than one role: {places}. A split has one role in all presets, the one "
-            "that was frozen with it; to change it on purpose, delete its entry from the index and freeze it again"
+            f"{source}, split {split}, has more than one role: {found}. In all presets a split keeps the role that was "
+            "frozen with it; to change the role on purpose, delete its entry from the index and freeze it again"
         )
-    return next(iter(declared.values()))
+    return next(iter(roles.values()))
 
 
 def require(purpose: str, role: str, label: str) -> None:

@@ -1,22 +1,20 @@
-"""Rows of a set: from the hub at a pinned revision, from a folder in the hub's shape, or from one file.
+"""Rows of a problem set: from a local file, a folder in the hub's shape, or the hub at a pinned revision.
 
-The hub is streamed, with no more than the columns that are needed, and what was read is kept under `data/cache/` as a
-file of the same schema: the next time needs no network. CodeContests train is 7.5 GB on the hub, nine tenths of it
-solutions in other languages, which are left out of the cache.
+Rows from the hub are cached under `data/cache/` in the same schema, so that the next time needs no network. The
+cache leaves out solutions in other languages than Python 3, nine tenths of the 7.5 GB of CodeContests train.
 """
 
 import gzip
 import json
 import lzma
-import tempfile
+import os
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.problems.convert import PYTHON3, SOLUTIONS, python3
-from lib.runs.paths import root
+from lib.runs import paths
 
 _OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 _DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)
@@ -24,7 +22,7 @@ _DAMAGED = (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error, UnicodeDecod
 
 @dataclass(frozen=True)
 class Hub:
-    """A data set of the hub, and the columns that are read from it (none named: all)."""
+    """A data set on the hub, and the columns that are read from it (empty: all)."""
 
     dataset: str
     revision: str
@@ -35,7 +33,7 @@ class Hub:
 def file_rows(path: Path) -> Iterator[dict]:
     """Rows of a local file: JSON lines, or one JSON array (.json), also compressed (.gz, .xz).
 
-    Raises FileNotFoundError, and ValueError for a file that is damaged, cut off, or no JSON.
+    Raises FileNotFoundError, and ValueError for a file that is damaged, cut off, or not JSON.
     """
     if not path.is_file():
         hint = "; `make demo` or notebooks/00_tiny_world.ipynb writes it" if "tiny" in path.parts else ""
@@ -46,23 +44,17 @@ def file_rows(path: Path) -> Iterator[dict]:
             if ".json" in path.suffixes:
                 yield from json.load(file)
                 return
-            for line in file:
-                number += 1
+            for number, line in enumerate(file, start=1):  # noqa: B007, an error below gives the number
                 if line.strip():
                     yield json.loads(line)
         except _DAMAGED as error:
-            raise ValueError(
-                f"{path.name} is damaged or cut off after line {number} ({error}): fetch or make it again"
-            ) from None
+            raise ValueError(f"{path.name} is damaged or cut off ({error}): fetch or make it again") from None
         except ValueError as error:
             raise ValueError(f"line {number} of {path.name} is not JSON: {error}") from None
 
 
 def folder_rows(folder: Path, hub: Hub, split: str) -> Iterator[dict]:
-    """Rows of a local copy of a hub data set, such as `data/train-00000-of-00039.parquet`, streamed by `datasets`.
-
-    Raises ValueError, with what to do.
-    """
+    """Rows of a local copy of a hub data set, such as `data/train-00000-of-00039.parquet`. Raises ValueError."""
     with_card = (folder / "README.md").is_file()  # only a card can name configurations
     try:
         yield from _stream(str(folder), hub.configuration if with_card else None, split, hub.columns)
@@ -74,25 +66,34 @@ def folder_rows(folder: Path, hub: Hub, split: str) -> Iterator[dict]:
 
 
 def hub_rows(hub: Hub, split: str) -> Iterator[dict]:
-    """Rows from the cache, else from the hub, and then into the cache.
+    """Rows from the cache, which is filled from the hub first. Raises ConnectionError if the hub can't be read."""
+    name = "-".join([hub.dataset.replace("/", "--"), *filter(None, [hub.configuration]), split, hub.revision[:8]])
+    cache = paths.root() / "data" / "cache" / f"{name}.jsonl.gz"
+    if not cache.is_file():
+        try:
+            _download(hub, split, cache)
+        except Exception as error:  # offline, no such revision, a broken transfer: a dozen classes of four libraries
+            raise ConnectionError(
+                f"could not read {hub.dataset}, split {split}, revision {hub.revision[:8]}, from the hub "
+                f"({_first_line(error)}). On a machine without a network give a local copy of the same schema: "
+                f"load_problems(..., source=FILE_OR_FOLDER), or put a file of its rows at data/cache/{cache.name}"
+            ) from error
+    return file_rows(cache)
 
-    Raises ConnectionError when the hub, or the revision there, can't be read.
-    """
-    kept = "" if not hub.columns or set(SOLUTIONS) <= set(hub.columns) else "-bare"
-    name = "-".join([hub.dataset.replace("/", "--"), *([hub.configuration] if hub.configuration else []), split])
-    cache = root() / "data" / "cache" / f"{name}-{hub.revision[:8]}{kept}.jsonl.gz"
-    if cache.is_file():
-        yield from file_rows(cache)
-        return
+
+def _download(hub: Hub, split: str, cache: Path) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_name(f".{os.getpid()}.{cache.name}")
     try:
-        rows = _stream(hub.dataset, hub.configuration, split, hub.columns, revision=hub.revision)
-        yield from _keep(rows, cache)
-    except Exception as error:  # offline, no such revision, a broken transfer: a dozen classes of four libraries
-        raise ConnectionError(
-            f"could not read {hub.dataset}, split {split}, revision {hub.revision[:8]}, from the hub "
-            f"({_first_line(error)}). On a machine without a network give a local copy of the same schema: "
-            f"load_problems(..., source=FILE_OR_FOLDER), or put a file of its rows at data/cache/{cache.name}"
-        ) from error
+        with gzip.open(partial, "wt", encoding="utf-8", compresslevel=3) as file:
+            for row in _stream(hub.dataset, hub.configuration, split, hub.columns, revision=hub.revision):
+                for column in set(SOLUTIONS) & row.keys():
+                    kept = python3(row[column])
+                    row = row | {column: {"language": [PYTHON3] * len(kept), "solution": kept}}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        partial.replace(cache)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _stream(place: str, configuration: str | None, split: str, columns: tuple[str, ...], **options) -> Iterator[dict]:
@@ -103,30 +104,6 @@ def _stream(place: str, configuration: str | None, split: str, columns: tuple[st
         options["columns"] = list(columns)
     rows = load_dataset(place, configuration, split=split, streaming=True, **options)
     yield from tqdm(rows, desc=f"{Path(place).name} {split}", unit="row", disable=None, leave=False)
-
-
-def _keep(rows: Iterator[dict], cache: Path) -> Iterator[dict]:
-    """Hands the rows on and writes them to `cache`, which appears when the last of them has been read."""
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache.parent, prefix=f".{cache.name}.", delete=False) as raw:
-        try:
-            with gzip.open(raw, "wt", encoding="utf-8", compresslevel=3) as file:
-                for row in rows:
-                    row = _python3_only(row)
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                    yield row
-            Path(raw.name).replace(cache)
-        finally:
-            with suppress(FileNotFoundError):
-                Path(raw.name).unlink()
-
-
-def _python3_only(row: dict) -> dict:
-    slim = dict(row)
-    for column in set(SOLUTIONS) & row.keys():
-        kept = python3(row[column])
-        slim[column] = {"language": [PYTHON3] * len(kept), "solution": list(kept)}
-    return slim
 
 
 def _first_line(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """Sources: where the rows of each problem set come from, and `load_problems`, which reads them.
 
-To add a source, write a row converter in `lib.problems.convert` and an entry in SOURCES. What the source is used for (its role) is
-said by the presets, under `sets`; see `lib.problems.roles`.
+To add a source, write a row converter (see `lib.problems.convert`) and an entry of SOURCES. The presets say what a
+source is used for; see `lib.problems.roles`.
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib.judge.problem import Problem
 from lib.problems import convert, manifest
-from lib.problems.problems import Problems
+from lib.problems.manifest import Problems
 from lib.problems.rows import Hub, file_rows, folder_rows, hub_rows
 from lib.runs import paths
 
@@ -20,9 +20,9 @@ from lib.runs import paths
 class Source:
     """Where rows come from and how they become problems.
 
-    `convert(row, source, split)` returns a problem, or the reason for leaving the row out. Rows lie in `<split>.jsonl`
-    (or `.jsonl.gz`, `.jsonl.xz`) in `folder`, a folder of this repository, or on the hub. `drawn`: splits whose problems
-    are taken out of another split when the source is frozen, as {split: the other split}.
+    `convert(row, source, split)` returns a problem, or the reason for leaving the row out. Rows lie on the hub, or in
+    `<split>.jsonl` (also .gz or .xz) in `folder`, relative to the repository. `drawn`: splits whose problems are taken
+    out of another split when the source is frozen, as {split: the other split}.
     """
 
     convert: Callable[[dict, str, str], Problem | str]
@@ -35,6 +35,17 @@ class Source:
     def tiny(self) -> bool:
         """Whether the source belongs to the tiny world, whose problems are compared with one another only."""
         return self.folder.startswith("data/tiny/")
+
+    def rows(self, split: str, place: str | Path | None = None) -> Iterator[dict]:
+        """The rows of a split; `place`: a file, or a folder in the hub's shape, to read instead of the usual place."""
+        if place is None and self.folder:
+            files = [paths.root() / self.folder / f"{split}.jsonl{suffix}" for suffix in (".xz", ".gz", "")]
+            place = next((file for file in files if file.is_file()), files[0])
+        if place is None:
+            return hub_rows(self.hub, split)
+        return (
+            folder_rows(Path(place), self.hub, split) if self.hub and Path(place).is_dir() else file_rows(Path(place))
+        )
 
 
 _CONTESTS = Hub(
@@ -72,38 +83,27 @@ def known_split(source: str, split: str | None = None) -> str:
 
 
 def load_problems(
-    name: str,
-    split: str | None = None,
-    source: str | Path | None = None,
-    *,
-    solutions: bool = True,
-    dev: bool = False,
-    frozen: bool = True,
+    name: str, split: str | None = None, source: str | Path | None = None, *, dev: bool = False, frozen: bool = True
 ) -> Problems:
     """Loads the problems of a split, in the order of its rows. `.dropped` counts the rows left out, by reason.
 
     `name`: a key of SOURCES, such as tiny_contests, codecontests, humaneval, mbpp (all 974 tasks) or mbpp_reg (tasks 11
     to 210). `split` may be left out if there is only one. `source`: a local file of rows (.jsonl or .json, also .gz or
-    .xz), or a folder in the hub's shape, read instead of the place in SOURCES. `solutions=False` leaves out the two
-    columns that make up nine tenths of CodeContests. `dev`: only the fixed subset for frequent checks. `frozen=False`
-    does not compare the rows with the manifest, for rows that have none.
-    Raises ValueError for an unknown name or split and for rows of another schema, FileNotFoundError for a missing file,
-    ConnectionError without the hub, ManifestError (a ValueError) if the rows differ from the manifest.
+    .xz), or a folder in the hub's shape, read instead of the place in SOURCES. `dev`: the fixed subset for frequent
+    checks. `frozen=False` does not compare the rows with the manifest, for rows that have none.
+    Raises ValueError for an unknown name or split and for rows of another schema, FileNotFoundError for a missing
+    file, ConnectionError without the hub, ManifestError (a ValueError) for rows that changed.
     """
     split = known_split(name, split)
     entries = manifest.read(name, split) if frozen else []
-    drawn_from = SOURCES[name].drawn.get(split)
-    if drawn_from and not frozen:
-        raise ValueError(
-            f"{name}, split {split}, is drawn from {drawn_from} by its manifest: it has no rows of its own"
-        )
-    problems = _convert(name, split, _rows(SOURCES[name], drawn_from or split, source, solutions), source)
-    if not frozen:
-        return problems
-    if drawn_from:
+    origin = SOURCES[name].drawn.get(split)
+    if origin and not frozen:
+        raise ValueError(f"{name}, split {split}, is drawn from {origin} by its manifest: it has no rows of its own")
+    problems = _convert(name, split, SOURCES[name].rows(origin or split, source), source)
+    if origin:
         ids = {entry["id"] for entry in entries}
         problems = Problems((problem for problem in problems if problem.id in ids), problems.dropped)
-    return manifest.keep_to(entries, problems, name, split, dev)
+    return manifest.keep_to(entries, problems, name, split, dev) if frozen else problems
 
 
 def _convert(name: str, split: str, rows: Iterator[dict], place: str | Path | None) -> Problems:
@@ -123,21 +123,3 @@ def _convert(name: str, split: str, rows: Iterator[dict], place: str | Path | No
         else:
             problems[problem.id] = problem
     return Problems(problems.values(), dropped)
-
-
-def _rows(source: Source, split: str, place: str | Path | None, solutions: bool) -> Iterator[dict]:
-    hub = source.hub
-    if hub and not solutions:
-        hub = replace(hub, columns=tuple(column for column in hub.columns if column not in convert.SOLUTIONS))
-    if place is None and source.folder:
-        folder = paths.root() / source.folder
-        files = [folder / f"{split}.jsonl{suffix}" for suffix in (".xz", ".gz", "")]
-        place = next((file for file in files if file.is_file()), files[0])
-    if place is None:
-        return hub_rows(hub, split)
-    if hub and Path(place).is_dir():
-        return folder_rows(Path(place), hub, split)
-    rows = file_rows(Path(place))
-    if solutions:
-        return rows
-    return ({column: value for column, value in row.items() if column not in convert.SOLUTIONS} for row in rows)

@@ -25,8 +25,7 @@ from pathlib import Path
 from lib.judge import Judge, require_self_test
 from lib.metrics import JudgeFailure
 from lib.policy.prompts import extract, messages
-from lib.problems import Problem, Problems, Test, load_problems, role_of
-from lib.problems.ledger import RoleError
+from lib.problems import Problem, Problems, RoleError, Test, load_problems, role_of
 from lib.problems.quality import reliable
 from lib.rewards import Sample, make_reward
 

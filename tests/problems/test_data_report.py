@@ -4,8 +4,6 @@ import json
 import shutil
 from collections import Counter
 
-import pytest
-
 from lib.problems import Problem, Problems, Test, data_report
 from lib.problems.data_report import open_sets, problem_table, size_table
 from lib.problems.ledger import Ledger, read_ledger

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from functools import cache
 
 import pytest
 
@@ -124,12 +125,17 @@ def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatc
         raise AssertionError("the phase must not begin")
 
 
+@cache
+def some_ids(place: tuple[str, str]) -> list[str]:
+    return [problem.id for problem in load_problems(*place)][:6]
+
+
 class Evidence:
     """A folder of runs like the main line: two runs that train, and a report that compares them with the baseline."""
 
     def __init__(self, folder):
         self.folder = folder / "artifacts"
-        self.ids = {place: [p.id for p in load_problems(*place)][:6] for place in (TRAIN, VALID, CONTESTS, HUMANEVAL)}
+        self.ids = {place: some_ids(place) for place in (TRAIN, VALID, CONTESTS, HUMANEVAL)}
         for name in ("03_baseline-s0", "10_sft-s0", "30_grpo-dense-s0", "90_report-s0"):
             self.run(name)
         for name in ("10_sft-s0", "30_grpo-dense-s0"):
@@ -177,7 +183,7 @@ def test_honest_evidence_passes(evidence, capsys):
     evidence.measured("10_sft-s0", *evidence.ids[CONTESTS])
     assert check(evidence, capsys) == (
         0,
-        "4 runs: no test problem was read to train or to select, all arms are equal\n",
+        "4 runs: no test problem was read to train or to select; compared runs agree\n",
     )
 
 
@@ -251,7 +257,7 @@ def plant_an_unknown_purpose(evidence):
         (plant_an_arm_with_fewer_problems, "tiny/90_report-s0: compares "),
         (plant_a_measured_problem_that_was_never_read, "tiny/10_sft-s0: measured 1 problems that its ledger does not"),
         (plant_a_lost_ledger, "tiny/10_sft-s0: no readable ledger.jsonl (FileNotFoundError): run it again"),
-        (plant_an_unknown_set, "tiny/03_baseline-s0: read secret, split test, whose role is unknown"),
+        (plant_an_unknown_set, "tiny/03_baseline-s0: read secret, split test, whose role is not known"),
         (plant_an_unknown_purpose, "tiny/03_baseline-s0: read tiny_contests, split valid for an unknown purpose"),
     ],
     ids=lambda value: value.__name__[6:] if callable(value) else "",

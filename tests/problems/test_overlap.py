@@ -133,7 +133,7 @@ def test_the_copy_on_the_training_side_goes_and_the_reason_is_told():
     matches = find_matches(problems)
     assert [match.kind for match in matches] == ["near statement", "tests", "statement", "near statement"]
     assert removals(problems, matches) == {0: "near statement as in humaneval", 3: "same tests as in codecontests"}
-    matrix = overlap_matrix(problems, matches)
+    matrix = overlap_matrix([f"{one.dataset} {one.split}" for one in problems], matches)
     assert matrix.loc["codecontests train", "humaneval test"] == 2
     assert matrix.loc["codecontests train", "codecontests train"] == 2
     assert matrix.loc["codecontests valid", "humaneval test"] == 1

@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 import gzip
 import hashlib
@@ -106,13 +105,6 @@ def test_translated_and_illustrated_statements_are_used_as_they_are(tmp_path):
     row = {**CONTEST, "is_description_translated": True, "description": "The <image> is 2 \u2264 n."}
     (problem,) = load_problems("codecontests", "train", file_of(tmp_path / "rows.jsonl", row))
     assert problem.prompt == row["description"]
-
-
-def test_without_solutions_the_rest_of_a_contest_is_the_same(tmp_path):
-    file = file_of(tmp_path / "rows.jsonl", CONTEST)
-    (problem,) = load_problems("codecontests", "train", file, solutions=False)
-    (whole,) = load_problems("codecontests", "train", file)
-    assert problem == dataclasses.replace(whole, solutions=(), incorrect_solutions=())
 
 
 def test_humaneval_brings_the_helpers_that_only_its_prompt_defines(tmp_path):
@@ -291,7 +283,7 @@ class Hub:
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """Puts a hub of the test's own in place, and the cache into the test's folder."""
-    monkeypatch.setattr(rows, "root", lambda: tmp_path)
+    monkeypatch.setattr(rows.paths, "root", lambda: tmp_path)
 
     def install(hub: Hub) -> Hub:
         monkeypatch.setitem(sys.modules, "datasets", hub)
@@ -309,9 +301,7 @@ def test_the_hub_is_asked_once_for_a_pinned_revision_and_the_columns_that_are_ne
     assert len(options["revision"]) == 40
     assert options["streaming"] is True
     assert set(options["columns"]) == {*convert.CONTEST, "solutions", "incorrect_solutions"}
-    load_problems("codecontests", "valid", solutions=False)
-    assert set(asked[1][2]["columns"]) == set(convert.CONTEST)
-    (cached,) = (file for file in (tmp_path / "data" / "cache").iterdir() if "bare" not in file.name)
+    (cached,) = (tmp_path / "data" / "cache").iterdir()
     assert b"int main" not in gzip.decompress(cached.read_bytes()), "solutions in other languages are nine tenths of it"
 
 
@@ -339,9 +329,6 @@ def test_a_folder_in_the_hubs_shape_goes_through_datasets(tmp_path):
     problems = load_problems("codecontests", "train", folder)
     assert [(problem.id, problem.solutions) for problem in problems] == [(n, (f"print({n})",)) for n in "abc"]
     assert problems[0].tests == load_problems("codecontests", "train", file_of(tmp_path / "x.jsonl", CONTEST))[0].tests
-    assert [problem.solutions for problem in load_problems("codecontests", "train", folder, solutions=False)] == [
-        ()
-    ] * 3
     with pytest.raises(ValueError, match=r"could not be read as a copy of deepmind/code_contests, split valid"):
         load_problems("codecontests", "valid", folder)
 

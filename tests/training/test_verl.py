@@ -12,8 +12,7 @@ from datasets import Features, Value, load_dataset
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.prompts import answer
-from lib.problems import Problem, Test, load_problems
-from lib.problems.ledger import RoleError
+from lib.problems import Problem, RoleError, Test, load_problems
 from lib.runs.paths import root
 from lib.training import verl as verl_export
 from lib.training.verl import compute_score, export, rows

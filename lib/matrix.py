@@ -1,4 +1,4 @@
-"""Starts the matrix: `python -m lib.matrix <preset> [<run> ...]`, see lib.runs.matrix."""
+"""`python -m lib.matrix <preset> [<run> ...]`: the door to lib.runs.matrix."""
 
 import sys
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.statistics import bootstrap, detectable_difference, pass_at_k, wilson
 
 RESAMPLES = 2_000  # of a bootstrap interval
+RAN_TO_THE_END = ("success", "wrong_answer")
 FAILURES = tuple(name for name in ERROR_TYPES if name not in ("success", "api_error"))
 SLICED = ("n", "accepted_at_1", "accepted_at_1_interval", "pass_ratio_mean", "exec_success_rate")
 
@@ -26,7 +28,7 @@ class JudgeFailure(RuntimeError):
 
 @dataclass(frozen=True)
 class Record:
-    """One completion for one problem, judged: the verdict, with what lib.policy.generation and lib.policy.prompts say of the text."""
+    """One judged completion for one problem: its verdict, and what generation and extraction report about its text."""
 
     dataset: str
     problem_id: str
@@ -40,7 +42,7 @@ class Record:
 
 def ran_to_the_end(verdict: Verdict) -> bool:
     """Whether the program ran to its end on every test, right or wrong."""
-    return verdict.error_type in ("success", "wrong_answer")
+    return verdict.error_type in RAN_TO_THE_END
 
 
 _RATES: dict[str, Callable[[Record], bool]] = {
@@ -70,7 +72,7 @@ def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | N
     failed = len(records) - len(judged)
     accepted = _mean([_problem_mean(own, _RATES["accepted_at_1"]) for own in problems])
     discordant = None if accepted is None else 2 * accepted * (1 - accepted)
-    found = {
+    found: dict[str, Any] = {
         "n": len(problems),
         "api_errors": failed,
         "api_error_rate": _share(failed, len(records)),

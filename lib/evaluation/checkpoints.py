@@ -1,43 +1,47 @@
-"""Checkpoints: every saved step of a training, measured on the sets that are due; the best chosen by its programs.
+"""Checkpoints: measures saved steps of a training and selects the best one by what its programs do.
 
-Validation loss is kept beside it, to be looked at: it says how well a model learned its examples, not whether its
+Validation loss is recorded beside it for comparison: it tells how well a model fits its examples, not whether its
 programs run.
 """
 
 import re
 from pathlib import Path
 
+import pandas as pd
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel as Model
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from lib.evaluation.evaluate import Subject, evaluate
 from lib.evaluation.export import CheckpointError, require_complete
+from lib.metrics import RAN_TO_THE_END
+from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
-from lib.policy.prompts import answer
+from lib.policy.prompts import answer, prompt_ids
+from lib.policy.protocols import Protocol
 from lib.problems import Problem
 from lib.runs.paths import write_atomically
 from lib.runs.record import to_json
+from lib.statistics import paired_bootstrap
 
-# What a phase is selected by, in the order in which ties are broken; what is still equal goes to the earlier step.
-_VALID = "summary.datasets.contests_valid"
-SELECTION = {
-    "sft": (f"{_VALID}.exec_success_rate",),
-    "rl": (f"{_VALID}.accepted_at_1", f"{_VALID}.pass_ratio_mean"),
-}
-_NAMED = ("protocol", "engine", "model", "checkpoint", "step", "seed", "manifest")
+SELECTION_SET = "contests_valid"
+# The metric of SELECTION_SET that a phase is selected by, then those that break its ties; then the earlier step wins.
+SELECTION = {"sft": ("exec_success_rate",), "rl": ("accepted_at_1", "pass_ratio_mean")}
+LOGITS_TOKENS = 8192  # in a batch of validation_loss: their logits take 5 GB for a 7B model
+
+Pair = tuple[list[dict[str, str]], str]  # (conversation, program)
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:
-    """step -> folder of the `checkpoint-<step>` that a Trainer saved, in the order of the steps.
+    """step -> folder of each `checkpoint-<step>` that a Trainer saved, in the order of the steps.
 
-    Raises FileNotFoundError when there is none.
+    Raises FileNotFoundError if there is none.
     """
-    found = {
-        int(match[1]): path for path in folder.glob("*") if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
-    }
-    if not found:
+    steps = {path: re.fullmatch(r"checkpoint-(\d+)", path.name) for path in folder.glob("*")}
+    checkpoints = {int(match[1]): path for path, match in steps.items() if match}
+    if not checkpoints:
         raise FileNotFoundError(f"no checkpoint-<step> in {folder.name}: train with save_steps, and keep all of them")
-    return dict(sorted(found.items()))
+    return dict(sorted(checkpoints.items()))
 
 
 def measure_checkpoint(
@@ -46,80 +50,89 @@ def measure_checkpoint(
     sets: dict[str, list[Problem]],
     judge,
     folder: Path,
-    pairs: list[tuple[list[dict[str, str]], str]],
-    **options,
+    protocol: Protocol,
+    pairs: list[Pair],
 ) -> dict:
-    """Evaluates a checkpoint and writes `folder`/{metrics.json, summary.json, verdicts.csv, qa_logs/}; the summary.
+    """Evaluates a checkpoint and writes `folder`/{metrics.json, summary.json, verdicts.csv, qa_logs/}.
 
-    `pairs`: (messages, program) for the validation loss. `options`: of `lib.evaluation.evaluate.evaluate`. Raises CheckpointError,
-    before anything is loaded, for a folder that is no complete model.
+    `pairs` are for the validation loss. Returns the summary. Raises CheckpointError, before it loads anything, for an
+    incomplete model.
     """
     require_complete(path)
     model, tokenizer = load_policy(path), load_tokenizer(path)
     loss = validation_loss(model, tokenizer, pairs) if pairs else None
-    metrics = evaluate(model, tokenizer, sets, judge, folder, subject=subject, **options)
-    kept = {
-        name: {key: value for key, value in found.items() if key != "by_difficulty"}
-        for name, found in metrics["datasets"].items()
+    metrics = evaluate(TransformersEngine(model, tokenizer), sets, judge, folder, protocol, subject)
+    datasets = {
+        name: {key: value for key, value in of_set.items() if key != "by_difficulty"}
+        for name, of_set in metrics["datasets"].items()
     }
-    summary = {**{key: metrics[key] for key in _NAMED}, "validation_loss": loss, "datasets": kept}
+    described = ("protocol", "engine", "model", "checkpoint", "step", "seed", "manifest")
+    summary = {**{key: metrics[key] for key in described}, "validation_loss": loss, "datasets": datasets}
     write_atomically(folder / "metrics.json", to_json(metrics))
     write_atomically(folder / "summary.json", to_json(summary))
     return summary
 
 
 def select_best(phase: str, summaries: list[dict], refused: dict[int, str]) -> dict:
-    """What belongs into best_checkpoint.json: the choice, its rule, and every checkpoint with its value.
+    """The content of best_checkpoint.json: the selected checkpoint, the rule, and every checkpoint with its value.
 
-    `phase`: "sft" or "rl". `refused`: step -> reason. Raises CheckpointError when there is nothing to choose from.
+    `phase`: a key of SELECTION. `refused`: step -> reason. Raises CheckpointError if there is nothing to select from.
     """
     if not summaries:
-        raise CheckpointError(f"there is no sound checkpoint to choose from: {'; '.join(refused.values())}")
+        raise CheckpointError(f"no valid checkpoint to select from: {'; '.join(refused.values())}")
     metric, *ties = SELECTION[phase]
-    values = {one["step"]: [_at(one, name) for name in (metric, *ties)] for one in summaries}
-    best = min(values, key=lambda step: ([-value for value in values[step]], step))
-    listed = [
-        {
-            "step": one["step"],
-            "checkpoint": one["checkpoint"],
-            "value": values[one["step"]][0],
-            "interval": _at(one, f"{metric}_interval"),
-            "sets": list(one["datasets"]),
-            "validation_loss": one["validation_loss"],
+    measured = {summary["step"]: summary["datasets"][SELECTION_SET] for summary in summaries}
+    best = min(measured, key=lambda step: (*(-measured[step][name] for name in (metric, *ties)), step))
+    rows: dict[int, dict] = {
+        step: {"step": step, "checkpoint": f"checkpoint-{step}", "refused": why} for step, why in refused.items()
+    }
+    for summary in summaries:
+        rows[summary["step"]] = {
+            "step": summary["step"],
+            "checkpoint": summary["checkpoint"],
+            "value": measured[summary["step"]][metric],
+            "interval": measured[summary["step"]][f"{metric}_interval"],
+            "sets": list(summary["datasets"]),
+            "validation_loss": summary["validation_loss"],
             "refused": None,
         }
-        for one in summaries
-    ]
-    listed += [{"step": step, "checkpoint": f"checkpoint-{step}", "refused": why} for step, why in refused.items()]
-    [chosen] = [one for one in listed if one["step"] == best]
+    prefix = f"summary.datasets.{SELECTION_SET}"
     return {
-        "selection_metric": metric,
+        "selection_metric": f"{prefix}.{metric}",
         "mode": "max",
-        "ties": [*ties, "the earlier step"],
+        "ties": [*(f"{prefix}.{name}" for name in ties), "the earlier step"],
         "best_step": best,
-        "best_checkpoint": chosen["checkpoint"],
-        "best_value": chosen["value"],
+        "best_checkpoint": rows[best]["checkpoint"],
+        "best_value": rows[best]["value"],
         **{name: summaries[0][name] for name in ("model", "protocol", "seed", "manifest")},
-        "checkpoints": sorted(listed, key=lambda one: one["step"]),
+        "checkpoints": [row for _, row in sorted(rows.items())],
     }
 
 
+def ran_against(folder: Path, control: int, selected: int) -> dict[str, float]:
+    """Programs of SELECTION_SET that run to their end: checkpoint `selected` minus `control`, in points.
+
+    Returns `points` and the 95 % paired bootstrap interval, `low` and `high`. `folder` has an eval_step_<N> of each.
+    """
+    ran = []
+    for step in (control, selected):
+        verdicts = pd.read_csv(folder / f"eval_step_{step}" / "verdicts.csv")
+        ran.append(verdicts.error_type[verdicts.dataset == SELECTION_SET].isin(RAN_TO_THE_END).tolist())
+    gain = paired_bootstrap(*ran)
+    return {"points": 100 * gain["difference"], "low": 100 * gain["low"], "high": 100 * gain["high"]}
+
+
 @torch.inference_mode()
-def validation_loss(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    pairs: list[tuple[list[dict[str, str]], str]],
-    batch_size: int = 32,
-) -> float:
+def validation_loss(model: Model, tokenizer: Tokenizer, pairs: list[Pair], batch_size: int = 32) -> float:
     """Mean negative log-likelihood, in nats, of a token of the answers, the end token included."""
     rows = []
     for conversation, program in pairs:
-        asked = tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
-        said = tokenizer(answer(program), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-        rows.append((asked + said, [-100] * len(asked) + said))
+        prompt = prompt_ids(tokenizer, conversation)
+        target = [*tokenizer(answer(program), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        rows.append((prompt + target, [-100] * len(prompt) + target))
     rows.sort(key=lambda row: len(row[0]))
-    batch_size = max(1, min(batch_size, 8192 // len(rows[-1][0])))  # logits of 8192 tokens of a 7B model have 5 GB
-    total = tokens = 0
+    batch_size = max(1, min(batch_size, LOGITS_TOKENS // len(rows[-1][0])))
+    total = tokens = 0.0
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         width = len(batch[-1][0])
@@ -127,17 +140,10 @@ def validation_loss(
             torch.tensor([row[part] + [fill] * (width - len(row[part])) for row in batch], device=model.device)
             for part, fill in ((0, tokenizer.pad_token_id), (1, -100))
         )
-        # Padded on the right: no answer's token looks at what comes after it, so that no mask is needed.
+        # Padded on the right: no token of an answer attends to what follows it, so no mask is needed.
         logits = model(input_ids=ids).logits[:, :-1].float()
         total += torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
         ).item()
         tokens += (labels[:, 1:] != -100).sum().item()
     return total / tokens
-
-
-def _at(summary: dict, path: str):
-    value = {"summary": summary}
-    for key in path.split("."):
-        value = value[key]
-    return value

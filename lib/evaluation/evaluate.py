@@ -1,48 +1,47 @@
-"""Evaluation under a protocol: completions, judged, measured, kept. `evaluate` is EVAL@1, `measure` any protocol.
+"""Evaluation of a policy under a protocol: generate, judge, summarize, write the results.
 
 All sets are decoded together, so that batches are full and of similar length, and the judge works on a batch while the
-next one is being written. What has been judged is in the journal: an evaluation that was killed goes on from there and
-ends with the same files. Every figure but the times is the same in a rerun; the times have keys of their own.
+next one is generated. Judged samples are kept under `artifacts/scratch/` until the results are written: an evaluation
+that was killed continues after them and ends with the same files. Every number except the times is the same in a
+rerun; times have keys of their own.
 """
 
-import csv
 import hashlib
-import io
 import json
+import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import pandas as pd
+from diskcache import Cache
 
-from lib.evaluation import qa_logs
-from lib.evaluation.resume_log import ResumeLog
+from lib.evaluation.qa_logs import write_qa_logs
 from lib.judge.verdict import Verdict
 from lib.metrics import Record, by_difficulty, require_judge, summarize, summarize_times
-from lib.policy.engines import TransformersEngine
+from lib.policy.engines import Engine
 from lib.policy.generation import Completion
 from lib.policy.prompts import Extraction, extract, messages
-from lib.policy.protocols import Protocol, eval_at_1
+from lib.policy.protocols import Protocol
 from lib.problems import Problem
-from lib.runs.paths import write_atomically
+from lib.runs.paths import artifacts, write_atomically
 
-QUIET = 60.0  # seconds between two lines of progress
+PROGRESS_SECONDS = 60.0  # between two lines of progress
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, as every result names it. `model`: "base", a run or a hub name; `step` of its training."""
+    """What is measured. `model`: "base", a run or a hub name; `checkpoint`: "end", or a folder with its `step`."""
 
     model: str
-    checkpoint: str
-    seed: int
+    checkpoint: str = "end"
     step: int | None = None
 
     def __post_init__(self):
-        if not (self.model and self.checkpoint) or self.seed is None:
-            raise ValueError("a result is not written without its model, checkpoint and seed")
+        if not (self.model and self.checkpoint):
+            raise ValueError("a result must name its model and its checkpoint")
 
 
 @dataclass
@@ -53,9 +52,12 @@ class _Row:
     problem: Problem
     sample: int
     prompt: list[dict[str, str]]
-    completion: Completion | None = None
-    extraction: Extraction | None = None
-    verdict: Verdict | None = None
+    completion: Completion = field(init=False)
+    extraction: Extraction = field(init=False)
+    verdict: Verdict = field(init=False)
+
+    def write(self, completion: Completion) -> None:
+        self.completion, self.extraction = completion, extract(completion.text)
 
     def record(self) -> Record:
         return Record(
@@ -71,211 +73,140 @@ class _Row:
 
 
 def evaluate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    sets: dict[str, list[Problem]],
-    judge,
-    folder: Path,
-    *,
-    max_new_tokens: int,
-    subject: Subject | None = None,
-    instruction: str = "",
-    batch_size: int = 128,
-    seed: int = 0,
+    engine: Engine, sets: dict[str, list[Problem]], judge, folder: Path, protocol: Protocol, subject: Subject
 ) -> dict:
-    """`measure` under EVAL@1 with the transformers engine.
+    """Measures a policy on named sets of problems; returns the content of metrics.json.
 
-    Without a `subject` it is the model at the end of the run that owns `folder`: its run_info.json says which.
-    """
-    engine = TransformersEngine(model, tokenizer, batch_size)
-    subject = subject or _end_of_run(folder)
-    protocol = eval_at_1(max_new_tokens)
-    return measure(engine, sets, judge, folder, protocol, subject, instruction=instruction, seed=seed)
-
-
-def measure(
-    engine,
-    sets: dict[str, list[Problem]],
-    judge,
-    folder: Path,
-    protocol: Protocol,
-    subject: Subject,
-    *,
-    instruction: str = "",
-    seed: int = 0,
-) -> dict:
-    """Measures a policy on named sets of problems; returns what belongs into metrics.json.
-
-    `engine`: one of lib.policy.engines. `judge` offers `judge_many([(program, problem), ...]) -> [Verdict]` and `stats()`.
-    `seed` picks the QA sample and draws sampled tokens. What takes long prints a line now and then. Returned: what was
-    measured and how (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`, and
-    `manifest`: set -> size and hash), `datasets` (name -> `lib.metrics.summarize` and `by_difficulty`) and `times`.
-    Writes into `folder`: `verdicts.csv`, one row per sample; `qa_logs/<set>.jsonl` and `qa_logs/qa_summary.json`.
-    Raises lib.metrics.JudgeFailure when the judge failed on more than 1 % of all samples; the same call, once the judge
-    is mended, judges the rest.
+    `judge` has `judge_many([(program, problem), ...]) -> [Verdict]` and `stats()`. Returned: what was measured and how
+    (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`, and `manifest`: set -> size
+    and hash), `datasets` (set -> `lib.metrics.summarize` and `by_difficulty`) and `times`. Writes into `folder`:
+    verdicts.csv, one row per sample, and qa_logs/. Raises lib.metrics.JudgeFailure if the judge failed on more than 1 %
+    of all samples; the same call, once the judge works again, judges the rest.
     """
     rows = [
-        _Row(name, problem, sample, messages(problem, instruction))
+        _Row(name, problem, sample, messages(problem, protocol.instruction))
         for name, problems in sets.items()
         for problem in problems
         for sample in range(protocol.samples)
     ]
     if not rows:
         raise ValueError("nothing to evaluate: every set is empty")
-    what = {
+    described = {
         "protocol": protocol.name,
-        "decoding": protocol.decoding() | ({"seed": seed} if protocol.temperature else {}),
+        "decoding": protocol.decoding(),
         "engine": engine.name,
         **asdict(subject),
-        "instruction": instruction,
+        "seed": protocol.seed,
+        "instruction": protocol.instruction,
         "manifest": {name: manifest(problems) for name, problems in sets.items()},
     }
-    with ResumeLog(what | {"policy": engine.identity, "sampling": seed, "folder": str(folder.resolve())}) as journal:
-        times = _write_and_judge(rows, engine, protocol, seed, judge, journal)
+    identity = described | {"policy": engine.identity, "folder": str(folder.resolve())}
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    with Cache(artifacts() / "scratch" / "evaluations" / key, eviction_policy="none") as judged:
+        times = _generate_and_judge(rows, engine, protocol, judge, judged)
         require_judge([row.verdict for row in rows])
-        by_set = {name: [row for row in rows if row.dataset == name] for name in sets}
-        _write_files(folder, by_set, subject, seed)
-        journal.remove()
-    records = {name: [row.record() for row in own] for name, own in by_set.items()}
-    figures = {name: summarize(own, protocol.ks, protocol.token_budget, seed) for name, own in records.items()}
-    return what | {
-        "datasets": {name: figures[name] | {"by_difficulty": by_difficulty(own)} for name, own in records.items()},
-        "times": times | {"datasets": {name: summarize_times(own) for name, own in records.items()}},
+        verdicts = pd.DataFrame([_verdict_line(row) for row in rows])
+        write_atomically(folder / "verdicts.csv", verdicts.to_csv(index=False, lineterminator="\n"))
+        lines = {name: [_qa_line(row, subject) for row in rows if row.dataset == name] for name in sets}
+        write_qa_logs(folder / "qa_logs", sets, lines, protocol.seed)
+    shutil.rmtree(judged.directory)
+    records = {name: [row.record() for row in rows if row.dataset == name] for name in sets}
+    datasets = {
+        name: summarize(of_set, protocol.ks, protocol.token_budget, protocol.seed)
+        | {"by_difficulty": by_difficulty(of_set)}
+        for name, of_set in records.items()
     }
+    times |= {"datasets": {name: summarize_times(of_set) for name, of_set in records.items()}}
+    return described | {"datasets": datasets, "times": times}
 
 
 def manifest(problems: list[Problem]) -> dict:
-    """The version of a list of problems: how many, and a hash of ids, statements, tests and limits in their order."""
+    """The version of a list of problems: its size, and a hash of ids, statements, tests and limits in their order."""
     content = hashlib.sha256()
-    for one in problems:
-        tests = [(test.input, test.output) for test in one.tests]
-        content.update(repr((one.id, one.prompt, tests, one.time_limit, one.memory_limit)).encode())
+    for problem in problems:
+        tests = [(test.input, test.output) for test in problem.tests]
+        content.update(repr((problem.id, problem.prompt, tests, problem.time_limit, problem.memory_limit)).encode())
     return {"n": len(problems), "sha256": content.hexdigest()[:16]}
 
 
-def _end_of_run(folder: Path) -> Subject:
-    try:
-        info = json.loads((folder / "run_info.json").read_text())
-    except FileNotFoundError:
-        raise ValueError(
-            f"a result is not written without its model, checkpoint and seed: {folder.name} is no run's folder, "
-            "so give subject=Subject(...)"
-        ) from None
-    return Subject(model=info["run"], checkpoint="end", seed=info["seed"])
-
-
-def _write_and_judge(
-    rows: list[_Row], engine, protocol: Protocol, seed: int, judge, journal: ResumeLog
-) -> dict[str, float]:
-    """Fills completion, extraction and verdict of every row; returns seconds and rates of what this process did."""
-    done = _recall(rows, journal)
+def _generate_and_judge(rows: list[_Row], engine: Engine, protocol: Protocol, judge, judged: Cache) -> dict:
+    """Fills completion, extraction and verdict of every row; returns the seconds and rates of this process."""
+    for index in judged:
+        completion, rows[index].verdict = judged[index]
+        rows[index].write(completion)
+    done = set(judged)
     recalled, before = len(done), dict(judge.stats())
     conversations = [row.prompt for row in rows[:: protocol.samples]]
     judging, waiting = [], []
-    started = told = time.perf_counter()
+    started = printed = time.perf_counter()
     # One thread is enough: it only waits for the judge's own processes, and the batches stay in order.
     with ThreadPoolExecutor(1) as thread:
-        for batch in engine.batches(conversations, protocol, seed=seed, skip=frozenset(done)):
-            written = []
-            for index, completion in batch:
-                if index not in done:  # a row of a batch that was half judged has been written again for the others
-                    done.add(index)
-                    row = rows[index]
-                    row.completion, row.extraction = completion, extract(completion.text)
-                    written.append((index, row))
-            waiting.append(len(written) + sum(size for size, future in judging if not future.done()))
-            judging.append((len(written), thread.submit(_judge, judge, written, journal)))
-            if time.perf_counter() - told > QUIET:
-                told = time.perf_counter()
-                print(f"{len(done)} of {len(rows)} programs written, {waiting[-1]} of them at the judge", flush=True)
+        for batch in engine.batches(conversations, protocol, skip=frozenset(done)):
+            # A batch that was judged in part before a restart has been generated again as a whole.
+            new = [(index, completion) for index, completion in batch if index not in done]
+            for index, completion in new:
+                rows[index].write(completion)
+            done.update(index for index, _ in new)
+            waiting.append(len(new) + sum(size for size, future in judging if not future.done()))
+            judging.append((len(new), thread.submit(_judge, judge, {index: rows[index] for index, _ in new}, judged)))
+            if time.perf_counter() - printed > PROGRESS_SECONDS:
+                printed = time.perf_counter()
+                print(f"{len(done)} of {len(rows)} programs generated, {waiting[-1]} of them at the judge", flush=True)
         generation_s = time.perf_counter() - started
         judge_s = sum(future.result() for _, future in judging)
     wall_s = time.perf_counter() - started
     counts = Counter(judge.stats())
     counts.subtract(before)
+    programs = counts["programs"]
     return {
-        "recalled": recalled,  # from an evaluation that was interrupted; the other figures leave them out
+        "recalled": recalled,  # samples of an interrupted evaluation, which the other numbers leave out
         "wall_s": wall_s,
         "generation_s": generation_s,
         "judge_s": judge_s,
         "throughput": (len(rows) - recalled) / wall_s,
         "tests_per_s": counts["tests"] / judge_s if judge_s else None,
-        "cache_hit_rate": counts["cache_hits"] / counts["programs"] if counts["programs"] else None,
-        "retry_rate": counts["retries"] / counts["programs"] if counts["programs"] else None,
+        "cache_hit_rate": counts["cache_hits"] / programs if programs else None,
+        "retry_rate": counts["retries"] / programs if programs else None,
         "queue_length": sum(waiting) / len(waiting) if waiting else 0,  # programs at the judge when a batch arrives
     }
 
 
-def _judge(judge, written: list[tuple[int, _Row]], journal: ResumeLog) -> float:
+def _judge(judge, batch: dict[int, _Row], judged: Cache) -> float:
     started = time.perf_counter()
-    verdicts = judge.judge_many([(row.extraction.program, row.problem) for _, row in written])
-    for (_, row), verdict in zip(written, verdicts, strict=True):
-        row.verdict = verdict
-    # What the judge failed on is not finished: the next attempt asks again.
-    journal.append([_line(index, row) for index, row in written if row.verdict.error_type != "api_error"])
+    verdicts = judge.judge_many([(row.extraction.program, row.problem) for row in batch.values()])
+    with judged.transact():
+        for (index, row), verdict in zip(batch.items(), verdicts, strict=True):
+            row.verdict = replace(verdict, tests=())  # no file of an evaluation needs the results of single tests
+            if verdict.error_type != "api_error":  # else the next attempt judges this sample again
+                judged[index] = (row.completion, row.verdict)
     return time.perf_counter() - started
 
 
-def _line(index: int, row: _Row) -> dict:
-    verdict = asdict(replace(row.verdict, tests=()))  # the tests' own results go into no file
-    return {"row": index, "problem_id": row.problem.id, "completion": asdict(row.completion), "verdict": verdict}
+def _verdict_line(row: _Row) -> dict:
+    return {
+        "dataset": row.dataset,
+        "problem_id": row.problem.id,
+        "sample": row.sample,
+        "error_type": row.verdict.error_type,
+        "pass_ratio": f"{row.verdict.pass_ratio:.4f}",
+        "gen_tokens": row.completion.tokens,
+    }
 
 
-def _recall(rows: list[_Row], journal: ResumeLog) -> set[int]:
-    for line in journal.lines:
-        row, completion, verdict = rows[line["row"]], line["completion"], line["verdict"]
-        row.completion = Completion(**completion | {"ids": tuple(completion["ids"])})
-        row.extraction = extract(row.completion.text)
-        row.verdict = Verdict(**verdict | {"tests": ()})
-    return {line["row"] for line in journal.lines}
-
-
-def _write_files(folder: Path, by_set: dict[str, list[_Row]], subject: Subject, seed: int) -> None:
-    write_atomically(folder / "verdicts.csv", _verdict_table([row for own in by_set.values() for row in own]))
-    counts = {}
-    for name, own in by_set.items():
-        kept = qa_logs.draw(name, own, _error_type, seed)
-        counts[name] = qa_logs.summary(kept, own, _error_type)
-        lines = [json.dumps(_qa_line(row, stratum, subject), ensure_ascii=False) + "\n" for stratum, row in kept]
-        write_atomically(folder / "qa_logs" / f"{name}.jsonl", "".join(lines))
-    text = json.dumps(counts, indent=2, sort_keys=True) + "\n"
-    write_atomically(folder / "qa_logs" / "qa_summary.json", text)
-
-
-def _error_type(row: _Row) -> str:
-    return row.verdict.error_type
-
-
-def _verdict_table(rows: list[_Row]) -> str:
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["dataset", "problem_id", "sample", "error_type", "pass_ratio", "gen_tokens"])
-    for row in rows:
-        verdict = (row.verdict.error_type, f"{row.verdict.pass_ratio:.4f}")
-        writer.writerow([row.dataset, row.problem.id, row.sample, *verdict, row.completion.tokens])
-    return table.getvalue()
-
-
-def _qa_line(row: _Row, stratum: str, subject: Subject) -> dict:
+def _qa_line(row: _Row, subject: Subject) -> dict:
+    verdict = ("accepted", "error_type", "pass_ratio", "passed", "total", "feedback", "judge_time")
     return {
         "dataset": row.dataset,
         "problem_id": row.problem.id,
         "difficulty": row.problem.difficulty,
         "sample": row.sample,
-        "stratum": stratum,
         "prompt": row.prompt[-1]["content"],
         "response": row.completion.text,
-        "accepted": row.verdict.accepted,
-        "error_type": row.verdict.error_type,
-        "pass_ratio": row.verdict.pass_ratio,
-        "passed": row.verdict.passed,
-        "total": row.verdict.total,
-        "feedback": row.verdict.feedback,
+        **{name: getattr(row.verdict, name) for name in verdict},
         "gen_time": round(row.completion.seconds, 4),
         "gen_tokens": row.completion.tokens,
-        "judge_time": row.verdict.judge_time,
         "truncated": row.completion.truncated,
         "format_ok": row.extraction.format_ok,
         "form": row.extraction.form,
-        "extra": {"step": subject.step, "checkpoint": subject.checkpoint, "model": subject.model},
+        "extra": asdict(subject),
     }

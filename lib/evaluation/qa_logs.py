@@ -1,46 +1,64 @@
-"""QA logs: some prompts and answers of every error type, drawn with a seed, for people to read.
+"""QA logs: prompts and answers of every error type, drawn with a seed, for people to read.
 
-| set                        | of each error type | and at random |
-|---|---|---|
-| contests valid, valid_big  | 5                  | 5             |
-| contests test              | 10                 |               |
-| HumanEval                  | 6                  |               |
-| any other                  | 5                  |               |
+The quotas go by the role of the set: 5 answers of each error type and 5 random ones of a set that checkpoints are
+selected by, 10 of each type of a test set, 5 of each type of any other.
 """
 
+import json
 import random
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from lib.judge.verdict import ERROR_TYPES
+from lib.problems import Problem, role_of
+from lib.runs.paths import json_lines, write_atomically
 
-PER_TYPE = {"contests_test": 10, "humaneval": 6}
-RANDOM = {"contests_valid": 5, "contests_valid_big": 5}
-Row = TypeVar("Row")
+QUOTAS = {"select": (5, 5), "test": (10, 0)}  # role -> answers of each error type, random ones
+DEFAULT_QUOTA = (5, 0)
 
 
-def draw(dataset: str, rows: Sequence[Row], error_type: Callable[[Row], str], seed: int) -> list[tuple[str, Row]]:
-    """(stratum, row) of the rows to keep, by error type, then the random ones among the rest; in the set's order."""
-    name = dataset.removeprefix("code")  # codecontests_valid, where the sets bear the names of the real ones
-    kept, chosen = [], set()
+def write_qa_logs(
+    folder: Path, sets: Mapping[str, Sequence[Problem]], lines: Mapping[str, list[dict]], seed: int
+) -> None:
+    """Writes `folder`/<set>.jsonl with the drawn lines of each set, and qa_summary.json with their counts.
+
+    `lines`: set -> one object per sample with at least `error_type`; what is drawn also gets its `stratum`.
+    """
+    counts = {}
+    for name, of_set in lines.items():
+        kept = draw(of_set, _role(sets[name]), seed)
+        counts[name] = summarize_draw(of_set, kept)
+        write_atomically(folder / f"{name}.jsonl", json_lines(kept))
+    write_atomically(folder / "qa_summary.json", json.dumps(counts, indent=2, sort_keys=True) + "\n")
+
+
+def draw(lines: list[dict], role: str, seed: int) -> list[dict]:
+    """The lines to keep, by error type, then the random ones of the rest; each stratum in the set's order."""
+    per_type, at_random = QUOTAS.get(role, DEFAULT_QUOTA)
+    kept, drawn = [], set()
     for stratum in (*ERROR_TYPES, "random"):
+        pool = [n for n, line in enumerate(lines) if line["error_type"] == stratum]
         if stratum == "random":
-            pool, wanted = [n for n in range(len(rows)) if n not in chosen], RANDOM.get(name, 0)
-        else:
-            pool, wanted = [n for n, row in enumerate(rows) if error_type(row) == stratum], PER_TYPE.get(name, 5)
-        # A seed per stratum: more failures of one type don't move the sample of another.
-        drawn = sorted(random.Random(f"{seed} {stratum}").sample(pool, min(wanted, len(pool))))
-        chosen.update(drawn)
-        kept += [(stratum, rows[n]) for n in drawn]
+            pool = [n for n in range(len(lines)) if n not in drawn]
+        quota = min(at_random if stratum == "random" else per_type, len(pool))
+        # A seed per stratum: more failures of one type don't change the sample of another.
+        chosen = sorted(random.Random(f"{seed} {stratum}").sample(pool, quota))
+        drawn.update(chosen)
+        kept += [lines[n] | {"stratum": stratum} for n in chosen]
     return kept
 
 
-def summary(kept: Sequence[tuple[str, Row]], rows: Sequence[Row], error_type: Callable[[Row], str]) -> dict:
-    """How many rows there were of each error type, and how many of them were kept for it; how many at random."""
-    strata = [stratum for stratum, _ in kept]
-    types = [error_type(row) for row in rows]
-    return {
-        "n": len(rows),
-        "by_error_type": {one: {"found": types.count(one), "kept": strata.count(one)} for one in ERROR_TYPES},
-        "random": strata.count("random"),
-    }
+def summarize_draw(lines: list[dict], kept: list[dict]) -> dict:
+    """How many lines there are of each error type and how many were kept for it; how many were kept at random."""
+    found, strata = (Counter(line[key] for line in of) for of, key in ((lines, "error_type"), (kept, "stratum")))
+    by_type = {name: {"found": found[name], "kept": strata[name]} for name in ERROR_TYPES}
+    return {"n": len(lines), "by_error_type": by_type, "random": strata["random"]}
+
+
+def _role(problems: Sequence[Problem]) -> str:
+    """The role of the problems' set; "" if no preset and no manifest declares one."""
+    try:
+        return role_of(problems[0].dataset, problems[0].split) if problems else ""
+    except ValueError:
+        return ""

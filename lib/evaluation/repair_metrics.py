@@ -1,11 +1,11 @@
-"""What repair is worth and what it costs, and the control that it has to beat: drawing again. Pure functions, no torch.
+"""Metrics of multi-round repair, and of its control, resampling. Pure functions, no torch.
 
-Repair and resampling are given the same first answer and the same right to stop: both look at public tests only, and
-both go on only where these fail. Repair spends its next tokens on an answer to the feedback, resampling on another
-sample for the bare statement. The comparison is at equal tokens, counted in two ways: those generated, and those
-generated and read, because a repair prompt is longer than a statement.
+Repair and resampling start from the same first answer and stop by the same rule: both look at public tests only, and
+continue only where these fail. Repair spends its next tokens on an answer to the feedback, resampling on another sample
+for the bare statement. They are compared at equal tokens, counted in two ways: generated, and generated plus read,
+because a repair prompt is longer than a statement.
 
-What k retries are worth is the mean over all ways to draw them from the samples that there are, computed exactly.
+The value of k retries is the mean over all ways to draw them from the samples, computed exactly.
 """
 
 import math
@@ -17,6 +17,7 @@ from statistics import fmean
 import numpy as np
 
 from lib.evaluation.best_of_n import Sample, p_accepted
+from lib.evaluation.dialogues import Dialogue, Turn
 from lib.judge.verdict import ERROR_TYPES
 from lib.statistics import bootstrap, mcnemar_exact, paired_bootstrap, wilson
 
@@ -24,26 +25,29 @@ RESAMPLES = 2_000  # of a bootstrap interval
 NOT_CONTINUED = "not continued"
 
 
-def summary(dialogues: Sequence, rounds: int) -> dict:
-    """The figures of Phase 4 for at most `rounds` rounds. `dialogues`: of `lib.evaluation.dialogues.run_dialogues`, one per problem.
+def summary(dialogues: Sequence[Dialogue], rounds: int) -> dict:
+    """The numbers of Phase 4 with at most `rounds` rounds.
 
-    `accepted_at_1` after round 1 and `accepted_at_multi` at the end, by all tests; `recovery_rate`: of the problems
-    whose first program was rejected, the share accepted at the end; `<name>_interval`, 95 % (Wilson). `missed`:
-    rejected programs that public tests let pass. `delta_pass_ratio` (mean, p50, p90): last minus first, of the
-    dialogues with more than one round. Per round and in total: `dialogues`, `tokens` generated, `prompt_tokens`,
-    `public_judge_s` (CPU seconds of the public tests, which repair pays for). `saved_rounds`: share of all rounds that
-    needed not be played. `cost_per_solved_tokens` of repair and of its first round alone: generated; `..._all_tokens`:
-    with those read; None when nothing is solved.
+    By all tests: `accepted_at_1` after round 1, `accepted_at_multi` at the end, and `recovery_rate`, the share accepted
+    at the end of those rejected in round 1; each `_interval` is Wilson's, 95 %. `missed`: rejected programs that pass
+    the public tests. `delta_pass_ratio`: last minus first, of dialogues with several rounds. `by_round` and `total`:
+    `dialogues`, `accepted`, `tokens` generated, `prompt_tokens`, and `public_judge_s`, CPU seconds of the public tests.
+    `saved_rounds`: share of all rounds that were not needed. `cost_per_solved_...` of repair and of its first round
+    alone, None if nothing is solved: `tokens` generated, `all_tokens` with those read, `judge_s`.
     """
-    own = [dialogue.upto(rounds) for dialogue in dialogues]
-    first, last = ([one.turns[k].verdict for one in own] for k in (0, -1))
-    rejected = [b for a, b in zip(first, last, strict=True) if not a.accepted]
-    deltas = [one.last.verdict.pass_ratio - one.turns[0].verdict.pass_ratio for one in own if len(one.turns) > 1]
-    by_round = [_round([one.turns[k] for one in own if len(one.turns) > k]) for k in range(rounds)]
-    total = {name: sum(part[name] for part in by_round) for name in by_round[0]}
+    dialogues = [dialogue.upto(rounds) for dialogue in dialogues]
+    n, several = len(dialogues), [dialogue for dialogue in dialogues if len(dialogue.turns) > 1]
+    first, last = ([dialogue.turns[k].verdict for dialogue in dialogues] for k in (0, -1))
     solved = {"repair": sum(v.accepted for v in last), "single": sum(v.accepted for v in first)}
+    rejected, recovered = n - solved["single"], sum(b.accepted > a.accepted for a, b in zip(first, last, strict=True))
+    deltas = [one.last.verdict.pass_ratio - one.turns[0].verdict.pass_ratio for one in several]
+    by_round = [_totals([one.turns[k] for one in dialogues if len(one.turns) > k]) for k in range(rounds)]
+    total = {name: sum(of_round[name] for of_round in by_round) for name in by_round[0]}
     spent = {"repair": total, "single": by_round[0]}
-    n = len(own)
+
+    def cost_per_solved(*names: str) -> dict[str, float | None]:
+        return {k: sum(spent[k][name] for name in names) / solved[k] if solved[k] else None for k in solved}
+
     return {
         "n": n,
         "rounds": rounds,
@@ -51,78 +55,87 @@ def summary(dialogues: Sequence, rounds: int) -> dict:
         "accepted_at_1_interval": list(wilson(solved["single"], n)),
         "accepted_at_multi": solved["repair"] / n,
         "accepted_at_multi_interval": list(wilson(solved["repair"], n)),
-        "recovery_rate": sum(v.accepted for v in rejected) / len(rejected) if rejected else None,
-        "recovery_rate_interval": list(wilson(sum(v.accepted for v in rejected), len(rejected))),
-        "missed": sum(one.ending == "passed" and not one.last.verdict.accepted for one in own),
+        "recovery_rate": recovered / rejected if rejected else None,
+        "recovery_rate_interval": list(wilson(recovered, rejected)),
+        "missed": sum(one.ending == "passed" and not one.last.verdict.accepted for one in dialogues),
         "delta_pass_ratio": {
             "n": len(deltas),
             "mean": fmean(deltas) if deltas else None,
-            "p50": float(np.quantile(deltas, 0.5)) if deltas else None,
-            "p90": float(np.quantile(deltas, 0.9)) if deltas else None,
+            **{f"p{q}": float(np.quantile(deltas, q / 100)) if deltas else None for q in (50, 90)},
         },
-        "avg_rounds_used": fmean(len(one.turns) for one in own),
+        "avg_rounds_used": fmean(len(one.turns) for one in dialogues),
         "saved_rounds": 1 - total["dialogues"] / (n * rounds),
-        "endings": dict(Counter(one.ending for one in own)),
+        "endings": dict(Counter(one.ending for one in dialogues)),
         "by_round": by_round,
         "total": total,
-        "cost_per_solved_tokens": {k: _each(spent[k]["tokens"], solved[k]) for k in solved},
-        "cost_per_solved_all_tokens": {
-            k: _each(spent[k]["tokens"] + spent[k]["prompt_tokens"], solved[k]) for k in solved
-        },
-        "cost_per_solved_judge_s": {k: _each(spent[k]["public_judge_s"], solved[k]) for k in solved},
+        "cost_per_solved_tokens": cost_per_solved("tokens"),
+        "cost_per_solved_all_tokens": cost_per_solved("tokens", "prompt_tokens"),
+        "cost_per_solved_judge_s": cost_per_solved("public_judge_s"),
     }
 
 
-def transitions(dialogues: Sequence, number: int) -> dict[str, dict[str, int]]:
-    """How many went from which error type in round `number` to which in the next, or were not continued."""
-    found = {a: dict.fromkeys((*ERROR_TYPES, NOT_CONTINUED), 0) for a in ERROR_TYPES}
-    for one in dialogues:
-        if len(one.turns) >= number:
-            after = one.turns[number].verdict.error_type if len(one.turns) > number else NOT_CONTINUED
-            found[one.turns[number - 1].verdict.error_type][after] += 1
-    return found
+def _totals(turns: Sequence[Turn]) -> dict[str, float]:
+    return {
+        "dialogues": len(turns),
+        "accepted": sum(turn.verdict.accepted for turn in turns),
+        "tokens": sum(turn.completion.tokens for turn in turns),
+        "prompt_tokens": sum(len(turn.prompt_ids) for turn in turns),
+        "public_judge_s": sum(turn.public_verdict.judge_time for turn in turns if turn.public_verdict),
+    }
+
+
+def transitions(dialogues: Sequence[Dialogue], number: int) -> dict[str, dict[str, int]]:
+    """Error type in round `number` -> error type in the next round, or NOT_CONTINUED -> how many dialogues."""
+    counts = {a: dict.fromkeys((*ERROR_TYPES, NOT_CONTINUED), 0) for a in ERROR_TYPES}
+    for dialogue in dialogues:
+        types = [turn.verdict.error_type for turn in dialogue.turns[number - 1 : number + 1]]
+        if types:
+            counts[types[0]][types[1] if len(types) > 1 else NOT_CONTINUED] += 1
+    return counts
 
 
 @dataclass(frozen=True)
 class Retries:
-    """A problem under resampling, for 0, 1, 2, ... retries: chance to be accepted, tokens generated and tokens read."""
+    """A problem under resampling with 0, 1, ... retries: probability of acceptance, tokens generated, tokens read."""
 
     accepted: list[float]
     tokens: list[float]
     prompt_tokens: list[float]
 
 
-def resampled(dialogues: Sequence, drawn: Sequence[Sequence[tuple[Sample, bool, bool]]]) -> list[Retries]:
-    """What resampling on demand makes of the first round of each dialogue.
+def resampled(dialogues: Sequence[Dialogue], drawn: Sequence[Sequence[tuple[Sample, bool, bool]]]) -> list[Retries]:
+    """Resampling on demand in place of the later rounds of each dialogue.
 
-    `drawn`: per problem its samples as (what public tests say, all public tests passed, accepted by all tests); as many
-    for each problem that failed its public tests in round 1, none for the others. It stops at the first sample that
-    passes all public tests; if none does, what passed most of them is handed in.
+    `drawn`: as `lib.evaluation.dialogues.resample` returns it, equally many samples for each problem that failed its
+    public tests in round 1, none for the others. Resampling stops at the first sample that passes all public tests; if
+    none does, it selects the one that passes most of them.
     """
     most = max(map(len, drawn), default=0)
-    found = []
-    for one, own in zip(dialogues, drawn, strict=True):
-        turn = one.turns[0]
-        read, written = len(turn.prompt_ids), float(turn.completion.tokens)
-        accepted, tokens, prompts = [float(turn.verdict.accepted)], [written], [float(read)]
-        if own:
-            accepted += p_accepted("public tests", [sample for sample, _, _ in own], [right for _, _, right in own])
-        passing, failing = ([sample.tokens for sample, passed, _ in own if passed == ok] for ok in (True, False))
+    retries = []
+    for dialogue, samples in zip(dialogues, drawn, strict=True):
+        turn = dialogue.turns[0]
+        read = len(turn.prompt_ids)
+        accepted, prompts = [float(turn.verdict.accepted)], [float(read)]
+        tokens = [float(turn.completion.tokens)]
+        if samples:
+            seen, _, right = zip(*samples, strict=True)
+            accepted += p_accepted("public tests", seen, right)
+        passing, failing = ([one.tokens for one, passed, _ in samples if passed == ok] for ok in (True, False))
         for k in range(most):
-            # Draw k + 1 is made when the k before it failed, and is any of the others.
-            made = math.comb(len(failing), k) / math.comb(len(own), k) if own else 0.0
-            others = sum(passing) + (len(failing) - k) * _mean(failing)
-            tokens.append(tokens[-1] + (made * others / (len(own) - k) if made else 0.0))
-            prompts.append(prompts[-1] + made * read)
-        found.append(Retries(accepted if own else accepted * (most + 1), tokens, prompts))
-    return found
+            # Retry k + 1 is drawn if the k before it failed, and is equally likely to be any of the other samples.
+            needed = math.comb(len(failing), k) / math.comb(len(samples), k) if samples else 0.0
+            others = sum(passing) + (len(failing) - k) * (fmean(failing) if failing else 0.0)
+            tokens.append(tokens[-1] + (needed * others / (len(samples) - k) if needed else 0.0))
+            prompts.append(prompts[-1] + needed * read)
+        retries.append(Retries(accepted if samples else accepted * (most + 1), tokens, prompts))
+    return retries
 
 
 def at_budget(retries: Sequence[Retries], budget: float, with_prompts: bool = False) -> dict:
-    """Resampling for `budget` tokens per problem on average: between two numbers of retries a coin decides.
+    """Resampling for `budget` tokens per problem on average, as a random mixture of two numbers of retries.
 
-    Returns `retries` (how many are allowed on average), `tokens` spent and `accepted`, the chance of each problem. A
-    budget above what all samples cost is not spent: `tokens` says so.
+    Returns `retries` (allowed on average), `tokens` spent and `accepted`, the probability of each problem. Where the
+    budget exceeds the cost of all samples, `tokens` is that cost.
     """
     costs = [
         fmean(one.tokens[k] + (one.prompt_tokens[k] if with_prompts else 0) for one in retries)
@@ -141,8 +154,8 @@ def at_budget(retries: Sequence[Retries], budget: float, with_prompts: bool = Fa
 
 
 def by_retries(retries: Sequence[Retries], seed: int = 0) -> list[dict]:
-    """The curve of resampling: for every number of retries `tokens` generated per problem and the share `accepted`,
-    with its 95 % interval from resampling the problems (`low`, `high`)."""
+    """The curve of resampling: per number of retries the `tokens` generated per problem and the share `accepted`, with
+    its 95 % bootstrap interval over problems (`low`, `high`)."""
     rows = []
     for k in range(len(retries[0].tokens)):
         values = [one.accepted[k] for one in retries]
@@ -153,33 +166,15 @@ def by_retries(retries: Sequence[Retries], seed: int = 0) -> list[dict]:
 
 
 def compare(control: Sequence[float], treated: Sequence[float], seed: int = 0) -> dict:
-    """Repair against a control on the same problems: `control`, `repair` and the difference in points with a 95 %
-    paired bootstrap interval; McNemar's exact `p` where both are verdicts, not chances."""
-    found = paired_bootstrap(control, treated, resamples=RESAMPLES, seed=seed)
+    """Repair compared with a control on the same problems: both shares, the difference in `points` with a 95 % paired
+    bootstrap interval, and McNemar's exact `p` if both are verdicts and not probabilities."""
+    gain = paired_bootstrap(control, treated, resamples=RESAMPLES, seed=seed)
     exact = all(value in (0, 1) for value in (*control, *treated))
     return {
         "control": fmean(control),
         "repair": fmean(treated),
-        "points": 100 * found["difference"],
-        "low": 100 * found["low"],
-        "high": 100 * found["high"],
-        "p": mcnemar_exact(control, treated)["p_value"] if exact else None,
+        "points": 100 * gain["difference"],
+        "low": 100 * gain["low"],
+        "high": 100 * gain["high"],
+        "p": mcnemar_exact([*map(bool, control)], [*map(bool, treated)])["p_value"] if exact else None,
     }
-
-
-def _round(turns: Sequence) -> dict[str, float]:
-    return {
-        "dialogues": len(turns),
-        "accepted": sum(turn.verdict.accepted for turn in turns),
-        "tokens": sum(turn.completion.tokens for turn in turns),
-        "prompt_tokens": sum(len(turn.prompt_ids) for turn in turns),
-        "public_judge_s": sum(turn.public_verdict.judge_time for turn in turns if turn.public_verdict),
-    }
-
-
-def _each(spent: float, solved: int) -> float | None:
-    return spent / solved if solved else None
-
-
-def _mean(values: Sequence[float]) -> float:
-    return fmean(values) if values else 0.0

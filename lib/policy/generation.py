@@ -1,29 +1,37 @@
 """Generation: conversations in, completions out; greedy or sampled.
 
 How it departs from `model.generate`:
-1. A row leaves the batch when it ends: the batch and the cache shrink, so the few completions that run into the limit
-   cost one row each instead of a full batch. With completions of mixed length this is about five times faster on a CPU.
-2. Batches are made of prompts of similar length, longest first, so that little of a batch is padding.
-3. Random numbers are drawn per completion before anything is decoded: what is sampled depends on the seed and on the
+1. A row leaves the batch when its completion ends: batch and cache shrink, so the few completions that reach the limit
+   cost one row each, not a full batch. With mixed lengths this is about five times faster on a CPU.
+2. Batches hold prompts of similar length, longest first, so that little of a batch is padding.
+3. The random numbers of every completion are drawn before anything is decoded: a sample depends on the seed and on its
    place in the list, not on how the work was cut into batches.
-4. A prompt that several samples of a batch begin with is read once: of what a group of GRPO costs that is the most.
-Two batchings of one prompt still differ in the last bits of their logits, since matrix kernels add in another order; a
-greedy choice moves only where two tokens are that close.
+4. A prompt with several samples in a batch is read once; for a group of GRPO, reading prompts is most of the cost.
+Logits of one prompt in two batches still differ in their last bits, because matrix kernels add in another order; a
+greedy choice changes only where two tokens are that close.
 """
 
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, GenerationConfig
+from transformers import PreTrainedModel as Model
+from transformers import PreTrainedTokenizerBase as Tokenizer
+
+from lib.policy.prompts import prompt_ids
+from lib.policy.protocols import Protocol
+
+Conversations = Sequence[list[dict[str, str]] | list[int]]  # messages, or the token ids of a prompt
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What a model wrote. `ids` hold the end token too; `truncated`: it hit `max_new_tokens` without one.
+    """What a model wrote. `ids` include the end token; `truncated`: it reached `max_new_tokens` without one.
 
-    `seconds`: wall time, of a batch the equal share; two completions are equal whatever they took.
+    `seconds`: wall time, an equal share of its batch's; it takes no part in comparisons.
     """
 
     text: str
@@ -38,51 +46,39 @@ class Completion:
 
 
 def generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    message_lists: list[list[dict[str, str]]],
-    *,
-    samples: int = 1,
-    **options,
+    model: Model, tokenizer: Tokenizer, conversations: Conversations, *, batch_size=128, **settings
 ) -> list[list[Completion]]:
-    """`samples` completions per conversation, in the order of `message_lists`; `options` of `generate_batches`."""
-    completions: list[list[Completion]] = [[None] * samples for _ in message_lists]
-    for batch in generate_batches(model, tokenizer, message_lists, samples=samples, **options):
-        for row, completion in batch:
-            completions[row // samples][row % samples] = completion
-    return completions
+    """The completions of each conversation, in the order of `conversations`.
+
+    `settings`: `max_new_tokens`, and where they differ from their defaults `samples`, `temperature` and `seed`, as in
+    `lib.policy.protocols.Protocol`, whose ValueError this raises. Else as `generate_batches`.
+    """
+    protocol = Protocol("generate", **settings)
+    batches = generate_batches(model, tokenizer, conversations, protocol, batch_size)
+    by_row = dict(pair for batch in batches for pair in batch)
+    completions = [by_row[row] for row in range(len(by_row))]
+    return [completions[start : start + protocol.samples] for start in range(0, len(completions), protocol.samples)]
 
 
 def generate_batches(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    message_lists: list[list[dict[str, str]]],
-    *,
-    max_new_tokens: int,
-    temperature: float = 0.0,
-    samples: int = 1,
+    model: Model,
+    tokenizer: Tokenizer,
+    conversations: Conversations,
+    protocol: Protocol,
     batch_size: int = 128,
-    seed: int = 0,
     skip: Container[int] = (),
 ) -> Iterator[list[tuple[int, Completion]]]:
-    """Completions batch by batch as they finish, as (row, completion); row = conversation * samples + sample.
+    """Yields batches of (row, completion) as they finish; row = conversation * samples + sample.
 
-    Temperature 0 is greedy. `batch_size`: prompts decoded at once. `seed` draws samples. A conversation may also be
-    given as the token ids of its prompt, where those that were sampled before must be read as they are.
-    A batch whose rows are all in `skip` is left out; the others stay as they were, so that each completion does too.
+    A conversation is a list of messages, or the token ids of a whole prompt where earlier sampled tokens must be read
+    as they are. `batch_size`: prompts decoded at once. A batch whose rows are all in `skip` is left out; the other
+    batches keep their rows, so that every completion stays the same.
     """
-    if temperature == 0 and samples != 1:
-        raise ValueError(f"{samples} greedy samples would all be the same: give a temperature above 0, or samples=1")
-    prompts = [
-        list(conversation)
-        if isinstance(conversation[0], int)
-        else tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
-        for conversation in message_lists
-        for _ in range(samples)
-    ]
-    chances = None
-    if temperature > 0:
-        chances = torch.rand(len(prompts), max_new_tokens, generator=torch.Generator().manual_seed(seed))
+    prompts = [_as_ids(tokenizer, conversation) for conversation in conversations for _ in range(protocol.samples)]
+    uniform = None  # a number in [0, 1) per completion and token
+    if protocol.temperature > 0:
+        generator = torch.Generator().manual_seed(protocol.seed)
+        uniform = torch.rand(len(prompts), protocol.max_new_tokens, generator=generator)
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     was_training = model.training
     model.eval()
@@ -92,51 +88,43 @@ def generate_batches(
             if all(row in skip for row in rows):
                 continue
             began = time.perf_counter()
-            ids = _decode(
-                model,
-                tokenizer,
-                [prompts[row] for row in rows],
-                max_new_tokens,
-                temperature,
-                None if chances is None else chances[rows],
-            )
-            texts = tokenizer.batch_decode([one for one, _ in ids], skip_special_tokens=True)
-            share = (time.perf_counter() - began) / len(rows)
+            numbers = None if uniform is None else uniform[rows].to(model.device)
+            decoded = _decode(model, tokenizer, [prompts[row] for row in rows], protocol, numbers)
+            texts = tokenizer.batch_decode([ids for ids, _ in decoded], skip_special_tokens=True)
+            seconds = (time.perf_counter() - began) / len(rows)
             yield [
-                (row, Completion(text, tuple(one), truncated, share))
-                for row, text, (one, truncated) in zip(rows, texts, ids, strict=True)
+                (row, Completion(text, tuple(ids), truncated, seconds))
+                for row, text, (ids, truncated) in zip(rows, texts, decoded, strict=True)
             ]
     finally:
         model.train(was_training)
 
 
+def _as_ids(tokenizer: Tokenizer, conversation: Any) -> list[int]:
+    return list(conversation) if isinstance(conversation[0], int) else prompt_ids(tokenizer, conversation)
+
+
 @torch.inference_mode()
 def _decode(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
-    max_new_tokens: int,
-    temperature: float,
-    chances: torch.Tensor | None,
+    model: Model, tokenizer: Tokenizer, prompts: list[list[int]], protocol: Protocol, uniform: torch.Tensor | None
 ) -> list[tuple[list[int], bool]]:
-    """Token ids (the end token included) and whether the limit cut them off, for each of a batch of prompts."""
-    device = model.device
-    width = max(len(prompt) for prompt in prompts)
-    different = list(dict.fromkeys(map(tuple, prompts)))  # each is read once
-    ids = torch.full((len(different), width), tokenizer.pad_token_id, device=device)
-    mask = torch.zeros(len(different), width + max_new_tokens, dtype=torch.long, device=device)
-    for row, prompt in enumerate(different):
+    """(token ids with the end token, whether the limit cut them off) for each prompt of a batch; greedy without
+    `uniform` [prompts, max_new_tokens]."""
+    device, max_new_tokens = model.device, protocol.max_new_tokens
+    unique = list(dict.fromkeys(map(tuple, prompts)))  # each is read once
+    width = max(map(len, unique))
+    ids = torch.full((len(unique), width), tokenizer.pad_token_id, device=device)
+    mask = torch.zeros(len(unique), width + max_new_tokens, dtype=torch.long, device=device)
+    for row, prompt in enumerate(unique):
         ids[row, width - len(prompt) :] = torch.tensor(prompt, device=device)
-        mask[row, width - len(prompt) :] = 1
+        mask[row, width - len(prompt) :] = 1  # up to the end: generated tokens are attended to
     positions = (mask[:, :width].cumsum(1) - 1).clamp(min=0)
-    place = {prompt: row for row, prompt in enumerate(different)}
-    begun = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
-    ends = torch.tensor(end_tokens(model.generation_config, tokenizer), device=device)
-    if chances is not None:
-        chances = chances.to(device)
-    rows = torch.arange(len(prompts), device=device)  # which prompt each row still in the batch belongs to
+    place = {prompt: row for row, prompt in enumerate(unique)}
+    expand = torch.tensor([place[tuple(prompt)] for prompt in prompts], device=device)
+    ends = end_tokens(model.generation_config, tokenizer)
+    end_ids = torch.tensor(ends, device=device)
+    rows = torch.arange(len(prompts), device=device)  # the prompt of each row that is still in the batch
     written = torch.full((len(prompts), max_new_tokens), -1, device=device)
-    running = torch.ones(len(prompts), dtype=torch.bool, device=device)
     cache = DynamicCache(config=model.config)
     for step in range(max_new_tokens):
         logits = model(
@@ -148,31 +136,30 @@ def _decode(
             logits_to_keep=1,
         ).logits[:, -1]
         if step == 0:
-            logits, mask, positions = logits[begun], mask[begun], positions[begun]
-            cache.batch_select_indices(begun)
-        tokens = logits.argmax(-1) if chances is None else _sample(logits / temperature, chances[rows, step])
+            logits, mask, positions = logits[expand], mask[expand], positions[expand]
+            cache.batch_select_indices(expand)
+        tokens = logits.argmax(-1) if uniform is None else _sample(logits / protocol.temperature, uniform[rows, step])
         written[rows, step] = tokens
-        ended = torch.isin(tokens, ends)
+        ended = torch.isin(tokens, end_ids)
         if ended.any():
-            running[rows[ended]] = False
             stay = torch.nonzero(~ended)[:, 0]
             if len(stay) == 0:
                 break
             rows, tokens, mask, positions = rows[stay], tokens[stay], mask[stay], positions[stay]
             cache.batch_select_indices(stay)
         ids, positions = tokens[:, None], positions[:, -1:] + 1
-    lengths = (written >= 0).sum(1).tolist()
-    return [(one[:length], cut) for one, length, cut in zip(written.tolist(), lengths, running.tolist(), strict=True)]
+    completions = [[token for token in row if token >= 0] for row in written.tolist()]
+    return [(completion, completion[-1] not in ends) for completion in completions]
 
 
-def _sample(logits: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
-    """Inverts the cumulative distribution: the token where it passes `chance`, a uniform number in [0, 1) per row."""
+def _sample(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Inverts the cumulative distribution: the token at which it passes the row's uniform number."""
     cumulative = logits.float().softmax(-1).cumsum(-1)
-    target = chance[:, None] * cumulative[:, -1:]
+    target = uniform[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
 
 
-def end_tokens(config: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def end_tokens(config: GenerationConfig, tokenizer: Tokenizer) -> list[int]:
     """The tokens that end an answer: those of the model's generation config, and the tokenizer's."""
     declared = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
     return sorted({token for token in (*declared, tokenizer.eos_token_id) if token is not None})

@@ -4,23 +4,25 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import cast
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import PreTrainedModel as Model
+from transformers import PreTrainedTokenizerBase as Tokenizer
 
 ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
-    """The tokenizer, padding on the left so that every prompt of a batch ends where its completion begins.
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Loads the tokenizer, padding on the left so that every prompt of a batch ends where its completion begins.
 
     `path`: a folder in Hugging Face format (read without the network) or a hub name, `owner/model@revision`.
-    Raises FileNotFoundError when the folder or its tokenizer is missing, ValueError when it has no chat template.
+    Raises FileNotFoundError if the folder or its tokenizer is missing, ValueError if it has no chat template.
     """
-    tokenizer = AutoTokenizer.from_pretrained(
-        **_source(path, ("tokenizer.json", "tokenizer_config.json")), padding_side="left"
-    )
+    source = _source(path, ("tokenizer.json", "tokenizer_config.json"))
+    tokenizer = cast(Tokenizer, AutoTokenizer.from_pretrained(**source, padding_side="left"))
     if tokenizer.chat_template is None:
         raise ValueError(f"the tokenizer in {path} has no chat template, so prompts can't be written: use a chat model")
     if tokenizer.pad_token_id is None:
@@ -28,12 +30,11 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_policy(path: str | Path, device: str | None = None) -> PreTrainedModel:
-    """The model in evaluation mode, in the precision it was saved in, on `device` (None: the GPU where there is one,
-    else the CPU).
+def load_policy(path: str | Path, device: str | None = None) -> Model:
+    """Loads the model in evaluation mode and in its saved precision; the default device is the GPU if there is one.
 
     `path` as in `load_tokenizer`, or a folder of adapters, which are merged into the model that they were trained on.
-    Raises FileNotFoundError when the folder, its config or its weights are missing, or the model of the adapters is.
+    Raises FileNotFoundError if the folder, its config or its weights are missing, or the adapters' base model is.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if adapted := adapted_model(path):
@@ -43,18 +44,13 @@ def load_policy(path: str | Path, device: str | None = None) -> PreTrainedModel:
 
 
 def adapted_model(path: str | Path) -> str | None:
-    """What the adapters (LoRA) in a folder were trained on, a folder or a name on the hub; None: there are none."""
+    """The base model of the adapters (LoRA) in a folder: a folder or a hub name; None if there are no adapters."""
     config = Path(path) / ADAPTERS[0]
     if not config.is_file():
         return None
-    found = json.loads(config.read_text())
-    name, revision = found["base_model_name_or_path"], found.get("revision")
+    settings = json.loads(config.read_text())
+    name, revision = settings["base_model_name_or_path"], settings.get("revision")
     return f"{name}@{revision}" if revision else name
-
-
-def count_parameters(model: torch.nn.Module) -> int:
-    """Number of weights; tied ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def weights_hash(model: torch.nn.Module) -> str:
@@ -71,7 +67,9 @@ def _source(path: str | Path, needed: tuple[str, ...]) -> dict:
     if folder.is_dir():
         missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
         if missing:
-            raise FileNotFoundError(f"{path} is no complete model folder: {', '.join(missing)} missing; make it again")
+            raise FileNotFoundError(
+                f"{path} is an incomplete model folder, {', '.join(missing)} missing: make it again"
+            )
         return {"pretrained_model_name_or_path": folder, "local_files_only": True}
     name = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:@([\w.-]+))?", str(path))
     if not isinstance(path, str) or not name or folder.parent.is_dir():

@@ -1,7 +1,7 @@
 """Prompts: a problem becomes chat messages, a completion becomes a program.
 
-`messages` and `answer` write the two sides of a conversation; `extract` reads the second side back, whatever a model
-made of it. Prompts are kept short because every token of them is paid for in each of the thousands of samples of a run.
+`messages` and `answer` write the two sides of a conversation; `extract` reads the program back from what a model wrote.
+Prompts are short because every prompt token is paid for in each of a run's thousands of samples.
 """
 
 import ast
@@ -10,25 +10,25 @@ from dataclasses import dataclass
 
 from lib.problems import Problem
 
-# An opening fence may stand behind prose on its line ("Solution: ```python"); a closing one has its line to itself and
-# is at least as long, as in CommonMark, so that three backticks inside a string of the program end nothing.
+# An opening fence may follow prose on its line ("Solution: ```python"). A closing fence is alone on its line and at
+# least as long, as in CommonMark, so that three backticks inside a string of the program don't close the block.
 _OPENING = re.compile(r"(?P<fence>`{3,})[ \t]*(?P<language>[\w+#.-]*)[ \t]*\r?(?:\n|\Z)")
 _PYTHON = ("python", "python3", "py")
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """The program found in a completion, and the form in which it came.
+    """The program extracted from a completion, and the form in which it was written.
 
     | form     | the completion                                                               |
     |---|---|
-    | block    | one complete block and nothing else, as asked: the only one with `format_ok` |
+    | block    | one complete block and nothing else: the only form with `format_ok`          |
     | prose    | one complete block with text around it                                       |
     | several  | more than one block                                                          |
-    | unclosed | a block without its closing fence, mostly because the completion was cut off |
+    | unclosed | a block without a closing fence, mostly a truncated completion               |
     | bare     | no block, but Python                                                         |
-    | no code  | no block that could be Python, and no Python either                          |
-    | empty    | nothing, or a block with nothing in it                                       |
+    | no code  | no block, and no Python                                                      |
+    | empty    | nothing, or an empty block                                                   |
     """
 
     program: str
@@ -48,10 +48,20 @@ def messages(problem: Problem, instruction: str = "") -> list[dict[str, str]]:
 
 
 def answer(program: str) -> str:
-    """A program as the assistant writes it: one fenced block. `extract` gives it back without outer blank lines."""
+    """A program as the assistant writes it: one fenced block. `extract` inverts it, up to outer blank lines."""
     longest = max((len(ticks) for ticks in re.findall(r"`{3,}", program)), default=2)
     fence = "`" * (longest + 1)
     return "\n".join([f"{fence}python", program.strip("\r\n"), fence])
+
+
+def prompt_ids(tokenizer, conversation: list[dict[str, str]]) -> list[int]:
+    """A prompt as the tokenizer's chat template writes it, up to where the answer begins, as token ids."""
+    return tokenizer.apply_chat_template(conversation, add_generation_prompt=True, return_dict=False)
+
+
+def prompt_text(tokenizer, conversation: list[dict[str, str]]) -> str:
+    """The same prompt as text."""
+    return tokenizer.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
 
 
 def count_tokens(tokenizer, conversation: list[dict[str, str]]) -> int:
@@ -60,7 +70,7 @@ def count_tokens(tokenizer, conversation: list[dict[str, str]]) -> int:
 
 
 def drop_long_prompts(problems: list[Problem], tokenizer, limit: int, instruction: str = "") -> list[Problem]:
-    """The problems whose prompt has at most `limit` tokens; prints how many had more."""
+    """The problems whose prompt has at most `limit` tokens; prints how many were dropped."""
     kept = [problem for problem in problems if count_tokens(tokenizer, messages(problem, instruction)) <= limit]
     if len(kept) < len(problems):
         print(f"{len(problems) - len(kept)} of {len(problems)} prompts have more than {limit} tokens: left out")
@@ -68,41 +78,42 @@ def drop_long_prompts(problems: list[Problem], tokenizer, limit: int, instructio
 
 
 def extract(completion: str) -> Extraction:
-    """Finds the program in a completion; never raises.
+    """Extracts the program from a completion; never raises.
 
     1. The first complete block marked as Python; without one, the first complete block without a language.
-    2. Else the first block that was opened and never closed, up to the end.
-    3. Else there is no block that could be Python: the whole text is taken as bare code.
-    Complete blocks in other languages are passed over. The outer blank lines of a program are dropped, its indentation
-    is kept.
+    2. Else the block that was opened and never closed, up to the end of the text.
+    3. Else the whole text, as bare code.
+    Complete blocks in other languages are skipped. Outer blank lines are removed, indentation is kept.
     """
-    unmarked = unclosed = None
-    position = 0
+    unmarked, position = None, 0
     while opening := _OPENING.search(completion, position):
         language = opening["language"].lower()
-        closing = re.compile(rf"^ {{0,3}}{opening['fence']}`*[ \t]*\r?$", re.MULTILINE).search(
-            completion, opening.end()
-        )
+        fence = re.compile(rf"^ {{0,3}}{opening['fence']}`*[ \t]*\r?$", re.MULTILINE)
+        closing = fence.search(completion, opening.end())
         if closing is None:
-            if language in ("", *_PYTHON):
-                unclosed = completion[opening.end() :].strip("\r\n")
+            if unmarked is None and language in ("", *_PYTHON):
+                return Extraction(completion[opening.end() :].strip("\r\n"), "unclosed")
             break
-        program = completion[opening.end() : closing.start()].strip("\r\n")
-        before, after = completion[: opening.start()].strip(), completion[closing.end() :].strip()
-        more = _OPENING.search(before) or _OPENING.search(after)
-        form = "several" if more else "prose" if before or after else "block"
-        found = Extraction(program, form if program.strip() else "empty")
-        if language in _PYTHON:
-            return found
-        if language == "" and unmarked is None:
-            unmarked = found
+        if language in _PYTHON or (language == "" and unmarked is None):
+            block = _block(completion, opening, closing)
+            if language in _PYTHON:
+                return block
+            unmarked = block
         position = closing.end()
     if unmarked is not None:
         return unmarked
-    if unclosed is not None:
-        return Extraction(unclosed, "unclosed")
     program = completion.strip("\r\n")
     return Extraction(program, "empty" if not program.strip() else "bare" if _is_python(program) else "no code")
+
+
+def _block(completion: str, opening: re.Match[str], closing: re.Match[str]) -> Extraction:
+    program = completion[opening.end() : closing.start()].strip("\r\n")
+    before, after = completion[: opening.start()].strip(), completion[closing.end() :].strip()
+    if not program.strip():
+        return Extraction(program, "empty")
+    if _OPENING.search(before) or _OPENING.search(after):
+        return Extraction(program, "several")
+    return Extraction(program, "prose" if before or after else "block")
 
 
 def _is_python(text: str) -> bool:

@@ -22,8 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
 from lib.evaluation.best_of_n import only_public
-from lib.evaluation.dialogues import Dialogue, FeedbackFunction, run_dialogues
+from lib.evaluation.dialogues import Dialogue, run_dialogues
 from lib.evaluation.evaluate import manifest
+from lib.evaluation.feedback import FeedbackFunction
 from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import Completion, generate

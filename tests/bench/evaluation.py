@@ -16,7 +16,9 @@ from pathlib import Path
 from lib.evaluation.evaluate import Subject, evaluate
 from lib.judge import Judge
 from lib.judge.conformance.judge_checks import busy_processes
+from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
+from lib.policy.protocols import eval_at_1
 from lib.problems import load_problems
 from lib.runs.paths import root
 
@@ -49,15 +51,14 @@ def files(folder: Path) -> dict[str, list]:
 
 def main(first: int | None) -> None:
     path = root() / "data" / "tiny" / "base_model"
-    model, tokenizer = load_policy(path), load_tokenizer(path)
+    engine = TransformersEngine(load_policy(path), load_tokenizer(path))
     sets = {name: load_problems(*place)[:first] for name, place in SETS.items()}
     written = []
     for load, beside in (("as it is", nullcontext()), ("beside eight busy processes", busy_processes(8))):
         with tempfile.TemporaryDirectory() as folder, beside:
             began, spent = time.perf_counter(), cpu_seconds()
             with Judge(workers=2) as judge:
-                subject = Subject("base", "end", 0)
-                found = evaluate(model, tokenizer, sets, judge, Path(folder), max_new_tokens=128, subject=subject)
+                found = evaluate(engine, sets, judge, Path(folder), eval_at_1(128), Subject("base"))
             wall, cpu = time.perf_counter() - began, cpu_seconds() - spent
             times = found.pop("times")
             written.append((found, files(Path(folder))))

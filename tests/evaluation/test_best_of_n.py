@@ -14,9 +14,9 @@ from lib.evaluation.best_of_n import (
     choose,
     curve,
     judge_public,
+    make_sample,
     only_public,
     p_accepted,
-    sample,
     versus_policy,
     without_expected,
 )
@@ -123,7 +123,7 @@ def test_other_private_tests_lead_to_the_same_choice(judge, problem):
         looked = [
             [judge.judge(program, view) for view in (only_public(one), without_expected(one))] for program in programs
         ]
-        seen.append([replace(sample(9, *verdicts), public_s=0, outputs_s=0) for verdicts in looked])
+        seen.append([replace(make_sample(9, *verdicts), public_s=0, outputs_s=0) for verdicts in looked])
     assert seen[0] == seen[1]
     assert [one.passed for one in seen[0]] == ([2, 1, 0, 2] if problem.kind == "stdio" else [1, 0, 0, 1])
     outputs = [one.output for one in seen[0]]
@@ -136,7 +136,7 @@ def test_without_public_tests_there_is_nothing_to_look_at():
     hidden = replace(DOUBLE, tests=DOUBLE.tests[2:])
     assert only_public(hidden) is None
     assert without_expected(hidden) is None
-    samples = [sample(tokens) for tokens in (1, 2, 3)]
+    samples = [make_sample(tokens) for tokens in (1, 2, 3)]
     assert [choose(rule, samples) for rule in RULES] == [0, 0]
     for rule in RULES:
         assert p_accepted(rule, samples, [True, False, False]) == pytest.approx([1 / 3] * 3)
@@ -152,16 +152,16 @@ def test_a_public_test_of_another_form_is_not_compared_by_outputs(test):
 def test_a_failure_of_the_judge_is_never_a_sample():
     failed = Verdict(False, 0.0, "api_error", 0, 2, 0.0)
     with pytest.raises(ValueError, match="the judge failed"):
-        sample(5, failed)
+        make_sample(5, failed)
 
 
 def test_outputs_differ_by_their_words_only():
     given = [
         Verdict(False, 0.0, "wrong_answer", 0, 1, 0.1, (TestResult("wrong_answer", got=got),)) for got in ("6 \n", "6")
     ]
-    assert len({sample(1, given=one).output for one in given}) == 1
+    assert len({make_sample(1, outputs=one).output for one in given}) == 1
     stopped = replace(given[0], error_type="timeout", tests=())
-    assert sample(1, given=stopped).output is None
+    assert make_sample(1, outputs=stopped).output is None
 
 
 def test_a_curve_has_an_interval_for_every_rule_and_says_what_a_problem_costs():
@@ -203,13 +203,13 @@ def test_looking_shows_the_judge_public_tests_alone_and_leaves_out_problems_with
 
 
 def test_a_policy_is_compared_at_the_tokens_that_it_spends_itself_and_with_all_samples():
-    by_problem = {("public tests", n): [0.2 * n, 0.1 * n, 0.0, 0.0] for n in (1, 2, 4)}
-    paid, most = versus_policy(25, [True, False, False, False], "public tests", by_problem, per_sample=10)
+    by_n = {n: [0.2 * n, 0.1 * n, 0.0, 0.0] for n in (1, 2, 4)}
+    paid, most = versus_policy(25, [True, False, False, False], by_n, per_sample=10)
     assert (paid["n"], most["n"]) == (2, 4)
     assert (paid["times the tokens"], most["times the tokens"]) == (0.8, 1.6)
     assert (paid["best of n"], most["best of n"]) == (pytest.approx(0.15), pytest.approx(0.3))
     assert (paid["points"], most["points"]) == (pytest.approx(10), pytest.approx(-5))
     assert paid["low"] <= 10 <= paid["high"]
     assert paid["reached with"] == 4
-    [never, _] = versus_policy(5, [True] * 4, "public tests", by_problem, 10)
+    [never, _] = versus_policy(5, [True] * 4, by_n, 10)
     assert (never["n"], never["reached with"]) == (1, None), "at least one sample is written"

@@ -10,6 +10,7 @@ from lib.evaluation.evaluate import Subject
 from lib.evaluation.export import CheckpointError
 from lib.judge import Judge
 from lib.policy.prompts import answer, messages
+from lib.policy.protocols import eval_at_1
 from lib.problems import Problem, Test
 
 ADD = Problem("add", "tiny", "valid", "stdio", "add", (Test("1 2\n", "3\n"),), time_limit=0.5)
@@ -39,9 +40,9 @@ def _journals(tmp_path, monkeypatch):
 
 
 def measure(path, step, folder, judge):
-    subject = Subject("10_sft-s0", path.name, seed=0, step=step)
+    subject = Subject("10_sft-s0", path.name, step)
     sets = {"contests_valid": [ADD]}
-    return measure_checkpoint(path, subject, sets, judge, folder, PAIRS, max_new_tokens=60)
+    return measure_checkpoint(path, subject, sets, judge, folder, eval_at_1(60), PAIRS)
 
 
 def test_checkpoints_come_in_the_order_of_their_steps(trained, tmp_path):
@@ -115,8 +116,8 @@ def test_best_checkpoint_json_has_the_designs_keys_and_lists_every_checkpoint():
     ]
 
 
-def test_without_a_sound_checkpoint_nothing_is_chosen():
-    with pytest.raises(CheckpointError, match=r"no sound checkpoint.*is damaged"):
+def test_without_a_valid_checkpoint_nothing_is_selected():
+    with pytest.raises(CheckpointError, match=r"no valid checkpoint.*is damaged"):
         select_best("sft", [], {20: "checkpoint-20 is damaged"})
 
 

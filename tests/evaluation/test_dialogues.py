@@ -8,17 +8,8 @@ from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.evaluation import dialogues as module
 from lib.evaluation.best_of_n import only_public
-from lib.evaluation.dialogues import (
-    CONSTANT,
-    constant_feedback,
-    continued,
-    lines,
-    public_feedback,
-    resample,
-    run_dialogues,
-    truncated,
-    write,
-)
+from lib.evaluation.dialogues import continued, lines, resample, run_dialogues, write
+from lib.evaluation.feedback import CONSTANT, constant_feedback, public_feedback, truncated
 from lib.judge import Judge, Verdict
 from lib.policy.generation import Completion, generate
 from lib.policy.prompts import answer, messages
@@ -134,7 +125,7 @@ def test_no_prompt_of_any_round_holds_anything_of_a_test_that_is_not_public(dial
 
 def test_feedback_from_a_problem_with_hidden_tests_is_refused(judge):
     verdict = judge.judge("print(1)", DOUBLE)
-    with pytest.raises(ValueError, match="double holds tests that are not public"):
+    with pytest.raises(ValueError, match="double has tests that are not public"):
         public_feedback(DOUBLE, verdict)
 
 

@@ -6,16 +6,17 @@ import sys
 from dataclasses import replace
 
 import pytest
+from diskcache import Cache
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.evaluation.evaluate import Subject, evaluate, manifest, measure
+from lib.evaluation.evaluate import Subject, evaluate, manifest
 from lib.judge import Judge
 from lib.judge.conformance.judge_checks import busy_processes
 from lib.judge.verdict import Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
-from lib.policy.protocols import eval_at_budget, eval_at_k
+from lib.policy.protocols import Protocol, eval_at_1
 from lib.problems import Problem, Test
 from lib.runs.paths import root
 
@@ -42,16 +43,17 @@ SETS = {
 }
 
 
-SUBJECT = Subject("base", "step-7", seed=0, step=7)
+SUBJECT = Subject("base", "step-7", step=7)
+GREEDY = eval_at_1(60)
 TIMES = ("gen_time", "judge_time")
 
 
 @pytest.fixture(autouse=True)
-def journals(tmp_path_factory, monkeypatch):
-    """Journals of interrupted evaluations go where no other test finds them."""
+def interrupted(tmp_path_factory, monkeypatch):
+    """What interrupted evaluations leave goes where no other test finds it."""
     folder = tmp_path_factory.mktemp("artifacts")
     monkeypatch.setenv("RLVR_ARTIFACTS", str(folder))
-    return folder / "scratch" / "journals"
+    return folder / "scratch" / "evaluations"
 
 
 def without_times(folder) -> dict:
@@ -80,7 +82,7 @@ def judge():
 
 
 def test_an_evaluation_says_what_the_judge_said_of_each_answer(policy, judge, tmp_path):
-    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
+    found = evaluate(TransformersEngine(*policy), SETS, judge, tmp_path, GREEDY, SUBJECT)
     assert (found["protocol"], found["decoding"]["max_new_tokens"]) == ("EVAL@1", 60)
     contests, mbpp = found["datasets"]["contests_test"], found["datasets"]["mbpp_test"]
     for kind in ("wrong_answer", "syntax_error", "runtime_error", "timeout"):
@@ -98,7 +100,7 @@ def test_an_evaluation_says_what_the_judge_said_of_each_answer(policy, judge, tm
 
 
 def test_the_qa_log_keeps_some_of_each_error_type_with_prompt_and_response(policy, judge, tmp_path):
-    evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
+    evaluate(TransformersEngine(*policy), SETS, judge, tmp_path, GREEDY, SUBJECT)
     contests, mbpp = (
         [json.loads(line) for line in (tmp_path / "qa_logs" / f"{name}.jsonl").read_text().splitlines()]
         for name in SETS
@@ -116,7 +118,7 @@ def test_the_qa_log_keeps_some_of_each_error_type_with_prompt_and_response(polic
 
 def test_the_same_evaluation_again_gives_the_same_files_and_figures_but_for_the_times(policy, judge, tmp_path):
     first, again = (
-        evaluate(*policy, SETS, judge, tmp_path / name, max_new_tokens=60, subject=SUBJECT) for name in ("1", "2")
+        evaluate(TransformersEngine(*policy), SETS, judge, tmp_path / name, GREEDY, SUBJECT) for name in ("1", "2")
     )
     assert first.pop("times").keys() == again.pop("times").keys()
     assert first == again
@@ -126,20 +128,20 @@ def test_the_same_evaluation_again_gives_the_same_files_and_figures_but_for_the_
 
 
 def test_a_long_evaluation_tells_how_far_it_is_and_a_short_one_is_quiet(policy, judge, tmp_path, monkeypatch, capsys):
-    arguments = {"max_new_tokens": 60, "subject": SUBJECT, "batch_size": 4}
-    evaluate(*policy, SETS, judge, tmp_path, **arguments)
+    engine = TransformersEngine(*policy, batch_size=4)
+    evaluate(engine, SETS, judge, tmp_path, GREEDY, SUBJECT)
     assert capsys.readouterr().out == ""
-    monkeypatch.setattr("lib.evaluation.evaluate.QUIET", 0)
-    evaluate(*policy, SETS, judge, tmp_path, **arguments)
-    told = [line.partition(" written")[0] for line in capsys.readouterr().out.splitlines()]
+    monkeypatch.setattr("lib.evaluation.evaluate.PROGRESS_SECONDS", 0)
+    evaluate(engine, SETS, judge, tmp_path, GREEDY, SUBJECT)
+    told = [line.partition(" generated")[0] for line in capsys.readouterr().out.splitlines()]
     assert told == [f"{done} of 13 programs" for done in (4, 8, 12, 13)]
 
 
 def test_a_busy_machine_changes_nothing_but_the_times(policy, judge, tmp_path):
-    arguments = {"max_new_tokens": 60, "subject": SUBJECT}
-    alone = evaluate(*policy, SETS, judge, tmp_path / "alone", **arguments)
+    engine = TransformersEngine(*policy)
+    alone = evaluate(engine, SETS, judge, tmp_path / "alone", GREEDY, SUBJECT)
     with busy_processes(8), Judge(workers=1) as beside:  # a judge of its own, which remembers no verdict
-        busy = evaluate(*policy, SETS, beside, tmp_path / "busy", **arguments)
+        busy = evaluate(engine, SETS, beside, tmp_path / "busy", GREEDY, SUBJECT)
     assert alone.pop("times").keys() == busy.pop("times").keys()
     assert alone == busy
     assert without_times(tmp_path / "alone") == without_times(tmp_path / "busy")
@@ -154,24 +156,24 @@ def test_nothing_is_written_when_the_judge_fails_too_often(policy, tmp_path):
             return {}
 
     with pytest.raises(JudgeFailure, match=r"13 of 13 programs.*no worker left"):
-        evaluate(*policy, SETS, BrokenJudge(), tmp_path, max_new_tokens=60, subject=SUBJECT)
+        evaluate(TransformersEngine(*policy), SETS, BrokenJudge(), tmp_path, GREEDY, SUBJECT)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_evaluation_is_refused(policy, judge, tmp_path):
     with pytest.raises(ValueError, match="every set is empty"):
-        evaluate(*policy, {"contests_test": []}, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
+        evaluate(TransformersEngine(*policy), {"contests_test": []}, judge, tmp_path, GREEDY, SUBJECT)
 
 
 def test_a_result_names_what_was_measured_and_how(policy, judge, tmp_path):
-    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT, seed=3)
+    found = evaluate(TransformersEngine(*policy), SETS, judge, tmp_path, eval_at_1(60, seed=3), SUBJECT)
     assert {key: found[key] for key in ("protocol", "engine", "model", "checkpoint", "step", "seed")} == {
         "protocol": "EVAL@1",
         "engine": "transformers",
         "model": "base",
         "checkpoint": "step-7",
         "step": 7,
-        "seed": 0,
+        "seed": 3,
     }
     assert found["decoding"] == {
         "max_new_tokens": 60,
@@ -197,7 +199,7 @@ TIMES_OF_A_SET = {"avg_judge_time", "judge_time_p50", "judge_time_p95", "cost_pe
 
 
 def test_the_schema_of_metrics_json(policy, judge, tmp_path):
-    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60, subject=SUBJECT)
+    found = evaluate(TransformersEngine(*policy), SETS, judge, tmp_path, GREEDY, SUBJECT)
     assert found.keys() == WHAT | {"datasets", "times"}
     assert found["times"].keys() == TIMES_OF_ALL
     for name in SETS:
@@ -211,20 +213,17 @@ def test_the_manifest_changes_with_a_test_of_a_problem():
     assert manifest([one, other])["n"] == 2
 
 
-def test_without_a_subject_the_result_is_the_end_of_the_run_that_owns_the_folder(policy, judge, tmp_path):
-    with pytest.raises(ValueError, match="not written without its model, checkpoint and seed"):
-        evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60)
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "run_info.json").write_text(json.dumps({"run": "10_sft-s4", "seed": 4}))
-    found = evaluate(*policy, SETS, judge, tmp_path, max_new_tokens=60)
-    assert (found["model"], found["checkpoint"], found["seed"]) == ("10_sft-s4", "end", 4)
-    with pytest.raises(ValueError, match="not written without"):
-        Subject("", "end", 0)
+def test_a_result_without_a_model_or_a_checkpoint_is_refused():
+    for model, checkpoint in (("", "end"), ("base", "")):
+        with pytest.raises(ValueError, match="must name its model and its checkpoint"):
+            Subject(model, checkpoint)
 
 
 def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, tmp_path):
     engine = TransformersEngine(*policy, batch_size=16)
-    at_k = measure(engine, SETS, judge, tmp_path / "k", eval_at_k(60, samples=4, ks=(1, 4)), SUBJECT, seed=3)
+    sampled = {"samples": 4, "temperature": 0.8, "seed": 3}
+    four, budget = Protocol("EVAL@k", 60, ks=(1, 4), **sampled), Protocol("EVAL@budget", 60, token_budget=60, **sampled)
+    at_k = evaluate(engine, SETS, judge, tmp_path / "k", four, SUBJECT)
     assert (at_k["decoding"]["samples"], at_k["decoding"]["seed"]) == (4, 3), "what drew the samples is told"
     mbpp = at_k["datasets"]["mbpp_test"]
     assert mbpp["n"] == 8
@@ -233,11 +232,11 @@ def test_samples_give_pass_at_k_and_what_a_budget_of_tokens_buys(policy, judge, 
     with open(tmp_path / "k" / "verdicts.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample"] for row in rows[:5]] == ["0", "1", "2", "3", "0"]
-    budget = measure(engine, SETS, judge, tmp_path / "b", eval_at_budget(60, 60, samples=4), SUBJECT, seed=3)
+    budget = evaluate(engine, SETS, judge, tmp_path / "b", budget, SUBJECT)
     assert budget["datasets"]["mbpp_test"]["accepted_at_budget"] <= mbpp["pass_at_4"]
 
 
-def test_after_a_failure_of_the_judge_only_what_it_failed_on_is_judged_again(policy, judge, tmp_path, journals):
+def test_after_a_failure_of_the_judge_only_what_it_failed_on_is_judged_again(policy, judge, tmp_path, interrupted):
     class Moody:
         """Fails on the second call, and remembers how much it was asked."""
 
@@ -254,14 +253,14 @@ def test_after_a_failure_of_the_judge_only_what_it_failed_on_is_judged_again(pol
             return judge.stats()
 
     moody = Moody()
-    arguments = {"max_new_tokens": 60, "subject": SUBJECT, "batch_size": 4}
+    engine = TransformersEngine(*policy, batch_size=4)
     with pytest.raises(JudgeFailure):
-        evaluate(*policy, SETS, moody, tmp_path / "1", **arguments)
-    found = evaluate(*policy, SETS, moody, tmp_path / "1", **arguments)
+        evaluate(engine, SETS, moody, tmp_path / "1", GREEDY, SUBJECT)
+    found = evaluate(engine, SETS, moody, tmp_path / "1", GREEDY, SUBJECT)
     assert moody.asked == [4, 4, 4, 1, 4]
     assert found["times"]["recalled"] == 9
-    assert not list(journals.iterdir())
-    whole = evaluate(*policy, SETS, judge, tmp_path / "2", **arguments)
+    assert not list(interrupted.iterdir())
+    whole = evaluate(engine, SETS, judge, tmp_path / "2", GREEDY, SUBJECT)
     assert found["datasets"] == whole["datasets"]
 
 
@@ -269,40 +268,40 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path[:0] = ["tests", "tests/evaluation"]
-from test_evaluate import SETS, SUBJECT
+from test_evaluate import GREEDY, SETS, SUBJECT
 from lib.evaluation.evaluate import evaluate
 from lib.judge import Judge
+from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
 
 class Slow:
     def __init__(self, judge): self.judge, self.stats = judge, judge.stats
     def judge_many(self, pairs):
-        if len(pairs) == 1:  # the last batch: by now the first three are in the journal
+        if len(pairs) == 1:  # the last batch: by now the first three have been kept
             os.kill(os.getpid(), signal.SIGKILL)
         return self.judge.judge_many(pairs)
 
 policy, folder = sys.argv[1:]
 with Judge(workers=1) as judge:
     model, tokenizer = load_policy(policy), load_tokenizer(policy)
-    evaluate(model, tokenizer, SETS, Slow(judge), Path(folder), max_new_tokens=60, subject=SUBJECT, batch_size=4)
+    evaluate(TransformersEngine(model, tokenizer, 4), SETS, Slow(judge), Path(folder), GREEDY, SUBJECT)
 """
 
 
-def test_an_evaluation_that_was_killed_goes_on_and_ends_with_the_same_files(policy, judge, tmp_path, journals):
+def test_an_evaluation_that_was_killed_goes_on_and_ends_with_the_same_files(policy, judge, tmp_path, interrupted):
     for part in policy:
         part.save_pretrained(tmp_path / "policy")
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "policy"), str(killed)], cwd=root())
     assert done.returncode == -signal.SIGKILL
-    [journal] = journals.iterdir()
-    assert len(journal.read_text().splitlines()) == 12
-    with journal.open("a") as file:
-        file.write('{"row": 12, "compl')  # as a process that dies while it writes leaves it
-    model, tokenizer = load_policy(tmp_path / "policy"), load_tokenizer(tmp_path / "policy")
-    arguments = {"max_new_tokens": 60, "subject": SUBJECT, "batch_size": 4}
-    resumed = evaluate(model, tokenizer, SETS, judge, killed, **arguments)
-    again = evaluate(model, tokenizer, SETS, judge, whole, **arguments)
+    [folder] = interrupted.iterdir()
+    with Cache(folder) as kept:
+        assert len(kept) == 12
+    loaded = load_policy(tmp_path / "policy"), load_tokenizer(tmp_path / "policy")
+    engine = TransformersEngine(*loaded, batch_size=4)
+    resumed = evaluate(engine, SETS, judge, killed, GREEDY, SUBJECT)
+    again = evaluate(engine, SETS, judge, whole, GREEDY, SUBJECT)
     assert (resumed.pop("times")["recalled"], again.pop("times")["recalled"]) == (12, 0)
     assert resumed == again
     assert without_times(killed) == without_times(whole)
-    assert not list(journals.iterdir())
+    assert not list(interrupted.iterdir())

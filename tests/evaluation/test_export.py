@@ -9,7 +9,8 @@ from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.evaluation.export import CheckpointError, export_checkpoint, require_complete, validate_model
 from lib.judge import Judge
-from lib.policy.models import count_parameters, load_policy
+from lib.policy.models import load_policy
+from lib.policy.protocols import eval_at_1
 from lib.problems import Problem, Test
 from lib.training.config import training_config
 from lib.training.sft import train_sft
@@ -33,7 +34,7 @@ def saved(tmp_path_factory):
     teach(model, tokenizer, {"add": PROGRAM}, steps=80)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder, count_parameters(model)
+    return folder, model.num_parameters()
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def rewrite(folder, change):
     save_file(weights, file, metadata={"format": "pt"})
 
 
-def test_a_sound_checkpoint_is_handed_on_with_what_was_found(saved, judge):
-    found = validate_model(saved[0], judge, [ADD], max_new_tokens=60)
+def test_a_valid_checkpoint_passes_every_check(saved, judge):
+    found = validate_model(saved[0], judge, [ADD], eval_at_1(60))
     assert found["parameters"] == require_complete(saved[0]) == saved[1]
     assert (found["answers"], found["ran to the end"], found["accepted"]) == (1, 1, 1)
     assert PROGRAM in found["example"]
@@ -78,24 +79,24 @@ def test_a_file_that_was_cut_off_is_refused(checkpoint, name, share):
 def test_weights_that_lack_one_of_the_model_or_have_one_too_many_are_refused(checkpoint, judge):
     rewrite(checkpoint, lambda weights: weights.pop("model.norm.weight"))
     with pytest.raises(CheckpointError, match=r"missing_keys.*model.norm.weight"):
-        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
+        validate_model(checkpoint, judge, [ADD], eval_at_1(4))
     rewrite(checkpoint, lambda weights: weights.update({"model.norm.weight": torch.ones(64), "more": torch.ones(3)}))
     with pytest.raises(CheckpointError, match=r"unexpected_keys.*more"):
-        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
+        validate_model(checkpoint, judge, [ADD], eval_at_1(4))
 
 
 def test_weights_that_are_no_numbers_are_refused(checkpoint, judge):
     rewrite(checkpoint, lambda weights: weights["model.norm.weight"].fill_(float("nan")))
-    with pytest.raises(CheckpointError, match=r"no numbers: model.norm.weight"):
-        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
+    with pytest.raises(CheckpointError, match=r"not finite: model.norm.weight"):
+        validate_model(checkpoint, judge, [ADD], eval_at_1(4))
 
 
 def test_a_tokenizer_that_loses_a_letter_is_refused(checkpoint, judge):
     content = json.loads((checkpoint / "tokenizer.json").read_text())
     del content["model"]["vocab"]["Ã"]  # the first byte of É
     (checkpoint / "tokenizer.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match="does not give a program back"):
-        validate_model(checkpoint, judge, [ADD], max_new_tokens=4)
+    with pytest.raises(CheckpointError, match="does not reproduce a program"):
+        validate_model(checkpoint, judge, [ADD], eval_at_1(4))
 
 
 def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint, judge, tmp_path):
@@ -115,7 +116,7 @@ def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint, j
         require_complete(checkpoint)
 
 
-def test_a_model_that_the_judge_can_say_nothing_about_is_not_handed_on(saved):
+def test_a_model_that_the_judge_can_say_nothing_about_is_refused(saved):
     class Broken:
         def judge_many(self, pairs):
             from lib.judge.host.scoring import failed_judge
@@ -123,7 +124,7 @@ def test_a_model_that_the_judge_can_say_nothing_about_is_not_handed_on(saved):
             return [failed_judge(problem, "no worker") for _, problem in pairs]
 
     with pytest.raises(CheckpointError, match="nothing that can be judged"):
-        validate_model(saved[0], Broken(), [ADD], max_new_tokens=60)
+        validate_model(saved[0], Broken(), [ADD], eval_at_1(60))
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def adapted(saved, tmp_path_factory):
     return folder / "checkpoint-2", model.state_dict()
 
 
-def test_a_checkpoint_of_adapters_is_the_policy_that_was_trained_and_is_laid_down_as_a_plain_model(
+def test_a_checkpoint_of_adapters_is_the_policy_that_was_trained_and_is_exported_as_a_plain_model(
     adapted, saved, judge, tmp_path
 ):
     checkpoint, trained = adapted
@@ -149,7 +150,7 @@ def test_a_checkpoint_of_adapters_is_the_policy_that_was_trained_and_is_laid_dow
     for folder in (checkpoint, tmp_path / "model"):
         for name, weight in load_policy(folder, device="cpu").state_dict().items():
             torch.testing.assert_close(weight, trained[name])
-    assert validate_model(tmp_path / "model", judge, [ADD], max_new_tokens=60)["parameters"] == saved[1]
+    assert validate_model(tmp_path / "model", judge, [ADD], eval_at_1(60))["parameters"] == saved[1]
 
 
 def test_adapters_that_are_damaged_or_name_no_model_are_refused(adapted, tmp_path):
@@ -159,11 +160,11 @@ def test_adapters_that_are_damaged_or_name_no_model_are_refused(adapted, tmp_pat
     with pytest.raises(CheckpointError, match=r"checkpoint-2 is damaged: adapter_model.safetensors can't be read"):
         require_complete(copy)
     (copy / "adapter_config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"adapter_config.json names no model that the adapters belong to"):
+    with pytest.raises(CheckpointError, match=r"adapter_config.json names no base model"):
         require_complete(copy)
 
 
-def test_what_a_trainer_keeps_for_itself_is_not_laid_down(checkpoint, tmp_path):
+def test_what_a_trainer_keeps_for_itself_is_not_exported(checkpoint, tmp_path):
     (checkpoint / "optimizer.pt").write_text("large")
     export_checkpoint(checkpoint, tmp_path / "model")
     assert not (tmp_path / "model" / "optimizer.pt").exists()

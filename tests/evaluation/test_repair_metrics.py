@@ -30,10 +30,10 @@ def verdict(passed: int, error_type: str = "wrong_answer") -> Verdict:
 
 def dialogue(*verdicts: Verdict, ending: str = "passed", read: int = 10, written: int = 5) -> Dialogue:
     """Round k reads `read` times k tokens and writes `written`; the public tests take half a second."""
-    turns = [
-        Turn([], [0] * read * k, Completion("", (0,) * written, False), "", public_verdict=verdict(0), verdict=one)
-        for k, one in enumerate(verdicts, 1)
-    ]
+    turns = []
+    for k, one in enumerate(verdicts, 1):
+        turns.append(Turn([], [0] * read * k, Completion("", (0,) * written, False), "", public_verdict=verdict(0)))
+        turns[-1].verdict = one
     return Dialogue(PROBLEM, turns, ending)
 
 

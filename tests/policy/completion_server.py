@@ -12,11 +12,13 @@ import torch
 
 
 class CompletionServer(ThreadingHTTPServer):
-    """`failures`: statuses to answer first, before any work. `with_ids`: whether token ids are returned when asked."""
+    """`failures`: statuses to answer first, before any work, with a request to come back after `retry_after_ms`.
+    `with_ids`: whether token ids are returned when asked."""
 
-    def __init__(self, model, tokenizer, failures=(), with_ids=True):
+    def __init__(self, model, tokenizer, failures=(), with_ids=True, retry_after_ms=10):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.model, self.tokenizer, self.failures, self.with_ids = model, tokenizer, list(failures), with_ids
+        self.retry_after_ms = retry_after_ms
         self.lock, self.requests, self.at_once, self.most_at_once = threading.Lock(), [], 0, 0
 
     @property
@@ -64,6 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
+        if status != 200 and self.server.retry_after_ms:
+            self.send_header("Retry-After-Ms", str(self.server.retry_after_ms))
         self.end_headers()
         self.wfile.write(body)
 

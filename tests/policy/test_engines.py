@@ -11,7 +11,7 @@ from lib.policy.engines import ServerEngine, ServerError, TransformersEngine, op
 from lib.policy.generation import end_tokens
 from lib.policy.models import load_policy, load_tokenizer
 from lib.policy.prompts import messages
-from lib.policy.protocols import Protocol, eval_at_1, eval_at_k
+from lib.policy.protocols import Protocol, eval_at_1, protocol_named
 from lib.problems import load_problems
 from lib.runs.paths import root
 
@@ -29,7 +29,7 @@ def policy():
 def engine(policy, server, **options) -> ServerEngine:
     model, tokenizer = policy
     end = end_tokens(model.generation_config, tokenizer)
-    return ServerEngine(server.url, "tiny", tokenizer, end, **{"backoff": 0.01} | options)
+    return ServerEngine(server.url, tokenizer, end, model="tiny", **options)
 
 
 def completions(engine, protocol: Protocol, chats=CHATS, **more) -> dict:
@@ -60,7 +60,7 @@ def test_the_base_model_answers_the_same_through_both_engines():
 def test_samples_have_seeds_of_their_own_and_repeat_whatever_the_order_of_requests(policy):
     with serve(*policy) as server:
         first, again, other = (
-            completions(engine(policy, server, concurrency=n), eval_at_k(12, 3, (1,)), seed=seed)
+            completions(engine(policy, server, concurrency=n), protocol_named("EVAL@3", 12, seed=seed))
             for n, seed in ((1, 5), (8, 5), (8, 6))
         )
         seeds = [request["seed"] for request in server.requests]
@@ -76,9 +76,31 @@ def test_rows_that_are_done_are_not_asked_for(policy):
 
 
 def test_a_busy_server_is_asked_again_and_nothing_is_lost(policy):
-    with serve(*policy, failures=(503, 429, 500)) as server:
+    with serve(*policy, failures=(503, 429, 500, 408)) as server:
         assert len(completions(engine(policy, server), eval_at_1(8))) == len(CHATS)
-        assert len(server.requests) == len(CHATS) + 3
+        assert len(server.requests) == len(CHATS) + 4
+
+
+def test_a_request_holds_every_parameter_of_the_decoding(policy):
+    model, tokenizer = policy
+    with serve(*policy) as server:
+        completions(engine(policy, server), protocol_named("EVAL@2", 7, seed=3), CHATS[:1])
+        sent = sorted(server.requests, key=lambda request: request["seed"])
+    prompt = tokenizer.apply_chat_template(CHATS[0], add_generation_prompt=True, return_dict=False)
+    limits = {"max_tokens": 7, "temperature": 0.8, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+    ends = {"stop_token_ids": end_tokens(model.generation_config, tokenizer), "return_token_ids": True}
+    same = {"model": "tiny", "prompt": prompt, **limits, **ends}
+    assert sent == [same | {"seed": 3 * 1_000_003 + row} for row in (0, 1)]
+
+
+def test_waits_between_attempts_grow_and_vary(policy, monkeypatch):
+    """A server whose answers name no delay: many clients must not come back at once."""
+    waits = []
+    monkeypatch.setattr("time.sleep", waits.append)
+    with serve(*policy, failures=(503,) * 4, retry_after_ms=None) as server:
+        completions(engine(policy, server), eval_at_1(2), CHATS[:1])
+    assert waits == sorted(waits)
+    assert len({wait / 2**n for n, wait in enumerate(waits)}) == 4, "jitter"
 
 
 def test_no_more_requests_than_allowed_are_under_way(policy):
@@ -89,7 +111,7 @@ def test_no_more_requests_than_allowed_are_under_way(policy):
 
 def test_a_refused_request_is_not_repeated_and_its_reason_is_told(policy):
     with serve(*policy, failures=(404,) * 50) as server:
-        with pytest.raises(ServerError, match=r"refused a request for tiny: status 404.*busy"):
+        with pytest.raises(ServerError, match=r"no answer of tiny from http.*404.*busy"):
             completions(engine(policy, server, concurrency=1), eval_at_1(8))
         assert len(server.requests) < len(CHATS)
 
@@ -98,11 +120,11 @@ def test_a_server_that_is_not_there_or_keeps_failing_ends_the_evaluation(policy)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         nobody = type("Nobody", (), {"url": f"http://127.0.0.1:{free.getsockname()[1]}"})
-        with pytest.raises(ServerError, match=r"failed 2 times.*Is it running"):
+        with pytest.raises(ServerError, match=r"up to 2 attempts.*[Cc]onnection"):
             completions(engine(policy, nobody, attempts=2), eval_at_1(8))
     with (
         serve(*policy, failures=(503,) * 50) as server,
-        pytest.raises(ServerError, match=r"failed 3 times.*status 503"),
+        pytest.raises(ServerError, match=r"up to 3 attempts.*503"),
     ):
         completions(engine(policy, server, attempts=3), eval_at_1(8))
 
@@ -122,7 +144,7 @@ def test_a_notebook_names_its_engine_and_finds_the_model_that_a_server_serves(po
         found = open_engine(server.url, "path", *policy)
         assert found.identity == "tiny"
         assert completions(found, eval_at_1(8)) == completions(engine(policy, server), eval_at_1(8))
-        with pytest.raises(ServerError, match="does not say which model it serves"):
+        with pytest.raises(ServerError, match="does not list the model it serves"):
             open_engine(f"{server.url}/elsewhere", "path", *policy)
     with pytest.raises(ValueError, match="no engine is called 'sglang'"):
         open_engine("sglang", "path", *policy)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
 
-from lib.policy.models import count_parameters, load_policy, load_tokenizer
+from lib.policy.models import load_policy, load_tokenizer
 
 
 @pytest.fixture
@@ -26,13 +26,6 @@ def test_prompts_are_padded_on_the_left_and_tokens_round_trip(folder):
     padded = tokenizer(["sum", "print the sum"], padding=True)["input_ids"]
     assert padded[0][0] == tokenizer.pad_token_id
     assert tokenizer.decode(tokenizer("é = 'x'\n\tpass")["input_ids"]) == "é = 'x'\n\tpass"
-
-
-def test_tied_weights_count_once():
-    layer = torch.nn.Linear(3, 3, bias=False)
-    tied = torch.nn.Linear(3, 3, bias=False)
-    tied.weight = layer.weight
-    assert count_parameters(torch.nn.Sequential(layer, tied)) == 9
 
 
 @pytest.mark.parametrize("load", [load_policy, load_tokenizer])

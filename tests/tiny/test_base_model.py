@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer
 
 from lib.policy.generation import generate
-from lib.policy.models import count_parameters, load_policy, load_tokenizer
+from lib.policy.models import load_policy, load_tokenizer
 from lib.policy.prompts import answer, extract, messages
 from lib.problems import load_problems
 from lib.runs.paths import root
@@ -69,7 +69,7 @@ def test_a_new_model_is_a_qwen2_of_about_two_million_weights_that_repeats_with_t
         models.append(new_model(tokenizer))
     model, again = models
     assert model.config.model_type == "qwen2"
-    assert 1.5e6 < count_parameters(model) < 2.5e6
+    assert 1.5e6 < model.num_parameters() < 2.5e6
     assert model.get_input_embeddings().num_embeddings == len(tokenizer)
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
 
@@ -119,7 +119,7 @@ def committed():
 def test_the_committed_model_is_a_small_qwen2_with_the_chat_template_of_the_module(committed):
     model, tokenizer = committed
     assert model.config.model_type == "qwen2"
-    assert 1e6 < count_parameters(model) < 3e6
+    assert 1e6 < model.num_parameters() < 3e6
     assert tokenizer.chat_template == CHAT_TEMPLATE
     assert sum(file.stat().st_size for file in COMMITTED.iterdir()) < 12e6
     assert {file.suffix for file in COMMITTED.iterdir()} <= {".json", ".jinja", ".safetensors"}

@@ -7,7 +7,7 @@ import pytest
 from tiny_policy import make_model
 from trainings import config, sft_config
 
-from lib.evaluation.dialogues import CONSTANT, constant_feedback, public_feedback
+from lib.evaluation.feedback import CONSTANT, constant_feedback, public_feedback
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.models import load_policy

@@ -9,7 +9,7 @@ import torch
 from tiny_policy import make_model, make_tokenizer
 
 from lib.evaluation.export import CheckpointError, require_complete
-from lib.policy.models import count_parameters, load_policy
+from lib.policy.models import load_policy
 from lib.runs.paths import root
 
 SAVE = """
@@ -61,7 +61,7 @@ def test_a_sharded_checkpoint_is_no_model_before_and_one_after_accelerate_has_me
     merged = shutil.copytree(checkpoint, checkpoint.with_name("checkpoint-41"))
     run("accelerate.commands.accelerate_cli", "merge-weights", str(merged / "pytorch_model_fsdp_0"), str(merged))
     reference = make_model(make_tokenizer())
-    assert require_complete(merged) >= count_parameters(reference)
+    assert require_complete(merged) >= reference.num_parameters()
     ids = torch.tensor([[1, 5, 9, 40]])
     with torch.inference_mode():
         assert torch.equal(load_policy(merged)(ids).logits, reference(ids).logits)

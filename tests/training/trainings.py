@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tiny_policy import make_tokenizer
 
-from lib.evaluation.dialogues import constant_feedback
+from lib.evaluation.feedback import constant_feedback
 from lib.judge import Judge
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer

@@ -14,14 +14,14 @@ import sys
 import time
 from pathlib import Path
 
-import httpx
 import pytest
+import requests
 import torch
 
 from lib.policy.engines import ServerEngine, TransformersEngine, VllmEngine
 from lib.policy.generation import end_tokens
 from lib.policy.prompts import messages
-from lib.policy.protocols import eval_at_1, eval_at_k
+from lib.policy.protocols import eval_at_1, protocol_named
 from lib.problems import load_problems
 from lib.runs.paths import root
 
@@ -89,7 +89,7 @@ def server(policy, folder, tmp_path_factory):
     try:
         wait_for(url, process, log)
         model, tokenizer = policy
-        yield ServerEngine(url, "tiny", tokenizer, end_tokens(model.generation_config, tokenizer))
+        yield ServerEngine(url, tokenizer, end_tokens(model.generation_config, tokenizer))
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -101,9 +101,9 @@ def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 90
     while time.monotonic() < end:
         assert process.poll() is None, f"vllm serve ended by itself:\n{log.read_text()[-2000:]}"
         try:
-            if httpx.get(f"{url}/health").status_code == 200:
+            if requests.get(f"{url}/health").status_code == 200:
                 return
-        except httpx.TransportError:
+        except requests.ConnectionError:
             pass
         time.sleep(1)
     pytest.fail(f"vllm serve did not answer within {seconds:.0f} seconds:\n{log.read_text()[-2000:]}")
@@ -149,7 +149,9 @@ def test_answers_that_are_cut_off_are_the_same_and_called_truncated(policy, chat
 
 def test_samples_repeat_with_their_seed(chats, vllm, server):
     for engine in (vllm, server):
-        first, again, other = (collect(engine, chats[:4], eval_at_k(24, 3, (1,)), seed=seed) for seed in (1, 1, 2))
+        first, again, other = (
+            collect(engine, chats[:4], protocol_named("EVAL@3", 24, seed=seed)) for seed in (1, 1, 2)
+        )
         assert first == again != other
         assert len({first[row].ids for row in range(3)}) > 1, "the samples of one prompt differ"
 

@@ -1,4 +1,4 @@
-"""The hand-off check where vLLM is installed: `make test-vllm`."""
+"""The validation of a model where vLLM is installed: `make test-vllm`."""
 
 import json
 import shutil
@@ -7,6 +7,7 @@ import pytest
 
 from lib.evaluation.export import CheckpointError, validate_model
 from lib.judge import Judge
+from lib.policy.protocols import eval_at_1
 from lib.problems import load_problems
 from lib.runs.paths import root
 
@@ -15,9 +16,9 @@ PATH = root() / "data" / "tiny" / "base_model"
 PROBLEMS = load_problems("tiny_contests", "valid")[:6]
 
 
-def test_a_checkpoint_is_handed_on_when_vllm_loads_it_too():
+def test_a_checkpoint_is_valid_if_vllm_loads_it_too():
     with Judge(workers=1) as judge:
-        found = validate_model(PATH, judge, PROBLEMS, max_new_tokens=128)
+        found = validate_model(PATH, judge, PROBLEMS, eval_at_1(128))
     assert found["vllm"] == "loads; 6 of 6 answers are those of transformers, token for token"
 
 
@@ -27,4 +28,4 @@ def test_a_checkpoint_that_vllm_can_not_load_is_refused(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Qwen2ForPoetry"]}))
     with Judge(workers=1) as judge, pytest.raises(CheckpointError, match=r"checkpoint-1 does not load in vLLM"):
-        validate_model(folder, judge, PROBLEMS, max_new_tokens=128)
+        validate_model(folder, judge, PROBLEMS, eval_at_1(128))

@@ -1,6 +1,6 @@
-"""Case studies: how a program went wrong, what its author was told, and what it wrote next, to be stepped through.
+"""Case studies: how a program failed, the feedback that the policy got, and what it wrote next, round by round.
 
-A dialogue is what `repair.jsonl` of a repair run says of one problem: a line (dict) for each round, in order. `Stepper`
+A dialogue holds the lines (dicts) of one problem in `repair.jsonl` of a repair run, one per round, in order. `Stepper`
 shows dialogues twice in one output: as widgets where a kernel runs, and all rounds one below the other for pages
 without one (GitHub, HTML export). Colours only repeat what a sign or a word says.
 """
@@ -28,45 +28,44 @@ BOX += "margin: 4px 0 12px 0; padding: 6px; border: 1px solid #bbbbbb"
 def read_dialogues(file: Path) -> list[Dialogue]:
     """All dialogues of a repair.jsonl, in the file's order. Raises ValueError for a line that lacks a field, and for
     a problem whose rounds are not 1, 2, ..."""
-    found = defaultdict(list)
+    dialogues = defaultdict(list)
     for number, text in enumerate(file.read_text().splitlines(), 1):
         line = json.loads(text)
         if missing := FIELDS - line.keys():
-            raise ValueError(
-                f"{file.name}, line {number}: no {', '.join(sorted(missing))}; is it of another repair run?"
-            )
-        found[line["dataset"], line["problem_id"]].append(line)
-    for (dataset, problem), rounds in found.items():
+            fields = ", ".join(sorted(missing))
+            raise ValueError(f"{file.name}, line {number}: no {fields}; is the file of another version?")
+        dialogues[line["dataset"], line["problem_id"]].append(line)
+    for (dataset, problem), rounds in dialogues.items():
         numbers = [line["round"] for line in rounds]
         if numbers != list(range(1, len(rounds) + 1)):
             raise ValueError(f"{file.name}: the rounds of {problem} ({dataset}) are {numbers}, not 1, 2, ...")
-    return list(found.values())
+    return list(dialogues.values())
 
 
 def repaired(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
-    """Those that began with a program that was not accepted and ended with one that was."""
-    return [one for one in dialogues if not one[0]["accepted"] and one[-1]["accepted"]]
+    """The dialogues that began with a rejected program and ended with an accepted one."""
+    return [rounds for rounds in dialogues if not rounds[0]["accepted"] and rounds[-1]["accepted"]]
 
 
 def choose(dialogues: Sequence[Dialogue], n: int) -> list[Dialogue]:
-    """`n` of them, of as many kinds as there are: in turn one of each kind of first failure and set, and of a kind
-    those first that took more rounds, then in the order given."""
+    """`n` dialogues of as many kinds as possible: in turn one of each kind of first failure and set, and of a kind
+    those with more rounds first, then in the order given."""
     kinds = defaultdict(list)
-    for one in sorted(dialogues, key=len, reverse=True):
-        kinds[one[0]["error_type"], one[0]["dataset"]].append(one)
+    for rounds in sorted(dialogues, key=len, reverse=True):
+        kinds[rounds[0]["error_type"], rounds[0]["dataset"]].append(rounds)
     chosen = []
     while len(chosen) < n and any(kinds.values()):
-        chosen += [own.pop(0) for own in kinds.values() if own]
+        chosen += [waiting.pop(0) for waiting in kinds.values() if waiting]
     return chosen[:n]
 
 
 def statement(dialogue: Dialogue) -> str:
-    """What the policy was asked in the first round."""
+    """The statement that the policy was given in the first round."""
     return next(message["content"] for message in dialogue[0]["prompt"] if message["role"] == "user").strip()
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:
-    """The lines of two programs, each with its sign: "+" new, "-" gone, " " in both."""
+    """The lines of two programs, each with its sign: "+" added, "-" removed, " " in both."""
     lines = difflib.ndiff(before.splitlines(), after.splitlines())
     return [(line[0], line[2:]) for line in lines if line[0] != "?"]
 
@@ -86,10 +85,9 @@ def round_html(dialogue: Dialogue, number: int) -> str:
     before = dialogue[number - 2]["program"] if number > 1 else line["program"]
     colour = RIGHT if line["accepted"] else WRONG
     what = "Program" if number == 1 else f"Program, with the difference to round {number - 1}"
-    told = "Feedback, all that the next round was told"
-    feedback = (
-        f"<p>{told}:</p>{_box(line['feedback'])}" if line.get("feedback") else "<p>No feedback: the last round.</p>"
-    )
+    feedback = "<p>No feedback: the last round.</p>"
+    if line.get("feedback"):
+        feedback = f"<p>Feedback, all that the next round could read:</p>{_box(line['feedback'])}"
     return (
         f'<p><b>Round {number} of {len(dialogue)}: <span style="color: {colour}">{_safe(verdict(line))}</span></b></p>'
         f"<p>{what}:</p>{_program(changes(before, line['program']))}{_tests(line['tests'])}{feedback}"
@@ -121,14 +119,14 @@ def _program(lines: list[tuple[str, str]]) -> str:
 
 
 def _tests(tests: list[dict]) -> str:
-    """A row per test that was run; neighbours that ended alike share one."""
+    """A row per test that was run; neighbours with the same result share a row."""
     rows, first = [], 0
     for number in range(1, len(tests) + 1):
         if number == len(tests) or tests[number] != tests[first]:
             numbers = f"{first + 1}" if number == first + 1 else f"{first + 1}–{number}"
-            one = tests[first]
-            sign = "✓" if one["error_type"] == "success" else "✗"
-            words = (numbers, one["visibility"], f"{sign} {one['error_type'].replace('_', ' ')}", one["detail"])
+            test = tests[first]
+            sign = "✓" if test["error_type"] == "success" else "✗"
+            words = (numbers, test["visibility"], f"{sign} {test['error_type'].replace('_', ' ')}", test["detail"])
             rows.append("<tr>" + "".join(f'<td style="{CELL}">{_safe(word)}</td>' for word in words) + "</tr>")
             first = number
     heads = "".join(f'<th style="{CELL}">{name}</th>' for name in ("test", "visibility", "verdict", "detail"))
@@ -136,14 +134,14 @@ def _tests(tests: list[dict]) -> str:
 
 
 class Stepper:
-    """Choose a problem and a round. As the last expression of a cell it is shown; `widget` holds the live part."""
+    """Steps through dialogues by problem and round. Show it as a cell's last expression; `widget` is the live part."""
 
     def __init__(self, dialogues: Sequence[Dialogue]):
         self.dialogues = list(dialogues)
         self.titles = [
-            f"{n}. {one[0]['problem_id']} ({one[0]['dataset']}): "
-            + " → ".join(line["error_type"].replace("_", " ") for line in one)
-            for n, one in enumerate(self.dialogues, 1)
+            f"{n}. {rounds[0]['problem_id']} ({rounds[0]['dataset']}): "
+            + " → ".join(line["error_type"].replace("_", " ") for line in rounds)
+            for n, rounds in enumerate(self.dialogues, 1)
         ]
         wide = ipywidgets.Layout(width="auto")
         self.problem = ipywidgets.Dropdown(
@@ -162,7 +160,7 @@ class Stepper:
         self.statement.value = _box(statement(dialogue))
         self.round.options = [str(number) for number in range(1, len(dialogue) + 1)]
         self.round.value = "1"
-        self._round_chosen()  # also where the value stays what it was
+        self._round_chosen()  # the observer does not run if the value stays the same
 
     def _round_chosen(self, _change=None) -> None:
         if self.round.value:
@@ -173,7 +171,7 @@ class Stepper:
         if not self.dialogues:
             return "<p>No problem went from wrong to accepted in this run.</p>"
         cases = zip(self.titles, self.dialogues, strict=True)
-        return "".join(f"<h3>{_safe(title)}</h3>{case_html(one)}" for title, one in cases)
+        return "".join(f"<h3>{_safe(title)}</h3>{case_html(rounds)}" for title, rounds in cases)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         live = self.widget._repr_mimebundle_() if self.dialogues else {}

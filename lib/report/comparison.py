@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from lib.report.runs import MAIN_SET, SEEDS, Runs, accepted, pairs
-from lib.report.tables import Stage
+from lib.report.outcomes import accepted
+from lib.report.runs import MAIN_SET, SEEDS, Runs, Stage, pairs
 from lib.statistics import crossed_bootstrap, mcnemar_exact, mean_sd, sign_flip
 
 MARGIN = 5.0  # points: a smaller difference does not matter here
@@ -32,8 +32,9 @@ ALPHA = 0.05
 class Comparison:
     """`b` against its control `a` on a set. `points` (percent of the problems, b - a) with `low` and `high`, the 95 %
     interval; `accepted_a`, `accepted_b` in percent; `by_seed`: the points of each pair of runs, with the problems lost
-    and won and McNemar's exact p where both sides have one program per problem; `p` of the permutation test, and
-    `p_holm` after Holm's correction for `family` planned comparisons; `needs`: pairs of runs that a verdict takes."""
+    and won and McNemar's exact p where both sides have one program per problem; `p` of the permutation test (None where
+    only intervals are on record), and `p_holm` after Holm's correction for `family` planned comparisons; `needs`: pairs
+    of runs that a verdict requires."""
 
     a: str
     b: str
@@ -44,14 +45,19 @@ class Comparison:
     points: float
     low: float
     high: float
-    p: float
+    p: float | None
     by_seed: dict[int, dict]
     p_holm: float | None = None
     family: int = 1
     needs: int = SEEDS
 
     @property
-    def p_value(self) -> float:
+    def difference(self) -> str:
+        """Points with their interval."""
+        return f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
+    @property
+    def p_value(self) -> float | None:
         """The p value that counts: the adjusted one where there is a family of comparisons."""
         return self.p if self.p_holm is None else self.p_holm
 
@@ -63,13 +69,16 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict in words with its figures; says what the interval covers."""
-        figures = f"{self.points:+.1f} points [{self.low:+.1f}, {self.high:+.1f}]"
         seeds = len(self.by_seed)
         scope = f"problems and {seeds} seeds" if seeds > 1 else "problems alone, since each side has one run"
-        p = "p < 0.001" if self.p_value < 0.001 else f"p = {self.p_value:.2g}"
-        p += f" (Holm, {self.family} comparisons)" if self.family > 1 else ""
-        where = f"on {self.problems} problems of {self.dataset}"
-        return f"{self._decide()[1]}: {figures} {where}, 95 % interval over {scope}, {p}."
+        where = f"on {self.problems} problems of {self.dataset}, 95 % interval over {scope}"
+        p = (
+            ""
+            if self.p_value is None
+            else f", p {_short(self.p_value)}".replace("p 0", "p = 0").replace("p 1", "p = 1")
+        )
+        family = f" (Holm, {self.family} comparisons)" if self.family > 1 else ""
+        return f"{self._decide()[1]}: {self.difference.replace(' ', ' points ', 1)} {where}{p}{family}."
 
     def _decide(self) -> tuple[str, str]:
         a, b, n = self.a, self.b, len(self.by_seed)
@@ -81,10 +90,9 @@ class Comparison:
         contradictions = []
         if apart and any(np.sign(pair["points"]) != np.sign(self.points) for pair in self.by_seed.values()):
             contradictions.append("the interval excludes 0, but not every seed has this sign")
-        if apart and self.p_value >= ALPHA:
-            contradictions.append(f"the interval excludes 0, but p is at least {ALPHA}")
-        if not apart and self.p_value < ALPHA:
-            contradictions.append(f"the interval holds 0, but p is below {ALPHA}")
+        if self.p_value is not None and apart != (self.p_value < ALPHA):
+            relation = "excludes 0, but p is at least" if apart else "holds 0, but p is below"
+            contradictions.append(f"the interval {relation} {ALPHA}")
         if contradictions:
             return "mixed", f"Mixed ({'; '.join(contradictions)}): {b} against {a}"
         if apart:
@@ -97,9 +105,9 @@ class Comparison:
         rows = {
             f"accepted, {self.b}": f"{self.accepted_b:.1f} %",
             f"accepted, {self.a} (control)": f"{self.accepted_a:.1f} %",
-            "difference, points [95 %]": f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}]",
+            "difference, points [95 %]": self.difference,
             "problems, pairs of runs": f"{self.problems}, {len(self.by_seed)}",
-            "p, permutation over problems": f"{self.p_value:.2g}",
+            "p, permutation over problems": _short(self.p_value),
             "verdict": self.verdict,
         }
         return pd.DataFrame({self.dataset: rows})
@@ -167,11 +175,16 @@ def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
             {
                 "row": comparison.b,
                 "control": comparison.a,
-                "points [95 %]": f"{comparison.points:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]",
+                "set": comparison.dataset,
+                "points [95 %]": comparison.difference,
                 "sd": "–" if len(points) < 2 else f"{mean_sd(points)[1]:.1f}",
-                "p (Holm)": "–" if comparison.p_holm is None else f"{comparison.p_holm:.2g}",
+                "p (Holm)": _short(comparison.p_value),
                 "by seed": " · ".join(f"{value:+.1f}" for value in points),
                 "verdict": comparison.verdict,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _short(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}"

@@ -1,4 +1,5 @@
-"""Figures: one message each, the title says the finding. Nothing here makes a number."""
+"""Figures: one message each; the title names what is shown, or says what a tested comparison says. Every seed is thin,
+the mean thick, and colour-blind readers can tell the colours apart. Nothing here computes a result."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -71,19 +72,19 @@ def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> F
     return figure
 
 
-def matrix(table: pd.DataFrame, title: str) -> Figure:
-    """Counts as a heat map on a logarithmic scale, each with its number."""
+def matrix(table: pd.DataFrame, title: str, rows: str = "", columns: str = "") -> Figure:
+    """Counts as a heat map on a logarithmic scale, each with its number. `rows`, `columns`: titles of the axes."""
     figure, axes = plt.subplots(figsize=(0.85 * len(table.columns) + 2, 0.42 * len(table) + 1.6))
     sns.heatmap(np.log1p(table), annot=table, fmt="d", cmap="Blues", cbar=False, linewidths=0.5, ax=axes)
     axes.tick_params(axis="x", rotation=45)
     plt.setp(axes.get_xticklabels(), ha="right")
-    axes.set_title(title)
+    axes.set(title=title, ylabel=rows, xlabel=columns)
     return figure
 
 
 def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str) -> Figure:
-    """Accuracy against tokens a problem. `rows` of lib.evaluation.best_of_n.curve: a line per rule with its band; what no user can
-    reach is dashed. `points`: label -> (tokens, accepted) of other policies."""
+    """Accuracy against tokens per problem. `rows` of lib.evaluation.best_of_n.curve: a line per rule with its band,
+    dashed where no user can reach it. `points`: label -> (tokens, accepted) of other policies."""
     figure, axes = plt.subplots(figsize=(7, 3.8))
     table = pd.DataFrame(rows)
     for colour, (rule, own) in zip(sns.color_palette("colorblind"), table.groupby("rule", sort=False), strict=False):
@@ -98,4 +99,57 @@ def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+SET_NAMES = {"contests_test": "contests test", "humaneval": "HumanEval-like", "mbpp": "MBPP-like"}
+
+
+def forest_plot(values: dict[str, dict], title: str) -> Figure:
+    """A panel per set, a line per row of the main table: the mean as a stroke in its interval, every run as a ring.
+
+    `values`: label -> set -> stats, of lib.report.main_table; values that only an oracle reaches are drawn pale.
+    """
+    sets = list(next(iter(values.values())))
+    size = (3.2 * len(sets) + 1, 0.36 * len(values) + 1.2)
+    figure, panels = plt.subplots(1, len(sets), figsize=size, sharey=True, squeeze=False)
+    for ax, name in zip(panels[0], sets, strict=True):
+        for y, row in enumerate(values.values()):
+            stats = row[name]
+            colour = "#b0b0b0" if stats["oracle"] else "#0173b2"
+            ends, seeds = stats["accepted_at_1_interval"], stats["accepted_at_1_by_seed"]
+            ax.plot(ends, (y, y), color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
+            ax.plot(stats["accepted_at_1"], y, "|", color=colour, markersize=13, markeredgewidth=2.5)
+            ax.plot(seeds, [y] * len(seeds), "o", color="black", fillstyle="none", markersize=4)
+        ax.set(xlim=(0, 1), xlabel="accepted", title=f"{SET_NAMES.get(name, name)}, n = {stats['n']}")
+        ax.xaxis.set_major_formatter("{x:.0%}")
+    panels[0][0].set_yticks(range(len(values)), list(values))
+    panels[0][0].invert_yaxis()
+    figure.suptitle(title)
+    figure.tight_layout()
+    return figure
+
+
+def learning_curves(table: pd.DataFrame, shown: list[tuple[str, str]], title: str, columns: int = 2) -> Figure:
+    """`table` of lib.report.learning.learning. `shown`: (panel, axis) of each plot, the axis `step`, `tokens` or
+    `minutes`. Every seed thin; against steps the mean over the seeds that got so far is thick."""
+    lines = -(-len(shown) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(9, 2.6 * lines), squeeze=False)
+    colours = dict(zip(table.row.unique(), sns.color_palette("colorblind"), strict=False))
+    for ax, (panel, axis) in zip(axes.flat, shown, strict=False):
+        for name, row in table[table.panel == panel].groupby("row", sort=False):
+            seeds = [seed.set_index(axis).value for _, seed in row.groupby("seed")]
+            for seed in seeds:
+                ax.plot(seed.index, seed, color=colours[name], linewidth=0.8, alpha=0.45)
+            means = row.groupby("step", as_index=False)[["tokens", "minutes", "value"]].mean()
+            ax.plot(means[axis], means.value, color=colours[name], linewidth=2.2)
+        ax.set(title=panel, xlabel=axis)
+        if axis == "tokens":
+            ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,.0f} k")
+    for ax in axes.flat[len(shown) :]:
+        ax.axis("off")
+    handles = [plt.Line2D([], [], color=colour, linewidth=2.2, label=name) for name, colour in colours.items()]
+    figure.suptitle(title)
+    figure.tight_layout()
+    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.01), ncols=3, frameon=False)
     return figure

@@ -1,25 +1,24 @@
-"""The runs that a report is about, a row per recipe and a run per seed; and the verdicts of the programs they submit.
+"""The runs that a report is about: a row per recipe, a run per seed.
 
 A recipe is a run's name without its seed. Missing seeds appear as "not run": those that are named, and of a recipe that
 trains or samples the seeds 0 to SEEDS - 1. The untrained policy decodes greedily and does not depend on the seed.
 """
 
 import json
-import math
 import re
-from functools import cache
+from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from lib.judge.verdict import ERROR_TYPES
-from lib.report.tables import Stage
 from lib.runs import UpstreamError
 
 MAIN_SET = "contests_test"
-SEEDS = 3  # trainings of a recipe that a conclusion wants
-RULE = "public tests"  # how a best of n is chosen here, one of RULES of lib.evaluation.best_of_n
+SEEDS = 3  # trainings of a recipe that a verdict requires
+NOT_RUN, NOT_RECORDED = "not run", "not recorded"
+RULE = "public tests"  # chooses the program of a best of n here, one of RULES of lib.evaluation.best_of_n
 BASE, BEST_OF_N, REPAIR = "Base", "SFT, best of n", "GRPO dense → repair"
+CONTINUED = "GRPO dense, continued"  # the control of repair: as many more tokens and minutes of training
+FIRST_ROUND = f"{REPAIR}, round 1"
 LABELS = {
     "03_baseline": BASE,
     "10_sft": "SFT",
@@ -30,11 +29,43 @@ LABELS = {
     "30_grpo-sparse": "GRPO sparse",
     "30_grpo-dense-from-dpo": "DPO → GRPO dense",
     "30_grpo-dense-easy_to_hard": "GRPO dense, easy to hard",
+    "30_grpo-dense-continued": CONTINUED,
     "40_repair": REPAIR,
 }
 _RUN = re.compile(r"(?P<recipe>\d\d_.+)-s\d+")
 
+
+class Stage:
+    """A run as the report reads it. `curve` and `early_stop` are None where the run has none; `metrics` is empty before
+    the run has saved them, `info` for a folder inside a run to which another policy was measured. `single_round`: of a
+    repair, the program of the first round counts and not that of the last."""
+
+    def __init__(self, label: str, folder: Path, single_round: bool = False):
+        self.label, self.folder, self.single_round = label, folder, single_round
+        self.info, self.metrics = self._json("run_info.json") or {}, self._json("metrics.json") or {}
+        self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
+        curve = folder / "curves.csv"
+        self.curve = pd.read_csv(curve) if curve.is_file() else None
+        self.early_stop = self._json("early_stop.json")
+
+    def _json(self, name: str) -> dict | None:
+        file = self.folder / name
+        return json.loads(file.read_text()) if file.is_file() else None
+
+
 Runs = dict[int, Stage | None]  # seed -> run; None: not run
+
+
+def read_stages(run, names: dict[str, str]) -> dict[str, Stage | None]:
+    """label -> Stage for the runs `names` (label -> run); None, and the reason printed, for a missing run."""
+    stages: dict[str, Stage | None] = {}
+    for name, upstream in names.items():
+        try:
+            stages[name] = Stage(name, run.upstream(upstream))
+        except UpstreamError as missing:
+            print(f"{name}: {missing}")
+            stages[name] = None
+    return stages
 
 
 def read_runs(run, names: str) -> dict[str, Runs]:
@@ -42,17 +73,18 @@ def read_runs(run, names: str) -> dict[str, Runs]:
 
     `run`: the run of the report, whose parameters name the others.
     """
-    rows, missing = {}, []
+    rows: dict[str, Runs] = {}
+    missing = []
     for name in names.split():
-        seed = name.rpartition("-s")[2]
+        seed = int(name.rpartition("-s")[2])
         runs = rows.setdefault(label(name), dict.fromkeys(() if name.startswith("03_") else range(SEEDS)))
         try:
-            runs[int(seed)] = Stage(name, run.upstream(name))
+            runs[seed] = Stage(name, run.upstream(name))
         except UpstreamError:
-            runs[int(seed)] = None
+            runs[seed] = None
             missing.append(name)
     if missing:
-        print(f"not run: {', '.join(missing)}; `make matrix` makes them")
+        print(f"not run: {', '.join(missing)}; `make matrix` runs them")
     return {name: dict(sorted(runs.items())) for name, runs in rows.items()}
 
 
@@ -78,6 +110,11 @@ def row_with(rows: dict[str, Runs], file: str, default: str) -> str:
     return next(labels, default)
 
 
+def first_rounds(runs: Runs) -> Runs:
+    """The runs of a repair, each with the programs of its first round."""
+    return {seed: stage and Stage(stage.label, stage.folder, single_round=True) for seed, stage in runs.items()}
+
+
 def by_name(rows: dict[str, Runs]) -> dict[str, Stage]:
     """The runs of all rows by the name that a parameter `policy` gives them; the untrained policy is also `base`."""
     runs = {stage.info["run"]: stage for row in rows.values() for stage in finished(row).values()}
@@ -91,71 +128,18 @@ def start_of(stage: Stage, runs: dict[str, Stage]) -> Stage | None:
     return None if start is stage else start
 
 
+def lineage(stage: Stage, runs: dict[str, Stage]) -> list[Stage]:
+    """A run and those whose weights or failures it was trained from, as far as they are in `runs` (name -> run)."""
+    line = [stage]
+    for one in line:
+        starts = [one.info.get("parameters", {}).get(name) for name in ("policy", "negatives")]
+        line += [runs[name] for name in starts if name in runs and runs[name] not in line]
+    return line
+
+
 def pairs(a: Runs, b: Runs) -> dict[int, tuple[Stage, Stage]]:
     """seed -> the runs of both rows with this seed; the untrained policy is paired with every seed."""
-    [*only] = finished(a).values()
+    only = list(finished(a).values())
     fixed = only[0] if len(only) == 1 and only[0].info["run"].startswith("03_") else None
     paired = {seed: (finished(a).get(seed, fixed), stage) for seed, stage in finished(b).items()}
     return {seed: (first, second) for seed, (first, second) in paired.items() if first}
-
-
-@cache
-def outcomes(stage: Stage, dataset: str, samples: int | None = None) -> pd.DataFrame:
-    """How the program that a run hands in for a problem ends: a row per problem, a column per error type, the chances.
-
-    Of a greedy policy they are 0 or 1. Of a best of n they are exact means over all ways to draw `samples` (all) of the
-    programs that there are, the one with most public tests passed handed in; see lib.evaluation.best_of_n. Of a repair it is the
-    program of the last round, where there are dialogues. Problems that the judge failed on are left out. Raises
-    ValueError for a set that the run has not measured.
-    """
-    rows = stage.verdicts[stage.verdicts.dataset == dataset]
-    if rows.empty:
-        raise ValueError(f"{stage.label} has not been measured on {dataset}")
-    dialogues = stage.folder / "repair.jsonl"
-    if dialogues.is_file():
-        rounds = [json.loads(line) for line in dialogues.read_text().splitlines()]
-        last = {one["problem_id"]: one["error_type"] for one in rounds if one["dataset"] == dataset}
-        rows = rows.assign(error_type=[last.get(*one) for one in zip(rows.problem_id, rows.error_type, strict=True)])
-    kinds = pd.get_dummies(rows.error_type).reindex(columns=list(ERROR_TYPES), fill_value=False)
-    if "public_passed" in rows:
-        weights = rows.groupby("problem_id").public_passed.transform(_handed_in, samples)
-        kinds = kinds.mul(weights, axis=0).groupby(rows.problem_id, sort=False).sum()
-    else:
-        kinds = kinds.set_axis(rows.problem_id)
-    return kinds[kinds.api_error == 0].astype(float)
-
-
-def _handed_in(passed: pd.Series, samples: int | None) -> np.ndarray:
-    """The chance of each sample of a problem to be handed in: of those drawn, one of which most public tests passed."""
-    scores = passed.to_numpy()
-    up_to, below = (scores <= scores[:, None]).sum(1), (scores < scores[:, None]).sum(1)
-    ways = np.array([math.comb(k, samples or len(scores)) for k in range(len(scores) + 1)], dtype=float)
-    return (ways[up_to] - ways[below]) / ways[-1] / (up_to - below)
-
-
-def repairs(stage: Stage) -> dict | None:
-    """What a run of 40_repair has found of the main set, setting -> figures (`lib.evaluation.repair_metrics.summary`); the setting
-    with all its rounds comes first. None for other runs."""
-    file = stage.folder / "repair.json"
-    if not file.is_file():
-        return None
-    found = json.loads(file.read_text())[MAIN_SET]
-    whole = max((name for name in found if name.endswith("rounds")), key=lambda name: found[name]["rounds"])
-    return {whole: found[whole]} | found
-
-
-def accepted(stages: list[Stage], dataset: str, samples: int | None = None, *, shared: bool = False) -> np.ndarray:
-    """The chances to be accepted [runs, problems], on the problems that were judged in every run.
-
-    `shared`: runs that were measured on different numbers of problems are compared on those that all have. Raises
-    ValueError when the runs were not measured on the same problems.
-    """
-    versions = {str(stage.metrics["manifest"].get(dataset)) for stage in stages if "manifest" in stage.metrics}
-    ids = [list(stage.verdicts[stage.verdicts.dataset == dataset].problem_id.drop_duplicates()) for stage in stages]
-    same = len(versions) <= 1 and all(one == ids[0] for one in ids)
-    fewer = shared and len({len(one) for one in ids}) > 1 and set.intersection(*map(set, ids))
-    if not (same or fewer):
-        names = ", ".join(stage.label for stage in stages)
-        raise ValueError(f"not measured on the same problems of {dataset}: {names}")
-    table = pd.DataFrame({n: outcomes(stage, dataset, samples).success for n, stage in enumerate(stages)})
-    return table.dropna().T.to_numpy()

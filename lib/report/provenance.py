@@ -1,0 +1,34 @@
+"""Which runs stand behind each row of the report, with links to their executed notebooks."""
+
+from lib.evidence.committed import Committed
+from lib.evidence.stale import Staleness
+from lib.report.runs import NOT_RUN, Runs, Stage, by_name, finished
+
+
+def stale_runs(rows: dict[str, Runs]) -> dict[str, str]:
+    """run -> why it is stale: its notebook, modules, parameters or data have changed since it was executed."""
+    runs = {(one.info["preset"], one.info["run"]): Committed(one.folder) for one in by_name(rows).values()}
+    staleness = Staleness(runs)
+    return {name: why for (_, name), run in runs.items() if (why := staleness.of(run))}
+
+
+def runs_table(rows: dict[str, Runs], stale: dict[str, str]) -> str:
+    """A Markdown table, a line per row: its seeds with links to the executed notebooks, missing and stale seeds, the
+    commits, and whether these had changes that were not committed."""
+    lines = ["| row | executed notebooks | not run | stale | commits | uncommitted changes |", f"|{'---|' * 6}"]
+    for name, runs in rows.items():
+        stages = finished(runs)
+        cells = [
+            " · ".join(link(stage, f"seed {seed}") for seed, stage in stages.items()) or NOT_RUN,
+            ", ".join(str(seed) for seed in runs if seed not in stages),
+            ", ".join(str(seed) for seed, stage in stages.items() if stage.info["run"] in stale),
+            ", ".join(sorted({str(stage.info["commit"])[:10] for stage in stages.values()})),
+            "yes" if any(stage.info["dirty"] for stage in stages.values()) else "",
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def link(stage: Stage, text: str) -> str:
+    """A Markdown link from the folder of the report to the executed notebook of a run of the same preset."""
+    return f"[{text}](../{stage.folder.name}/{stage.info['notebook']}.ipynb)"

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import optimize, stats
 
 _BLOCK = 2_000_000  # numbers drawn at once: 16 MB
+Values = Sequence[float] | np.ndarray
 
 
 def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -24,20 +25,18 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def bootstrap(
-    values: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap(values: Values, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """Percentile interval of the mean from resampling `values`, one per problem (Efron 1979).
 
     Raises ValueError when there are none.
     """
-    values = np.asarray(values, dtype=float)
-    if not len(values):
+    sample = np.asarray(values, dtype=float)
+    if not len(sample):
         raise ValueError("an interval requires at least one problem")
-    if len(values) == 1:  # scipy refuses a single value, whose resamples are all the same
-        return float(values[0]), float(values[0])
-    drawn = {"n_resamples": resamples, "batch": max(1, _BLOCK // len(values)), "rng": np.random.default_rng(seed)}
-    found = stats.bootstrap((values,), np.mean, method="percentile", confidence_level=confidence, **drawn)
+    if len(sample) == 1:  # scipy refuses a single value, whose resamples are all the same
+        return float(sample[0]), float(sample[0])
+    drawn = {"n_resamples": resamples, "batch": max(1, _BLOCK // len(sample)), "rng": np.random.default_rng(seed)}
+    found = stats.bootstrap((sample,), np.mean, method="percentile", confidence_level=confidence, **drawn)
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
@@ -52,9 +51,7 @@ def crossed_bootstrap(values: np.ndarray, seed: int = 0, resamples: int = 10_000
     return float(low), float(high)
 
 
-def paired_bootstrap(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> dict:
+def paired_bootstrap(a: Values, b: Values, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0) -> dict:
     """mean(b) - mean(a) over the same problems, with a percentile interval from resampling the problems."""
     _require_pairs(a, b)
     differences = np.asarray(b, dtype=float) - np.asarray(a, dtype=float)
@@ -62,7 +59,7 @@ def paired_bootstrap(
     return {"difference": float(differences.mean()), "low": low, "high": high}
 
 
-def mcnemar_exact(a: Sequence[bool], b: Sequence[bool]) -> dict:
+def mcnemar_exact(a: Values, b: Values) -> dict:
     """Problems that only one of two runs solved (`only_a`, `only_b`), and McNemar's two-sided exact p-value (1947)."""
     _require_pairs(a, b)
     only_a = sum(bool(x) and not y for x, y in zip(a, b, strict=True))
@@ -110,6 +107,6 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
     return fmean(values), (stdev(values) if len(values) > 1 else None)
 
 
-def _require_pairs(a: Sequence, b: Sequence) -> None:
+def _require_pairs(a: Values, b: Values) -> None:
     if len(a) != len(b) or not len(a):
         raise ValueError(f"a paired comparison requires the same problems in both runs, not {len(a)} and {len(b)}")

@@ -152,4 +152,5 @@ def _markdown(frame: pd.DataFrame) -> str:
 
 if __name__ == "__main__":
     preset, *names = sys.argv[1:]
-    print(as_markdown(*(Stage(name, artifacts() / preset / name) for name in names)), end="")
+    earlier, later = (Stage(name, artifacts() / preset / name) for name in names)
+    print(as_markdown(earlier, later), end="")

@@ -147,10 +147,10 @@ def _compared(a: str, b: str, dataset: str, solved: dict[int, np.ndarray], seed:
     if np.isin([before, after], (0, 1)).all():
         for number, pair in solved.items():
             by_seed[number] |= dict(zip(("lost", "won", "McNemar p"), mcnemar_exact(*pair).values(), strict=True))
-    means = (100 * float(side.mean()) for side in (before, after, differences))
-    ends = 100 * low, 100 * high
+    accepted_a, accepted_b, points = (100 * float(side.mean()) for side in (before, after, differences))
+    p, problems = sign_flip(differences, seed), differences.shape[1]
     return Comparison(
-        a, b, dataset, differences.shape[1], *means, *ends, sign_flip(differences, seed), by_seed, needs=needs
+        a, b, dataset, problems, accepted_a, accepted_b, points, 100 * low, 100 * high, p, by_seed, needs=needs
     )
 
 

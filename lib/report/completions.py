@@ -74,11 +74,11 @@ def inspection(rows: dict[str, Runs]) -> pd.DataFrame:
             (curve.completion_tokens.head(10).mean(), curve.completion_tokens.tail(10).mean()) for curve in curves
         ]
         first, last = pd.DataFrame(lengths).mean()
-        lines[name] = {"tokens of a sample": f"{first:.1f} → {last:.1f}"}
         tables = [table for stage in finished(runs).values() if (table := read_completions(stage)) is not None]
         signs = pd.concat([suspicious(table) for table in tables]).sign if tables else None
         everything = pd.concat(tables) if tables else None
-        lines[name] |= {
+        lines[name] = {
+            "tokens of a sample": f"{first:.1f} → {last:.1f}",
             "completions": NOT_RECORDED if everything is None else len(everything),
             "high reward, rejected": _count(signs, "high reward, rejected"),
             "trivial, rewarded": _count(signs, "trivial program, rewarded"),

@@ -54,7 +54,7 @@ def _syntax(failure: Failure) -> bool:
 
 
 def _endless(failure: Failure) -> bool:
-    return _slow(failure) and len(test_inputs(failure.problem)[failure.first[0]]) <= SMALL
+    return _slow(failure) and len(inputs_of(failure.problem)[failure.first[0]]) <= SMALL
 
 
 def _slow(failure: Failure) -> bool:
@@ -205,7 +205,7 @@ def regenerate(
     return failures, changed
 
 
-def test_inputs(problem: Problem) -> list[str]:
+def inputs_of(problem: Problem) -> list[str]:
     """The input of each test; of a function problem the source of each case, as it is judged.
 
     The asserts of a function problem are its cases, in their order; the code around them is left out.
@@ -225,7 +225,7 @@ def failure_record(failure: Failure) -> dict:
     problem, verdict = failure.problem, failure.verdict
     n, test = failure.first
     expected = "" if problem.kind == "function" else problem.tests[n].output
-    case = {"input": test_inputs(problem)[n], "expected": expected, "got": test.got}
+    case = {"input": inputs_of(problem)[n], "expected": expected, "got": test.got}
     return {
         "class": classify(failure).name,
         "dataset": failure.dataset,

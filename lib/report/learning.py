@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lib.report.outcomes import accepted
-from lib.report.runs import NOT_RUN, Runs, Stage, finished
+from lib.report.runs import NOT_RUN, Runs, finished
 from lib.statistics import mean_sd
 
 WINDOW = 10  # steps of the running mean in which a curve passes a threshold
@@ -19,8 +19,6 @@ GREEDY = {"accepted_at_1": "accepted on valid, greedy", "pass_ratio_mean": "pass
 
 def programs_per_step(preset: dict) -> int:
     """How many programs a step of online RL samples. `preset`: what preset.yaml holds."""
-    if "rl_step" in preset:
-        return preset["rl_step"]["prompts"] * preset["rl_step"]["samples"]
     block = preset["grpo"]
     return block["per_device_train_batch_size"] * block.get("gradient_accumulation_steps", 1)
 
@@ -63,7 +61,8 @@ def learning_table(rows: dict[str, Runs], dataset: str, per_step: int, threshold
     lines = {}
     for name, runs in rows.items():
         solved = {seed: 100 * float(accepted([stage], dataset).mean()) for seed, stage in finished(runs).items()}
-        curves = {seed: stage.curve for seed, stage in finished(runs).items() if _learns(stage)}
+        logged = {seed: stage.curve for seed, stage in finished(runs).items()}
+        curves = {seed: curve for seed, curve in logged.items() if curve is not None and "success_rate" in curve}
         steps = {seed: first_reached(curve, threshold) for seed, curve in curves.items()}
         rollouts = {seed: step and step * per_step for seed, step in steps.items()}
         sd = mean_sd([*solved.values()])[1] if len(solved) > 1 else None
@@ -83,10 +82,6 @@ def _by_seed(runs: Runs, values: dict, form: str) -> str:
         return "–" if finished(runs) else NOT_RUN
     texts = {seed: "never" if value is None else form.format(value) for seed, value in values.items()}
     return " · ".join(texts.get(seed, NOT_RUN) for seed in runs)
-
-
-def _learns(stage: Stage) -> bool:
-    return stage.curve is not None and "success_rate" in stage.curve
 
 
 def area(curve: pd.DataFrame) -> float:

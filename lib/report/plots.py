@@ -75,11 +75,16 @@ def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> F
 def matrix(table: pd.DataFrame, title: str, rows: str = "", columns: str = "") -> Figure:
     """Counts as a heat map on a logarithmic scale, each with its number. `rows`, `columns`: titles of the axes."""
     figure, axes = plt.subplots(figsize=(0.85 * len(table.columns) + 2, 0.42 * len(table) + 1.6))
+    table = table.rename(index=_words, columns=_words)
     sns.heatmap(np.log1p(table), annot=table, fmt="d", cmap="Blues", cbar=False, linewidths=0.5, ax=axes)
     axes.tick_params(axis="x", rotation=45)
     plt.setp(axes.get_xticklabels(), ha="right")
     axes.set(title=title, ylabel=rows, xlabel=columns)
     return figure
+
+
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str) -> Figure:
@@ -88,7 +93,7 @@ def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str)
     figure, axes = plt.subplots(figsize=(7, 3.8))
     table = pd.DataFrame(rows)
     for colour, (rule, own) in zip(sns.color_palette("colorblind"), table.groupby("rule", sort=False), strict=False):
-        style = "--" if "bound" in rule else "-"
+        style = "--" if "bound" in str(rule) else "-"
         axes.plot(own.tokens, own.accepted, style, color=colour, marker=".", label=rule)
         axes.fill_between(own.tokens, own.low, own.high, color=colour, alpha=0.12, linewidth=0)
     for marker, (label, (tokens, accepted)) in zip("*XPDs", points.items(), strict=False):
@@ -148,7 +153,8 @@ def learning_curves(table: pd.DataFrame, shown: list[tuple[str, str]], title: st
             ax.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:,.0f} k")
     for ax in axes.flat[len(shown) :]:
         ax.axis("off")
-    handles = [plt.Line2D([], [], color=colour, linewidth=2.2, label=name) for name, colour in colours.items()]
+    drawn = set(table[table.panel.isin([panel for panel, _ in shown])].row)
+    handles = [plt.Line2D([], [], color=colours[name], linewidth=2.2, label=name) for name in colours if name in drawn]
     figure.suptitle(title)
     figure.tight_layout()
     figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.01), ncols=3, frameon=False)

@@ -66,11 +66,11 @@ def versus_controls(repairs: dict[int, dict]) -> dict[str, Comparison]:
     for name in next(iter(repairs.values()))["controls"] if repairs else ():
         by_seed = {seed: one["controls"][name] for seed, one in repairs.items()}
         keys = ("control", "repair", "points", "low", "high")
-        control, repair, *points = (fmean(one[key] for one in by_seed.values()) for key in keys)
+        control, repair, points, low, high = (fmean(one[key] for one in by_seed.values()) for key in keys)
         problems = next(iter(next(iter(repairs.values()))[MAIN_SET].values()))["n"]
         seeds = {seed: {"points": one["points"]} for seed, one in by_seed.items()}
         compared[name] = Comparison(
-            name, REPAIR, MAIN_SET, problems, 100 * control, 100 * repair, *points, p=None, by_seed=seeds
+            name, REPAIR, MAIN_SET, problems, 100 * control, 100 * repair, points, low, high, p=None, by_seed=seeds
         )
     return compared
 

@@ -108,12 +108,12 @@ def budget_table(rows: dict[str, Runs], best: str, names: list[str], per_step: i
     samples = max([row["n"] for stage in samples_of for row in stage.metrics["curve"][MAIN_SET]] + [1])
     sizes = [2**k for k in range(samples.bit_length())]
     for name in names:
-        compared = {n: compare(rows, best, name, MAIN_SET, seed, samples=n) for n in sizes}
-        points = {n: one.points for n, one in compared.items() if one}
-        if len(points) < len(sizes):
+        found = [(n, compare(rows, best, name, MAIN_SET, seed, samples=n)) for n in sizes]
+        compared = {n: one for n, one in found if one}
+        if len(compared) < len(sizes):
             lines[name] = {"same tokens": NOT_RUN}
             continue
-        reached = next((n for n in sizes if points[n] <= 0), None)
+        reached = next((n for n in sizes if compared[n].points <= 0), None)
         stages = finished(rows[name]).values()
         per_sample = cost(next(iter(samples_of)))["tokens"] / samples
         rollouts = fmean(_rollout_tokens(stage, by_name(rows), per_step) for stage in stages)
@@ -137,7 +137,7 @@ def _table(rows: dict[str, Runs], line: Callable[[Stage], dict]) -> pd.DataFrame
     lines = {}
     for name, runs in rows.items():
         means = pd.DataFrame([line(stage) for stage in finished(runs).values()], dtype=float).mean()
-        lines[name] = {key: _text(key, value) for key, value in means.items()}
+        lines[name] = {key: _text(str(key), value) for key, value in means.items()}
     table = pd.DataFrame(lines).T
     return table.mask([[not finished(rows[name])] * table.shape[1] for name in table.index], NOT_RUN)
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lib.report.comparison import Comparison, adjusted, against_control, compare, comparison_table
-from lib.report.tables import Stage
+from lib.report.runs import Stage
 from lib.runs.run import UpstreamError
 
 N = 200
@@ -92,6 +92,7 @@ def test_two_seeds_conclude_nothing_however_large_the_difference(tmp_path):
         ({"points": (2.0, 2.0, 2.0), "low": -4.9, "high": 5.0, "p": 0.4}, "open", "differences that matter"),
         ({"points": (2.0, 2.0, 2.0), "low": -5.0, "high": 4.9, "p": 0.4}, "open", "differences that matter"),
         ({"points": (9.0,), "p": 0.001}, "open", "1 of 3 seeds"),
+        ({"p": None}, "better", "over problems and 3 seeds."),
         ({"points": (9.0,), "needs": 1}, "better", "over problems alone"),
     ],
 )

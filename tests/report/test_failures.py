@@ -16,7 +16,7 @@ from lib.judge.verdict import Verdict
 from lib.policy.prompts import answer, extract
 from lib.problems import load_problems
 from lib.report import failures
-from lib.report.failures import CLASSES, Failure, as_text, classify, draw, record, sources, write_again
+from lib.report.failures import CLASSES, Failure, as_text, classify, draw, failure_record, inputs_of, regenerate
 
 STDIO = {one.id.partition(".")[0]: one for one in load_problems("tiny_contests", "valid")}
 FUNCTIONS = {one.id: one for one in load_problems("tiny_mbpp", "test")}
@@ -70,7 +70,7 @@ def test_a_program_falls_into_its_class(judge, name):
 
 def test_every_class_has_an_example_words_and_a_repair():
     assert {one.name for one in CLASSES} == {*POLICIES, *BY_HAND}
-    assert all(one.says and one.repair for one in CLASSES)
+    assert all(one.rule and one.repair for one in CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_functions_have_a_form_of_their_own(judge, program, name):
     problem = FUNCTIONS["tiny_mbpp/179"]
     found = failure(judge, problem, program)
     assert classify(found).name == name
-    assert len(sources(problem)) == found.verdict.total, "a source for each case"
+    assert len(inputs_of(problem)) == found.verdict.total, "a source for each case"
 
 
 def test_what_is_no_failure_of_the_program_has_no_class():
@@ -110,7 +110,7 @@ def test_what_is_no_failure_of_the_program_has_no_class():
 
 
 def test_a_failure_is_recorded_and_shown_with_its_first_failed_test(judge):
-    line = record(failure(judge, STDIO["valid_0041"], POLICIES["crash"][1]))
+    line = failure_record(failure(judge, STDIO["valid_0041"], POLICIES["crash"][1]))
     assert json.loads(json.dumps(line)) == line
     assert (line["class"], line["test"], line["ended"]) == ("crash", 1, "runtime_error")
     text = as_text(line)
@@ -122,7 +122,7 @@ def test_a_failure_is_recorded_and_shown_with_its_first_failed_test(judge):
 
 def test_a_function_s_failure_shows_the_assert_and_what_came_back(judge):
     problem = FUNCTIONS["tiny_mbpp/179"]
-    text = as_text(record(failure(judge, problem, "def solve(a):\n    return 10 ** 6\n")))
+    text = as_text(failure_record(failure(judge, problem, "def solve(a):\n    return 10 ** 6\n")))
     assert "Test: assert solve(" in text
     assert "Got: 1000000" in text
     assert "Expected" not in text, "the assert says it"
@@ -154,17 +154,17 @@ def test_sampled_programs_can_not_be_written_again(tmp_path):
         draw(run_of(tmp_path / "run", [], protocol="EVAL@5"), 5, seed=0)
 
 
-def test_what_is_written_again_is_compared_with_what_was_recorded(judge, tmp_path, monkeypatch):
+def test_a_regenerated_program_is_compared_with_what_was_recorded(judge, tmp_path, monkeypatch):
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)  # random weights: its text is no Python
     problems = list(STDIO.values())[:3]
     rows = [(one.id, "syntax_error", "0.0000") for one in problems[:2]] + [(problems[2].id, "timeout", "0.0000")]
     drawn = draw(run_of(tmp_path / "run", rows), 3, seed=0)
-    found, changed = write_again(drawn, {"contests_valid": problems}, model, tokenizer, judge, max_new_tokens=12)
+    found, changed = regenerate(drawn, {"contests_valid": problems}, model, tokenizer, judge, max_new_tokens=12)
     assert [one.problem.id for one in found] == [one.id for one in problems]
     assert changed == 1, "the last one had been recorded as a timeout"
     assert {classify(one).name for one in found} == {"no program"}
     monkeypatch.setattr(failures, "extract", lambda text: extract(answer(problems[0].solutions[0])))
     if problems[0].solutions:
-        found, changed = write_again(drawn, {"contests_valid": problems}, model, tokenizer, judge, max_new_tokens=2)
+        found, changed = regenerate(drawn, {"contests_valid": problems}, model, tokenizer, judge, max_new_tokens=2)
         assert changed == 3

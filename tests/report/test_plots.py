@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.report.plots import ERROR_COLOURS, budget, curves, distributions, error_types, matrix
+from lib.report.plots import (
+    ERROR_COLOURS,
+    budget,
+    curves,
+    distributions,
+    error_types,
+    forest_plot,
+    learning_curves,
+    matrix,
+)
 
 SHARES = pd.DataFrame(
     [[0.1, 0.4, 0.1, 0.2, 0.2, 0.0], [0.5, 0.4, 0.0, 0.05, 0.05, 0.0]],
@@ -13,6 +22,18 @@ SHARES = pd.DataFrame(
     columns=list(ERROR_TYPES),
 )
 CURVE = pd.DataFrame({"step": range(1, 6), "reward": [0.0, 1.0, 0.0, 1.0, 1.0], "kl": [0.0, 0.1, 0.2, 0.3, 0.4]})
+
+
+ROW_STATS = {
+    "accepted_at_1": 0.5,
+    "accepted_at_1_interval": [0.4, 0.6],
+    "accepted_at_1_by_seed": [0.45, 0.55],
+    "n": 165,
+}
+VALUES = {
+    "SFT": {"contests_test": ROW_STATS | {"oracle": False}, "mbpp": ROW_STATS | {"oracle": False}},
+    "best of n": {"contests_test": ROW_STATS | {"oracle": False}, "mbpp": ROW_STATS | {"oracle": True}},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +111,36 @@ def test_a_budget_has_a_line_with_a_band_per_rule_and_a_point_per_policy():
     assert lines["oracle (upper bound)"].get_linestyle() == "--", "nobody can reach it"
     assert (list(lines["GRPO"].get_xdata()), list(lines["GRPO"].get_ydata())) == ([22], [0.7])
     assert len(axes.collections) == 2
+
+
+def test_the_forest_plot_has_a_row_per_recipe_with_mean_interval_and_every_seed():
+    figure = forest_plot(VALUES, "Half of them")
+    contests, mbpp = figure.axes
+    assert [text.get_text() for text in contests.get_yticklabels()] == list(VALUES)
+    assert contests.get_title() == "contests test, n = 165"
+    ends, mean, seeds = contests.lines[:3]
+    assert list(ends.get_xdata()) == [0.4, 0.6]
+    assert list(mean.get_xdata()) == [0.5]
+    assert list(seeds.get_xdata()) == [0.45, 0.55]
+    assert mbpp.lines[1].get_color() == contests.lines[1].get_color() != mbpp.lines[4].get_color(), "an oracle is pale"
+
+
+def test_every_seed_is_thin_and_the_mean_of_the_seeds_thick():
+    rows = [
+        (row, seed, panel, step, 100 * step, step / 2, step * (seed + 1) / 100)
+        for row in ("dense", "sparse")
+        for seed in range(3)
+        for panel in ("reward", "KL", "accepted")
+        for step in (1, 2)
+    ]
+    table = pd.DataFrame(rows, columns=["row", "seed", "panel", "step", "tokens", "minutes", "value"])
+    shown = [("reward", "step"), ("accepted", "tokens"), ("accepted", "minutes")]
+    figure = learning_curves(table, shown, "Curves", columns=2)
+    assert [(ax.get_title(), ax.get_xlabel()) for ax in figure.axes if ax.get_title()] == shown
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "sparse"]
+    lines = figure.axes[0].lines
+    thin, thick = ([line for line in lines if (line.get_linewidth() > 1) == bold] for bold in (False, True))
+    assert sorted(list(line.get_ydata()) for line in thin[:3]) == [[0.01, 0.02], [0.02, 0.04], [0.03, 0.06]]
+    assert [list(line.get_ydata()) for line in thick] == [pytest.approx([0.02, 0.04])] * 2
+    assert list(figure.axes[1].lines[0].get_xdata()) == [100, 200]
+    assert list(figure.axes[2].lines[0].get_xdata()) == [0.5, 1.0]

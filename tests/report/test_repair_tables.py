@@ -8,19 +8,19 @@ from test_repair_metrics import MISSED, NEVER, RIGHT_AT_LAST, RIGHT_AT_ONCE
 from test_tables import write_run
 
 from lib.evaluation.repair_metrics import compare, summary, transitions
-from lib.report.main_table import cost
+from lib.report.comparison import Comparison
+from lib.report.outcomes import accepted, repair_settings
 from lib.report.repair import (
     RESAMPLING,
-    against,
-    controls_table,
+    feedback_credit,
     moves,
     read_repairs,
     rounds_table,
     settings_table,
-    verdict,
+    versus_controls,
 )
-from lib.report.runs import accepted, repairs
-from lib.report.tables import Stage
+from lib.report.resources import cost
+from lib.report.runs import Stage, first_rounds
 from lib.runs.record import to_json
 
 KINDS = ["success", "timeout", "wrong_answer", "wrong_answer"]  # of the first rounds
@@ -57,20 +57,23 @@ def arm(tmp_path):
     }
 
 
-def test_of_a_repair_counts_what_its_last_round_hands_in_and_elsewhere_its_only_one(arm):
+def test_of_a_repair_the_last_round_counts_or_the_first_and_elsewhere_its_only_one(arm):
     assert accepted([arm[0]], "contests_test").mean() == 0.5
     assert accepted([arm[0]], "mbpp").mean() == 0.25
-    whole = next(iter(repairs(arm[0]).values()))
+    whole = next(iter(repair_settings(arm[0]).values()))
     assert whole["accepted_at_multi"] == 0.5
-    assert cost(arm[0], {})["tokens"] == whole["total"]["tokens"] / 80
+    assert cost(arm[0])["tokens"] == whole["total"]["tokens"] / 80
+    once = first_rounds(arm)
+    assert accepted([once[0]], "contests_test").mean() == whole["accepted_at_1"] == 0.25
+    assert once[2] is None
 
 
 def test_settings_have_the_figures_of_phase_4_over_the_seeds(arm):
     table = settings_table(read_repairs(arm))
     assert list(table.index) == ["3 rounds", "2 rounds", "starting policy"]
-    assert table.loc["3 rounds", "accepted_at_multi"] == "55.0% ± 7.1%"
-    assert table.loc["3 rounds", "recovery_rate"] == "41.7% ± 11.8%"
-    assert table.loc["2 rounds", "recovery_rate"] == "0.0% ± 0.0%"
+    assert table.loc["3 rounds", "accepted_at_multi, %"] == "55.0 ± 7.1"
+    assert table.loc["3 rounds", "recovery_rate, %"] == "41.7 ± 11.8"
+    assert table.loc["2 rounds", "recovery_rate, %"] == "0.0 ± 0.0"
     assert table.loc["3 rounds", "missed"] == "20.0 ± 0.0"
 
 
@@ -82,24 +85,40 @@ def test_rounds_add_up(arm):
 
 
 def test_a_control_keeps_its_place_whichever_way_it_comes_out(arm):
-    found = read_repairs(arm)
-    one = against(found)[RESAMPLING]
-    assert one["points"] == pytest.approx(27.5)
-    assert one["by_seed"] == {0: pytest.approx(25.0), 1: pytest.approx(30.0)}
-    assert one["low"] < 27.5 < one["high"]
-    assert controls_table(found).loc[RESAMPLING, "by seed"] == "+25.0 · +30.0"
-    assert against({}) == {}
+    one = versus_controls(read_repairs(arm))[RESAMPLING]
+    assert one.points == pytest.approx(27.5)
+    assert one.by_seed == {0: {"points": pytest.approx(25.0)}, 1: {"points": pytest.approx(30.0)}}
+    assert one.low < 27.5 < one.high
+    assert (one.accepted_a, one.accepted_b) == (pytest.approx(27.5), pytest.approx(55.0))
+    assert versus_controls({}) == {}
 
 
-@pytest.mark.parametrize(
-    ("chance", "words"), [(0.1, "Repair is better"), (0.9, "Repair is worse"), (0.5, "Open: no difference")]
-)
-def test_the_sentence_can_come_out_either_way_and_wants_three_seeds(tmp_path, chance, words):
-    arm = {n: write_repair(tmp_path / f"40_repair-s{n}", ALL * 20, [chance] * 80) for n in range(3)}
-    found = read_repairs(arm)
-    assert verdict(found).startswith(words)
-    assert verdict({n: found[n] for n in (0, 1)}).startswith("Open: 2 of 3 seeds")
-    assert verdict({}) == "Open: repair was not run; 3 seeds are wanted."
+@pytest.mark.parametrize(("chance", "verdict"), [(0.1, "better"), (0.9, "worse"), (0.5, "equal")])
+def test_the_verdict_follows_the_interval_and_needs_three_seeds(tmp_path, chance, verdict):
+    [record] = read_repairs({0: write_repair(tmp_path / "40_repair-s0", ALL * 120, [chance] * 480)}).values()
+    repairs = dict.fromkeys(range(3), record)
+    found = versus_controls(repairs)[RESAMPLING]
+    assert found.verdict == verdict
+    assert "p =" not in found.sentence, "the record holds intervals only"
+    two = versus_controls({n: repairs[n] for n in (0, 1)})[RESAMPLING]
+    assert two.sentence.startswith("Open (2 of 3 seeds)")
+
+
+def test_nothing_is_credited_to_feedback_before_repair_beats_every_control():
+    def versus(verdict: str) -> Comparison:
+        low, high = {"better": (6, 9), "worse": (-9, -6), "open": (-9, 9)}[verdict]
+        by_seed = {seed: {"points": (low + high) / 2} for seed in range(3)}
+        return Comparison("control", "repair", "contests_test", 9, 50, 50, (low + high) / 2, low, high, None, by_seed)
+
+    better, controls = versus("better"), {RESAMPLING: versus("better"), "d. nothing said": versus("better")}
+    assert feedback_credit(controls, better).startswith("Credited to feedback")
+    assert feedback_credit(controls, None).startswith("Nothing is credited to feedback")
+    assert "not run (GRPO continued)" in feedback_credit(controls, None)
+    for name in controls:
+        for verdict in ("worse", "open"):
+            text = feedback_credit(controls | {name: versus(verdict)}, better)
+            assert text.startswith("Nothing is credited to feedback")
+            assert verdict in text
 
 
 def test_moves_are_added_up_and_types_that_never_occur_left_out(arm):

@@ -5,8 +5,8 @@ import pytest
 from test_tables import BASE, write_run
 
 from lib.evaluation.best_of_n import Sample, p_accepted
-from lib.report.runs import RULE, accepted, by_name, finished, label, outcomes, pairs, read_runs, start_of
-from lib.report.tables import Stage
+from lib.report.outcomes import accepted, outcomes
+from lib.report.runs import RULE, Stage, by_name, finished, label, pairs, read_runs, start_of
 from lib.runs import UpstreamError
 
 
@@ -46,7 +46,7 @@ def test_rows_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_pa
     }
     assert list(found["GRPO dense"]) == [0, 1, 2, 4]
     assert list(found["Base"]) == [0], "one greedy policy, whatever the seed"
-    assert capsys.readouterr().out == "not run: 30_grpo-dense-s2, 20_dpo-s0; `make matrix` makes them\n"
+    assert capsys.readouterr().out == "not run: 30_grpo-dense-s2, 20_dpo-s0; `make matrix` runs them\n"
 
 
 def test_a_row_is_named_after_its_recipe_and_what_is_no_run_is_an_error():

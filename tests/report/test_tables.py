@@ -6,7 +6,7 @@ import pytest
 from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.metrics import Record, by_difficulty, summarize, summarize_times
 from lib.report import tables as report
-from lib.report.tables import Stage
+from lib.report.runs import Stage
 from lib.runs.record import to_json
 
 SETS = ("contests_test", "humaneval", "mbpp")
@@ -60,17 +60,18 @@ def stages(tmp_path):
 
 
 def test_a_rate_is_shown_in_percent_with_its_interval():
-    assert report.with_interval(summarize(records("mbpp", BASE)), "accepted_at_1") == "12.5 [2.2, 47.1]"
-    assert report.with_interval(summarize(records("mbpp", [WRONG] * 8)), "accepted_at_1") == "0.0 [0.0, 32.4]"
+    assert report.shown(summarize(records("mbpp", BASE)), "accepted_at_1") == "12.5 [2.2, 47.1]"
+    assert report.shown(summarize(records("mbpp", [WRONG] * 8)), "accepted_at_1") == "0.0 [0.0, 32.4]"
 
 
 def test_quality_has_a_row_per_set_with_its_own_n():
     table = report.quality_table(metrics(SFT))
     assert list(table.index) == list(SETS)
-    assert list(table.n) == [8, 8, 8]
+    assert list(table.n) == ["8"] * 3
     assert table.accepted_at_1["mbpp"] == "37.5 [13.7, 69.4]"
-    assert table.exec_success_rate["mbpp"] == report.with_interval(summarize(records("mbpp", SFT)), "exec_success_rate")
-    assert table.pass_ratio_mean["mbpp"] == 0.625
+    assert table.exec_success_rate["mbpp"] == report.shown(summarize(records("mbpp", SFT)), "exec_success_rate")
+    assert table.pass_ratio_mean["mbpp"] == "0.625"
+    assert table.zero_reward_rate["mbpp"] == "12.5"
 
 
 @pytest.mark.parametrize("kinds", [BASE, SFT, [*BASE, LOST, LOST]], ids=["base", "sft", "with failures of the judge"])
@@ -86,7 +87,7 @@ def test_a_stage_keeps_its_curve_and_one_without_training_has_none(stages):
 
 
 READ = """
-from lib.report.tables import read_stages
+from lib.report.runs import read_stages
 from lib.runs import start
 names = {"baseline": "03_baseline-s0", "sft": "10_sft-s0"}
 stages = read_stages(start("90_report", {"preset": "tiny", "seed": 0, **names}), names)

@@ -1,4 +1,4 @@
-"""`python -m lib.matrix <preset> [<run> ...]`: the door to lib.runs.matrix."""
+"""Starts the matrix: `python -m lib.matrix <preset> [<run> ...]`, see lib.runs.matrix."""
 
 import sys
 

@@ -21,7 +21,8 @@ from lib.report.main_table import main_table
 from lib.report.runs import read_runs
 from lib.runs import UpstreamError
 from lib.runs.fingerprint import RUN_NAME, data_versions
-from lib.runs.parameters import load_params_file, read_parameters, resolve
+from lib.runs.parameters import read_parameters, resolve
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 ROOT = root()

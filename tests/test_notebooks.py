@@ -165,7 +165,7 @@ GRPO = {"steps": 3, **FEW}
 
 def name_of(notebook: str, parameters: dict) -> str:
     declared = read_parameters(ROOT / "notebooks" / f"{notebook}.ipynb")
-    return run_name(notebook, resolve(declared, parameters), ROOT / "params")
+    return run_name(notebook, resolve(declared, parameters))
 
 
 def short(run: str) -> str:

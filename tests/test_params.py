@@ -17,7 +17,8 @@ from trl import DPOConfig, GRPOConfig, SFTConfig
 from lib.judge import Judge
 from lib.problems import problem_sets, role_of
 from lib.runs.fingerprint import RUN_NAME, upstream_names
-from lib.runs.parameters import TYPES, load_params_file, read_parameters, resolve, run_name
+from lib.runs.parameters import TYPES, read_parameters, resolve, run_name
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 from lib.training.config import TrainingConfig, training_config
 
@@ -53,7 +54,7 @@ def test_a_file_gives_parameters_that_its_notebook_has_and_is_named_after_the_ru
     given, parameters = load_params_file(path), values(path)
     assert {"preset", "seed"} <= given.keys(), "a file says of which preset and seed it is"
     assert parameters["preset"] == path.parent.name
-    assert run_name(template(path), parameters, PARAMS) == path.stem
+    assert run_name(template(path), parameters) == path.stem
 
 
 @pytest.mark.parametrize("path", FILES, ids=relative)
@@ -82,6 +83,7 @@ def test_a_preset_says_what_lib_and_notebooks_read_from_it_and_nothing_else(pres
     read = re.compile(r"""preset(?:\[|\.get\()\\?["'](\w+)\\?["']""")
     names = {name for source in sources for name in read.findall(source.read_text())}
     assert found.keys() == names
+    assert load_params_file(PARAMS / "preset_keys.yaml").keys() == names, "the list against which typos are found"
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -4,24 +4,25 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.evidence import index, markers, page
+from lib.evidence import generated, index, page
 from lib.evidence.check import PAGES, check
 from lib.evidence.committed import committed_runs
 from lib.evidence.stale import Staleness
+from lib.evidence.values import Records
 from lib.runs import paths
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The commands. Gives 0, or 1 when something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m lib.evidence", description="Evidence that can be checked.")
+    """The commands. Returns 0, or 1 if something is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m lib.evidence", description="Checks and shows the evidence.")
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("check", help="is the evidence whole, and do the pages say what it says?")
-    one.add_argument("--strict", action="store_true", help="stale runs are wrong, too")
-    one = commands.add_parser("fill", help="write the figures that markers ask for")
-    one.add_argument("pages", nargs="*", type=Path, help=f"Markdown files (default: {' '.join(PAGES)})")
+    command = commands.add_parser("check", help="is the evidence complete, and do the pages say what it says?")
+    command.add_argument("--strict", action="store_true", help="stale runs are errors, too")
+    command = commands.add_parser("fill", help="write the generated blocks of pages")
+    command.add_argument("pages", nargs="*", type=Path, help=f"Markdown files (default: {' '.join(PAGES)})")
     commands.add_parser("index", help=f"write artifacts/{index.FILE}")
-    one = commands.add_parser("html", help="render a preset's report to one HTML file")
-    one.add_argument("preset", nargs="?", default="tiny")
+    command = commands.add_parser("html", help="render a preset's report as one HTML file")
+    command.add_argument("preset", nargs="?", default="tiny")
     options = parser.parse_args(arguments)
     if options.command == "check":
         return _check(options.strict)
@@ -31,24 +32,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(strict: bool) -> int:
-    found, notes = check(paths.root(), paths.artifacts())
-    for one in sorted(found, key=lambda one: not one.stale):
-        print(one)
-    stale = sum(one.stale for one in found)
-    wrong = len(found) - stale
+    findings, notes = check(paths.root(), paths.artifacts())
+    for finding in sorted(findings, key=lambda finding: not finding.stale):
+        print(finding)
+    stale = sum(finding.stale for finding in findings)
+    wrong = len(findings) - stale
     print(f"{', '.join(notes)}: {wrong} wrong, {stale} stale")
     return int(bool(wrong or (strict and stale)))
 
 
 def _fill(pages: list[Path]) -> int:
-    records, failed = markers.Records(committed_runs(paths.artifacts())), False
+    records, failed = Records(committed_runs(paths.artifacts())), False
     for file in pages:
         text = file.read_text()
-        filled, marked = markers.fill(text, records)
+        filled, blocks = generated.fill(text, records, generated.language_of(file.name))
         if filled != text:
             paths.write_atomically(file, filled)
-        for one in (one for one in marked if one.wrong):
-            print(f"{file.name}:{one.line}: {one.wrong}", file=sys.stderr)
+        for block in (block for block in blocks if block.error):
+            print(f"{file.name}:{block.line}: {block.error}", file=sys.stderr)
             failed = True
         print(f"{file.name}: {'written' if filled != text else 'unchanged'}")
     return int(failed)
@@ -64,10 +65,8 @@ def _index() -> int:
 def _html(preset: str) -> int:
     report = page.fullest_report(committed_runs(paths.artifacts()), preset)
     if report is None:
-        print(
-            f"no report of {preset} has been executed: `python -m lib.matrix {preset} 90_report` does",
-            file=sys.stderr,
-        )
+        command = f"`python -m lib.matrix {preset} 90_report`"
+        print(f"no report of {preset} has been executed: {command} executes one", file=sys.stderr)
         return 1
     file = page.place(paths.artifacts(), preset)
     paths.write_atomically(file, page.render(report.path))

@@ -1,7 +1,7 @@
-"""Committed: the runs that are evidence, as their files say, and what git knows of the code that made them.
+"""Reads the runs that are evidence, and asks git about the commits that made them.
 
-A run is evidence when git tracks its folder or a params file describes it; where there is no git, every folder is.
-What was tried by hand beside them is nobody's claim, and is left alone.
+A run is evidence if git tracks its folder or a params file describes it; without git, every folder is. Other runs,
+which somebody tried by hand, are ignored.
 """
 
 import json
@@ -13,17 +13,17 @@ from pathlib import Path
 import nbformat
 
 from lib.runs import paths
-from lib.runs.fingerprint import RUN_NAME
+from lib.runs.fingerprint import RUN_NAME, notebook_of
 from lib.runs.record import MIME
 
 
 class Committed:
-    """One run's files. What is missing or unreadable raises OSError, ValueError or KeyError when it is asked for."""
+    """The files of a run. Reading a missing or broken file raises OSError, ValueError or KeyError."""
 
     def __init__(self, folder: Path):
         self.folder, self.preset, self.name = folder, folder.parent.name, folder.name
         self.variant, self.seed = self.name.rpartition("-s")[0], int(self.name.rpartition("-s")[2])
-        self.template = RUN_NAME.fullmatch(self.name)["notebook"]
+        self.template = notebook_of(self.name)
         self.path = folder / f"{self.template}.ipynb"
 
     def json(self, name: str) -> dict:
@@ -47,7 +47,7 @@ class Committed:
 
     @cached_property
     def record(self) -> dict:
-        """What `run.finish` has left in the last cell. Raises KeyError when it is not there."""
+        """The record that `run.finish` has left in the last cell. Raises KeyError if there is none."""
         for output in self.code[-1].outputs if self.code else []:
             if MIME in output.get("data", {}):
                 return output.data[MIME]
@@ -55,7 +55,7 @@ class Committed:
 
 
 def committed_runs(artifacts: Path) -> dict[tuple[str, str], Committed]:
-    """(preset, run) -> the run, for all runs below `artifacts` that are evidence, in the order of their names."""
+    """(preset, name) -> run, for all runs below `artifacts` that are evidence, in the order of their names."""
     there = {(path.parent.name, path.name) for path in artifacts.glob("*/*") if path.is_dir()}
     tracked = _git("ls-files", "-z", "--", str(artifacts))
     if tracked is not None:
@@ -72,20 +72,20 @@ def params_file(preset: str, run: str) -> Path:
 
 
 class History:
-    """What git can tell of the commits that runs name. `missing`: why it can't, or an empty string."""
+    """The commits that runs name, according to git. `missing`: why git cannot tell, or an empty string."""
 
     def __init__(self):
         shallow = _git("rev-parse", "--is-shallow-repository")
         self.missing = "no git" if shallow is None else "a shallow clone" if shallow.strip() == "true" else ""
 
-    @cache  # noqa: B019 (one object per check)
+    @cache  # noqa: B019 (an object per check)
     def knows(self, commit: str) -> bool:
-        """Whether the commit is one that HEAD stands on."""
+        """Whether HEAD contains the commit."""
         return bool(re.fullmatch("[0-9a-f]{40}", commit)) and _git("merge-base", "--is-ancestor", commit, "HEAD") == ""
 
     @cache  # noqa: B019
     def template(self, commit: str, notebook: str) -> list[nbformat.NotebookNode] | None:
-        """The cells of a template as they were in a commit; None when git doesn't have it."""
+        """The cells of a template in a commit; None if git does not have it."""
         text = _git("show", f"{commit}:notebooks/{notebook}.ipynb")
         return nbformat.reads(text, as_version=4).cells if text else None
 

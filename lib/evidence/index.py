@@ -1,6 +1,6 @@
-"""The index: artifacts/INDEX.md, a grid of all runs and seeds, done, stale or missing, with links to what they left.
+"""Writes artifacts/INDEX.md: a grid of all runs and seeds, done, stale or missing, with links to their notebooks.
 
-The same evidence and the same code give the same bytes: it holds no dates, and hashes come from the records.
+The same evidence and the same code give the same bytes: the index contains no dates.
 """
 
 import re
@@ -14,9 +14,9 @@ FILE = "INDEX.md"
 HEAD = """# All runs
 
 One grid per preset: a row per run, a column per seed. Written by `python -m lib.evidence index` from the records of
-the runs. A run is *stale* when its notebook, a module it imports, its params or a run it reads has changed since; its
-figures are right, of what it was. The figure is accepted_at_1 on contests test in percent where a policy was measured,
-else what the run says of itself.
+the runs. A run is *stale* if its notebook, a module that it imports, its params or a run that it reads has changed
+since; its numbers are those of its record, made by the code of its commit. The number is accepted_at_1 on contests test
+in percent if the run evaluates a policy, else the run's headline.
 """
 
 
@@ -64,6 +64,6 @@ def _headline(run: Committed) -> str:
 
 
 def statements(text: str) -> set[str]:
-    """What an index says of runs that there are, done and stale alike: its cells of more than one part."""
+    """The statements of an index about existing runs, whether done or stale: its cells with more than one part."""
     cells = re.split(r"\n| \| ", text.replace("[stale](", "[done]("))
     return {cell.strip("| ") for cell in cells if "<br>" in cell}

@@ -1,6 +1,6 @@
-"""The page: the report of a preset as one HTML file that needs no server, no network and no script.
+"""Renders the report of a preset as one HTML file that needs no server, no network and no script.
 
-nbconvert renders it. Left out are the code, which the notebook shows, and what nbconvert would load from the web.
+nbconvert renders it, without the code and without the scripts that nbconvert would load from the web.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ def place(artifacts: Path, preset: str) -> Path:
 
 
 def fullest_report(runs: dict[tuple[str, str], Committed], preset: str) -> Committed | None:
-    """The report that reads the most runs; None when none has been executed."""
+    """The report that reads the most runs; None if no report has been executed."""
     reports = [
         run for (of, _), run in runs.items() if of == preset and run.name.startswith("90_") and run.path.is_file()
     ]
@@ -31,8 +31,8 @@ def fullest_report(runs: dict[tuple[str, str], Committed], preset: str) -> Commi
 
 
 def render(notebook: Path) -> str:
-    """An executed notebook as HTML, with its figures inside; the same for the same notebook."""
-    from nbconvert import HTMLExporter  # takes a second to load, and only this function needs it
+    """An executed notebook as HTML with embedded figures; the same HTML for the same notebook."""
+    from nbconvert import HTMLExporter  # here, because it takes a second to load
 
     hidden = {"exclude_input": True, "exclude_input_prompt": True, "exclude_output_prompt": True}
     return HTMLExporter(raw_template=TEMPLATE, embed_images=True, **hidden).from_filename(str(notebook))[0]

@@ -1,39 +1,34 @@
-"""Stale: why a run is no longer what its notebook, modules, params, preset and data would make now.
+"""Finds stale runs: their notebook, modules, params, preset or data have changed since they were executed.
 
-What it was made with is recorded as hashes in run_info.json, so the machine that ran it is not needed to tell.
+run_info.json records the inputs of a run as hashes, so any machine can compare them.
 """
 
-import hashlib
 from functools import cache
-from pathlib import Path
 
 from lib.evidence.committed import Committed, params_file
 from lib.runs import paths
-from lib.runs.fingerprint import Fingerprints, upstream_names
-from lib.runs.parameters import load_params_file, read_parameters, resolve
+from lib.runs.fingerprint import Fingerprints, differing, upstream_names
+from lib.runs.parameters import read_parameters, resolve
+from lib.runs.params_files import load_params_file
 
 
 class Staleness:
-    """Of the runs of one look at the repository: make a new one to see what changed since."""
+    """Compares runs with the present code. Each file is read once: make a new object to see later changes."""
 
     def __init__(self, runs: dict[tuple[str, str], Committed]):
         self._runs = runs
         self._fingerprints = cache(Fingerprints)
 
-    @cache  # noqa: B019 (one object per look)
+    @cache  # noqa: B019 (an object per check)
     def of(self, run: Committed) -> str:
-        """Why a run is stale, in a few words, or an empty string. A run without a record is not: it is broken."""
+        """Why a run is stale, in a few words, or an empty string. A run without a record is broken, not stale."""
         try:
-            info = run.info
-        except (OSError, ValueError):
-            return ""
-        try:
-            changed = self._changed(run, info)
-        except KeyError as error:  # made before the record had it
+            changed = self._changed(run, run.info)
+        except KeyError as error:  # its record is from before this part was recorded
             return f"its record lacks {error.args[0]}"
         except (OSError, TypeError):
             return ""
-        except ValueError as error:  # a template or params file that no longer suits the run
+        except ValueError as error:  # a template or params file that no longer fits the run
             return str(error).splitlines()[0]
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -49,25 +44,16 @@ class Staleness:
         now = fingerprints.inputs(run.template, parameters)
         if now.fingerprint == info["fingerprint"]:
             return []
-        found = ["the notebook"] if now.notebook != info["notebook_hash"] else []
-        found += _differing(now.lib, info["lib_hashes"])
-        found += [f"params {name}" for name in _differing(parameters, earlier)]
-        found += ["data"] if now.data and fingerprints.data != info["data"] else []
-        found += [f"preset {part}" for part in _differing(now.preset, info["preset_hashes"])]
+        changed = ["the notebook"] if now.notebook != info["notebook_hash"] else []
+        changed += differing(now.lib, info["lib_hashes"])
+        changed += [f"params {name}" for name in differing(parameters, earlier)]
+        changed += ["data"] if now.data and fingerprints.data != info["data"] else []
+        changed += [f"preset {part}" for part in differing(now.preset, info["preset_hashes"])]
         above = [self._runs.get((run.preset, name)) for name in upstream_names(earlier)]
-        return found + [f"upstream {one.name}" for one in above if one and self.of(one)]
-
-
-def _differing(now: dict, then: dict) -> list[str]:
-    return [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
+        return changed + [f"upstream {upstream.name}" for upstream in above if upstream and self.of(upstream)]
 
 
 def replaced(run: Committed) -> list[str]:
-    """The runs that this one has read and that have been executed again since."""
+    """The runs that this run has read and that have been executed again since."""
     read = run.info.get("read", {})
-    return [name for name, was in read.items() if digest(run.folder.parent / name / "run_info.json") != was]
-
-
-def digest(file: Path) -> str:
-    """A file's hash as run_info.json has it; an empty string for a file that is not there."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+    return [name for name, was in read.items() if paths.file_hash(run.folder.parent / name / "run_info.json") != was]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lib.problems import manifest
 from lib.problems.sources import SOURCES, known_split
 from lib.runs import paths
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 
 ALLOWED = {  # purpose -> roles of the sets that it may read
     "train": ("train",),

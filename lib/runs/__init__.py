@@ -1,5 +1,5 @@
-"""Runs: parameters, folders, records and the matrix. A notebook needs `from lib.runs import start` alone."""
+"""Runs: parameters, folders, records and the matrix. A notebook needs only `from lib.runs import start`."""
 
-from lib.runs.run import Run, UpstreamError, start
+from .run import Run, UpstreamError, start
 
 __all__ = ["Run", "UpstreamError", "start"]

@@ -1,4 +1,4 @@
-"""The environment of a run: seeds and threads, libraries that keep quiet, and the record of what it ran on."""
+"""Prepares the process of a run: seeds, threads, quiet libraries; and describes the machine for the record."""
 
 import ctypes
 import os
@@ -8,16 +8,23 @@ import subprocess
 import sys
 from importlib import metadata
 
-from lib.runs import paths
+from . import paths
 
 PACKAGES = ("torch", "transformers", "trl", "datasets", "numpy", "papermill")
+QUIET = {
+    "WANDB_MODE": "disabled",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",  # else tokenizers warn at every fork
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRL_EXPERIMENTAL_SILENCE": "1",  # `rollout_func` is experimental, and the version of TRL is pinned
+}
 USING_TORCH = frozenset({"torch", "transformers", "trl", "peft", "accelerate"})
 
 
 def seed_everything(seed: int, threads: int | None, packages: set[str]) -> None:
-    """Seeds Python and NumPy; where one of `packages` uses torch, torch too, which then gets its threads.
+    """Seeds Python and NumPy; if one of `packages` uses torch, seeds torch too and sets its number of threads.
 
-    Does what `transformers.set_seed` does, without loading torch into a notebook that has no use for it.
+    Does the same as `transformers.set_seed`, without loading torch into a notebook that does not use it.
     """
     import numpy
 
@@ -25,7 +32,7 @@ def seed_everything(seed: int, threads: int | None, packages: set[str]) -> None:
     numpy.random.seed(seed % 2**32)
     if not USING_TORCH & packages and "torch" not in sys.modules:
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in another order
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else the order of cuBLAS's sums may vary
     import torch
 
     torch.manual_seed(seed)
@@ -38,10 +45,10 @@ def seed_everything(seed: int, threads: int | None, packages: set[str]) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Has the C library keep what tensors free instead of giving it back to the kernel.
+    """Makes the C library reuse the memory of freed tensors instead of returning it to the kernel.
 
-    By default every large tensor is fresh memory, whose pages the kernel clears one by one: three of four page faults
-    of a training, and 5 to 10 % of its time. It costs a sixth more memory. Without glibc nothing happens.
+    By default every large tensor is fresh memory, whose pages the kernel clears: 3 of 4 page faults and 5 to 10 % of
+    the time of a training. This needs a sixth more memory. Without glibc nothing happens.
     """
     trim_threshold, mmap_threshold = -1, -3  # of mallopt(3)
     libc = ctypes.CDLL(None)
@@ -51,20 +58,19 @@ def _keep_freed_memory() -> None:
 
 
 def keep_quiet(offline: bool) -> None:
-    """Weights & Biases only when asked for, no telemetry, and with `offline` no look-ups on the hub.
+    """Turns off Weights & Biases, telemetry and libraries' warnings; with `offline` also look-ups on the hub.
 
-    The hub's library reads its variable when it is imported, so one that was imported earlier is told directly.
+    The user's own variables win. The hub's library reads its variable at import, so an earlier import is updated.
     """
-    os.environ.setdefault("WANDB_MODE", "disabled")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn whenever a process is started
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
     hub = sys.modules.get("huggingface_hub.constants")
     if offline and os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1" and hub:
         hub.HF_HUB_OFFLINE = True
 
 
 def describe() -> dict:
-    """Commit, versions and machine kind: what it takes to repeat a run elsewhere; no name or path of this machine."""
+    """Commit, versions and kind of machine, to repeat a run elsewhere; no name or path of this machine."""
     commit, dirty = _commit()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -77,13 +83,26 @@ def describe() -> dict:
     }
 
 
+def headline(info: dict) -> str:
+    """Three lines for the top of a notebook: run, versions, machine. `info`: the content of run_info.json."""
+    commit = f"commit {info['commit'][:10]}" if info["commit"] else "no commit"
+    changes = " with changes" if info["dirty"] else ""
+    threads = f", {info['threads']} threads" if info["threads"] else ""
+    versions = ", ".join(f"{package} {version}" for package, version in info["packages"].items())
+    return (
+        f"{info['run']}: preset {info['preset']}, seed {info['seed']}, {commit}{changes}\n"
+        f"Python {info['python']}, {versions}\n"
+        f"{info['machine']['device']}, {info['cores']} cores{threads}"
+    )
+
+
 def _device() -> str:
     torch = sys.modules.get("torch")
     return torch.cuda.get_device_name() if torch and torch.cuda.is_available() else "cpu"
 
 
 def _commit() -> tuple[str | None, bool | None]:
-    """The commit, and whether what a run reads differs from it; (None, None) without git, as in an unpacked archive."""
+    """The commit, and whether the inputs of runs differ from it; (None, None) without git."""
     inputs = ("lib", "notebooks", "params", "data", "pyproject.toml")
     try:
         commit = _git("rev-parse", "HEAD").strip()
@@ -93,7 +112,7 @@ def _commit() -> tuple[str | None, bool | None]:
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "--no-optional-locks", *arguments]  # a run must not hold the index against its user
+    command = ["git", "--no-optional-locks", *arguments]  # never lock the index against the user
     return subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True).stdout
 
 

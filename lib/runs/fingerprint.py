@@ -1,14 +1,14 @@
-"""Fingerprints: all that a run's numbers depend on, as one hash. A run is up to date as long as that has not changed.
+"""Decides whether a run is up to date: hashes everything that its numbers depend on.
 
-The inputs of a run are the code of its notebook, the modules of `lib` that this code can reach (`lib.runs.sources` says what
-counts), its resolved parameters, the preset, the data files, and the inputs of the runs that the parameters name.
+The inputs of a run are the code of its notebook, the modules of `lib` that this code can reach (`lib.runs.sources`),
+its resolved parameters, the preset, the data files, and the inputs of the runs that the parameters name.
 
-1. A part of the preset counts for a run whose code names it: one for a new notebook leaves the others as they are.
-2. Left out: plots and tables (except in the notebooks numbered 9x, whose product they are) and the bookkeeping, which
-   names, places and records runs but makes no number of them.
-3. The notebook numbered 00 makes the data files, so they are no input of it.
+1. A part of the preset is an input of the runs whose code names it, so a new part leaves the other runs as they are.
+2. `NO_INPUT` lists packages that make no number: bookkeeping and presentation. Two exceptions: seeding is an input of
+   every run, and `lib.report` is an input of the notebooks numbered 9x, whose product it is.
+3. The notebook numbered 00 makes the data files, so they are not among its inputs.
 
-A finished run leaves a stamp (`.local.json`, not committed) with the inputs it had; `Fingerprints.reasons` compares.
+A finished run leaves a stamp (`.local.json`, not committed) with its inputs; `Fingerprints.reasons` compares.
 """
 
 import datetime
@@ -19,31 +19,36 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lib.runs import paths
-from lib.runs.parameters import load_params_file, read_parameters, resolve
-from lib.runs.sources import Sources, digest
+from . import paths
+from .parameters import read_parameters, resolve
+from .params_files import load_params_file
+from .sources import Sources, digest
 
 STAMP = ".local.json"
-PRESENTATION = frozenset({"lib.report.plots", "lib.report.tables"})
-BOOKKEEPING = frozenset(
-    {f"lib.runs.{name}" for name in ("fingerprint", "parameters", "paths", "record", "requirements", "sources")}
-    | {"lib.evidence", "lib.problems.ledger"}
-)
-DOOR = "lib.runs.run"  # bookkeeping as well, but seeding (lib.runs.environment) lies behind it
-
+NO_INPUT = ("lib.runs", "lib.evidence", "lib.problems.ledger", "lib.report")
+SEEDING = "lib.runs.environment"
 RUN_NAME = re.compile(r"(?P<notebook>\d\d_\w+)(-[^\s,]+)?-s\d+")
 
 
+def notebook_of(run: str) -> str:
+    """The notebook that makes a run: `30_grpo` for `30_grpo-sparse-s0`. Raises ValueError if it is no run's name."""
+    match = RUN_NAME.fullmatch(run)
+    if not match:
+        raise ValueError(f"{run!r} is not the name of a run: expected <notebook>[-<variant>]-s<seed>")
+    return match["notebook"]
+
+
 def upstream_names(parameters: dict) -> list[str]:
-    """The runs that parameters name: string values, or parts of them between commas or spaces, that read as a run."""
+    """The runs that parameters name: string values, or parts of them between commas or spaces, that name a run."""
     words = (word for value in parameters.values() if isinstance(value, str) for word in re.split(r"[,\s]+", value))
     return sorted({word for word in words if RUN_NAME.fullmatch(word)})
 
 
 def data_versions(preset: str) -> dict[str, str]:
-    """The preset's data files and their sha256: as `data/<preset>/SHA256SUMS` says, which may list a file by what it
-    holds when unpacked; computed for the files that it does not list, such as the base model's. The manifests of the
-    sets that the preset names are among them: they say what of a set is used."""
+    """The preset's data files and their sha256, and the frozen lists (manifests) of the sets that the preset names.
+
+    `data/<preset>/SHA256SUMS` may list a file by its unpacked content; files that it does not list are hashed here.
+    """
     folder = paths.root() / "data" / preset
     sums = folder / "SHA256SUMS"
     lines = sums.read_text().splitlines() if sums.is_file() else []
@@ -59,13 +64,13 @@ def data_versions(preset: str) -> dict[str, str]:
         sets = load_params_file(file).get("sets", {}).values()
         places = {f"{chosen['source']}-{chosen['split']}" for chosen in sets}
         frozen = json.loads(index.read_text()).items()
-        versions |= {f"manifests/{name}": one["sha256"] for name, one in frozen if name.partition(".")[0] in places}
+        versions |= {f"manifests/{name}": entry["sha256"] for name, entry in frozen if name.split(".")[0] in places}
     return versions
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a run depends on, each part as a hash: 16 hexadecimal digits."""
+    """Everything that a run depends on, each part as a hash of 16 hexadecimal digits."""
 
     notebook: str
     lib: dict[str, str]  # module -> hash
@@ -79,50 +84,55 @@ class Inputs:
         return digest(asdict(self))
 
     def changes(self, earlier: dict) -> list[str]:
-        """The parts that differ from an earlier `asdict(inputs)`, named as a person would."""
-        found = [part for part in ("notebook", "params", "data") if getattr(self, part) != earlier.get(part)]
+        """The parts that differ from an earlier `asdict(inputs)`, in words."""
+        changes = [part for part in ("notebook", "params", "data") if getattr(self, part) != earlier.get(part)]
         for part, prefix in (("preset", "preset "), ("lib", ""), ("upstream", "upstream ")):
-            now, before = getattr(self, part), earlier.get(part, {})
-            found += [prefix + name for name in sorted(now.keys() | before.keys()) if now.get(name) != before.get(name)]
-        return found
+            changes += [prefix + name for name in differing(getattr(self, part), earlier.get(part, {}))]
+        return changes
+
+
+def differing(now: dict, then: dict) -> list[str]:
+    """The keys whose values differ, or which only one of two mappings has."""
+    return [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
 
 
 class Fingerprints:
-    """The inputs of a preset's runs. One object reads each file once: make a new one to see what changed since."""
+    """The inputs of a preset's runs. Each file is read once: make a new object to see later changes."""
 
     def __init__(self, preset: str):
         self.preset = preset
         self.data = data_versions(preset)
-        self._root = paths.root()
-        self._sources = Sources(self._root)
-        self._preset_values = load_params_file(self._root / "params" / preset / "preset.yaml")
+        self._sources = Sources(paths.root())
+        self._params = paths.root() / "params" / preset
+        self._preset_values = load_params_file(self._params / "preset.yaml")
         self._runs: dict[str, Inputs] = {}
-        self._open: list[str] = []  # the runs on the way down to the one being looked at
+        self._open: list[str] = []  # the runs that depend on the run under examination
 
     def of(self, run: str) -> Inputs:
-        """The inputs of a run that has a params file. Raises ValueError when runs name each other in a circle."""
+        """The inputs of a run that has a params file. Raises ValueError if runs need each other in a circle."""
         if run in self._open:
-            raise ValueError(f"runs name each other in a circle: {' -> '.join((*self._open, run))}")
+            raise ValueError(f"runs need each other in a circle: {' -> '.join((*self._open, run))}")
         if run not in self._runs:
-            notebook = RUN_NAME.fullmatch(run)["notebook"]
-            given = load_params_file(self._root / "params" / self.preset / f"{run}.yaml")
+            notebook = notebook_of(run)
+            declared = read_parameters(paths.root() / "notebooks" / f"{notebook}.ipynb")
             self._open.append(run)
             try:
-                self._runs[run] = self.inputs(
-                    notebook, resolve(read_parameters(self._root / "notebooks" / f"{notebook}.ipynb"), given)
-                )
+                given = load_params_file(self._params / f"{run}.yaml")
+                self._runs[run] = self.inputs(notebook, resolve(declared, given))
             finally:
                 self._open.pop()
         return self._runs[run]
 
     def inputs(self, notebook: str, parameters: dict) -> Inputs:
         """The inputs of a run of `notebook` with these resolved parameters."""
-        left_out = BOOKKEEPING if notebook.startswith("9") else BOOKKEEPING | PRESENTATION
-        modules, _ = self._sources.reachable(notebook, left_out)
-        named = self._sources.words(notebook, {*modules, DOOR, *BOOKKEEPING})
+        left_out = [name for name in NO_INPUT if name != "lib.report" or not notebook.startswith("9")]
+        modules = [*self._sources.reachable(notebook, left_out)[0], SEEDING]
+        sources = {name: self._sources.module(name) for name in modules}
+        code = [self._sources.notebook(notebook), self._sources.module("lib.runs.run"), *sources.values()]
+        named = set().union(*(source.words for source in code))
         return Inputs(
-            notebook=self._sources.notebook(notebook),
-            lib={name: self._sources.module(name) for name in modules if name != DOOR},
+            notebook=code[0].hash,
+            lib={name: source.hash for name, source in sources.items()},
             params=digest(parameters),
             preset={part: digest(value) for part, value in sorted(self._preset_values.items()) if part in named},
             data="" if notebook.startswith("00_") else digest(self.data),
@@ -130,33 +140,31 @@ class Fingerprints:
         )
 
     def packages(self, notebook: str) -> set[str]:
-        """Packages other than `lib` that the notebook, or a module it can reach, imports; what seeds them aside."""
-        return self._sources.reachable(notebook, BOOKKEEPING | {"lib.runs.environment"})[1]
+        """The packages other than `lib` that a notebook and its modules import, except those of lib.runs itself."""
+        return self._sources.reachable(notebook, ["lib.runs"])[1]
 
     def reasons(self, run: str) -> list[str]:
-        """Why a run must be executed; an empty list when its results are up to date."""
+        """The reasons to execute a run; an empty list if its results are up to date."""
         folder = paths.artifacts() / self.preset / run
         inputs, stamp = self.of(run), read_stamp(folder)
         if stamp is None:
             return ["never run here"]
-        changes = inputs.changes(stamp["inputs"])
-        if changes:
+        if changes := inputs.changes(stamp["inputs"]):
             return [f"changed: {', '.join(changes)}"]
-        missing = [name for name in stamp["results"] if not (folder / name).exists()]
-        if missing:
+        if missing := [name for name in stamp["results"] if not (folder / name).exists()]:
             return [f"missing: {', '.join(missing)}"]
         again = [name for name, mark in stamp["upstream"].items() if mark != finish_mark(self.preset, name)]
         return [f"upstream {name} ran again" for name in again]
 
     def _upstream(self, run: str) -> str:
-        if (self._root / "params" / self.preset / f"{run}.yaml").is_file():
+        if (self._params / f"{run}.yaml").is_file():
             return self.of(run).fingerprint
-        stamp = read_stamp(paths.artifacts() / self.preset / run)  # a run made by hand has no params file
+        stamp = read_stamp(paths.artifacts() / self.preset / run)  # a run started by hand has no params file
         return stamp["fingerprint"] if stamp else ""
 
 
 def write_stamp(folder: Path, inputs: Inputs, upstream: dict[str, str | None]) -> None:
-    """Leaves in a run's folder what it was made from. `upstream`: the finish marks of the runs it has read."""
+    """Writes a run's inputs into its folder. `upstream`: the finish marks of the runs that it has read."""
     results = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"checkpoints"}
     stamp = {
         "fingerprint": inputs.fingerprint,
@@ -177,6 +185,6 @@ def read_stamp(folder: Path) -> dict | None:
 
 
 def finish_mark(preset: str, run: str) -> str | None:
-    """Tells one execution of a run from the next: when it finished here, or None."""
+    """The time at which a run finished here, which distinguishes its executions; None if it never did."""
     stamp = read_stamp(paths.artifacts() / preset / run)
     return stamp["finished"] if stamp else None

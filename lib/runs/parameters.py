@@ -1,21 +1,17 @@
-"""The parameters of a notebook: read from its template, checked, and turned into the name of a run.
+"""Parameters of a notebook: read from its template, checked, and turned into the name of a run.
 
-A template has one code cell tagged `parameters`, each line of which reads
+A template has one code cell tagged `parameters`. Each of its lines reads
 
-    reward: str = "dense"  # dense | sparse: what one sampled program earns
+    reward: str = "dense"  # dense | sparse: the reward of one sampled program
 
-1. Types are str, int, float, bool and `str | dict`, a name or a mapping (in a params file as YAML, on a command line as
-   JSON: `-p reward '{"dense": 1, "format": 0.1}'`). A value of another type is an error, with two exceptions, because that is how
-   command lines and YAML deliver numbers: a whole number is a float, and a string counts when it spells the type
-   (`"1e-5"` for a float). A bool is never a number.
-2. Help that begins with words between bars is a promise: only these values are accepted.
-3. Nothing is executed to read a template, so a default is a literal.
-4. Files of parameters are YAML without the traps of version 1.1: `yes` and `2026-01-02` are strings, `010` is not 8,
-   `1e-5` is a number, and a key that occurs twice is an error.
+1. A type is str, int, float, bool or `str | dict` (a name or a mapping). Values keep their type: a bool is never a
+   number, but a whole number is a valid float. Text from a command line is read as JSON unless the type is str:
+   `-p steps 20`, `-p reward '{"dense": 1, "format": 0.1}'`.
+2. If the help begins with words between bars, only these values are accepted.
+3. A default is a literal, because nothing is executed to read a template.
 """
 
 import ast
-import difflib
 import hashlib
 import io
 import json
@@ -26,55 +22,51 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
-import yaml
+from .params_files import ParameterError, did_you_mean, load_params_file
 
 TYPES = {"str": (str,), "int": (int,), "float": (float,), "bool": (bool,), "str | dict": (str, dict)}
 CHOICES = re.compile(r"[\w.=+-]+(?: \| [\w.=+-]+)+")
-LONGEST_NAME = 180  # bytes; a file system allows 255, and `.partial` and the like are appended
-
-
-class ParameterError(ValueError):
-    """A parameter that is unknown, of the wrong type or badly declared; the message names those that are known."""
+LONGEST_NAME = 180  # bytes; a file system allows 255, and endings such as `.partial` are appended
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One line of a parameters cell. `choices` is empty when every value of the type will do."""
+    """One line of a parameters cell. `type`: a key of TYPES. `choices`: empty if every value of the type is valid."""
 
     name: str
-    type: str  # a key of TYPES
-    default: str | int | float | bool | dict
+    type: str
+    default: object
     help: str = ""
     choices: tuple = ()
 
-    def convert(self, value: object) -> str | int | float | bool | dict:
-        """The value as this parameter's type. Raises ParameterError if it is of another type."""
-        converted = _spelled(value, self.type) if isinstance(value, str) else value
-        if self.type == "float" and type(converted) is int:
-            converted = float(converted)
-        if type(converted) not in TYPES[self.type] or (self.type == "float" and not math.isfinite(converted)):
+    def convert(self, value: object) -> object:
+        """The value in this parameter's type. Raises ParameterError if it has another type or is not a choice."""
+        if isinstance(value, str) and (str not in TYPES[self.type] or value.startswith("{")):
+            value = _parsed(value, self.type)
+        if self.type == "float" and type(value) is int:
+            value = float(value)
+        if type(value) not in TYPES[self.type] or (isinstance(value, float) and not math.isfinite(value)):
             hint = ", put it in quotes" if self.type == "str" else ""
-            raise ParameterError(f"{value!r} is no {self.type}{hint}")
-        if self.choices and isinstance(converted, str | int | float) and converted not in self.choices:
-            raise ParameterError(f"{value!r} is none of {' | '.join(map(str, self.choices))}")
-        return converted
+            raise ParameterError(f"{value!r} is not a valid {self.type}{hint}")
+        if self.choices and not isinstance(value, dict) and value not in self.choices:
+            raise ParameterError(f"{value!r} is not one of {' | '.join(map(str, self.choices))}")
+        return value
 
     def __str__(self) -> str:
         return f"{self.name}: {self.type} = {self.default!r}" + (f"  # {self.help}" if self.help else "")
 
 
 def read_parameters(notebook: Path) -> dict[str, Parameter]:
-    """The parameters that a notebook declares, in their order; none when no cell is tagged `parameters`.
+    """The parameters that a notebook declares, in their order; {} if no cell is tagged `parameters`.
 
     Raises ParameterError for a line that does not read `name: type = literal  # help`.
     """
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
-    sources = (
-        "".join(cell["source"])
-        for cell in cells
-        if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])
-    )
-    source = next(sources, "")
+    for cell in json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", []):
+            source = "".join(cell["source"])
+            break
+    else:
+        return {}
     try:
         lines = ast.parse(source).body
         comments = {
@@ -82,24 +74,22 @@ def read_parameters(notebook: Path) -> dict[str, Parameter]:
             for token in tokenize.generate_tokens(io.StringIO(source).readline)
             if token.type == tokenize.COMMENT
         }
-        found = [_declared(line, comments.get(line.end_lineno, "")) for line in lines]
+        declared = [_declared(line, comments.get(line.end_lineno or 0, "")) for line in lines]
     except (SyntaxError, ParameterError) as error:
         raise ParameterError(f"parameters cell of {Path(notebook).name}: {error}") from None
-    return {parameter.name: parameter for parameter in found}
+    return {parameter.name: parameter for parameter in declared}
 
 
 def resolve(parameters: dict[str, Parameter], given: dict) -> dict:
-    """All parameters with their values: those given, converted to their types, and the defaults of the others.
+    """The values of all parameters: the given ones, converted to their types, and the defaults of the others.
 
-    Raises ParameterError, with everything that is wrong in one message, for names that are unknown and wrong values.
+    Raises ParameterError that lists every unknown name and every wrong value.
     """
     resolved, problems = {name: parameter.default for name, parameter in parameters.items()}, []
     for name, value in given.items():
-        if name not in parameters:
-            close = difflib.get_close_matches(str(name), parameters, n=1)
-            problems.append(f"{name}: no such parameter" + (f", did you mean {close[0]}?" if close else ""))
-            continue
         try:
+            if name not in parameters:
+                raise ParameterError(f"no such parameter{did_you_mean(name, parameters)}")
             resolved[name] = parameters[name].convert(value)
         except ParameterError as error:
             problems.append(f"{name}: {error}")
@@ -109,114 +99,67 @@ def resolve(parameters: dict[str, Parameter], given: dict) -> dict:
     return resolved
 
 
-def run_name(notebook: str | Path, resolved: dict, params_root: Path) -> str:
-    """The name of the run that a notebook makes with these resolved parameters: `30_grpo-sparse-s0`.
+def run_name(template: Path, resolved: dict) -> str:
+    """The name of the run that a template makes with these resolved parameters: `30_grpo-sparse-s0`.
 
-    The variant is that of the nearest file `params_root/<preset>/<notebook>[-<variant>]-s<seed>.yaml`, the one with the
-    fewest different parameters, and every difference that remains is spelled out (`30_grpo-dense-steps=20-s0`), so two
-    runs share a name only when they are the same. A new seed is no difference; but where a variant has a file for the
-    very seed, that file says what the variant is. `notebook`: a template's path, or its stem when it lies in
-    `notebooks/` beside `params_root`. Raises ParameterError for a params file that does not suit the template.
+    The variant comes from the nearest file `params/<preset>/<notebook>[-<variant>]-s<seed>.yaml`, the file with the
+    fewest different parameters. Every remaining difference is spelled out (`30_grpo-dense-steps=20-s0`), so that two
+    runs share a name only if they are the same. A new seed is no difference; if a variant has a file for this seed,
+    that file defines the variant. Raises ParameterError for a params file that does not fit the template.
     """
-    notebook = Path(notebook)
-    if notebook.suffix != ".ipynb":
-        notebook = Path(params_root).parent / "notebooks" / f"{notebook}.ipynb"
-    declared = read_parameters(notebook)
-    seed = resolved["seed"]
-    candidates = {notebook.stem: resolve(declared, {})}  # without any file the defaults are what the name departs from
-    files = _params_files(notebook.stem, Path(params_root) / resolved["preset"])
-    if files:
-        candidates = {name: _read(seeds.get(seed) or seeds[min(seeds)], declared) for name, seeds in files.items()}
+    declared, seed = read_parameters(template), resolved["seed"]
+    folder, seeds = template.parent.parent / "params" / resolved["preset"], {}
+    for path in sorted(folder.glob(f"{template.stem}-*.yaml")):
+        if match := re.fullmatch(rf"({re.escape(template.stem)}(?:-.+)?)-s(\d+)", path.stem):
+            seeds.setdefault(match[1], {})[int(match[2])] = path
+    variants = {name: _read(files.get(seed) or files[min(files)], declared) for name, files in seeds.items()}
+    variants = variants or {template.stem: resolve(declared, {})}  # without params files: the defaults
     differences = {
         name: {key: value for key, value in resolved.items() if key not in ("preset", "seed") and value != values[key]}
-        for name, values in candidates.items()
+        for name, values in variants.items()
     }
     nearest = min(differences, key=lambda name: (len(differences[name]), name))
-    name = nearest + "".join(f"-{key}={_spell(value)}" for key, value in differences[nearest].items())
+    name = nearest + "".join(f"-{key}={_spelled(value)}" for key, value in differences[nearest].items())
     if len(name) > LONGEST_NAME:
         name = f"{name[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
     return f"{name}-s{seed}"
 
 
-def load_params_file(path: Path) -> dict:
-    """What a YAML file of parameters holds, not yet checked against a notebook; {} for an empty one.
-
-    Raises FileNotFoundError, and ParameterError where the content is no mapping of names to values.
-    """
-    return parse_params(Path(path).read_text(encoding="utf-8"), "/".join(Path(path).parts[-3:]))
-
-
-def parse_params(text: str, where: str) -> dict:
-    """Parameters written in YAML. `where`: the name that an error gives to the text."""
-    try:
-        values = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{where} is not the YAML expected: {error}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ParameterError(f"{where} should hold lines like `reward: sparse`, not a {type(values).__name__}")
-    return values
-
-
 def _declared(line: ast.stmt, comment: str) -> Parameter:
     where = f"line {line.lineno}"
-    if not (
-        isinstance(line, ast.AnnAssign)
-        and isinstance(line.target, ast.Name)
-        and ast.unparse(line.annotation) in TYPES
-        and line.value is not None
-    ):
-        raise ParameterError(f"{where}: `name: type = literal  # help` is expected, type one of {', '.join(TYPES)}")
+    if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
+        raise ParameterError(f"{where}: expected `name: type = literal  # help`")
     kind = ast.unparse(line.annotation)
+    if kind not in TYPES:
+        raise ParameterError(f"{where}: expected `name: type = literal  # help`, type one of {', '.join(TYPES)}")
     try:
         default = ast.literal_eval(line.value)
-        if isinstance(default, str) and str not in TYPES[kind]:  # a default is written as what it is, never spelled
-            raise ParameterError(f"{default!r} is no {kind}")
-        parameter = Parameter(line.target.id, kind, default, comment)
-        promise = CHOICES.match(comment)
-        choices = tuple(parameter.convert(word) for word in promise[0].split(" | ")) if promise else ()
-        parameter = replace(parameter, choices=choices)
+    except ValueError:
+        raise ParameterError(f"{where}: the default must be a literal, such as 0.5 or 'dense'") from None
+    try:
+        if isinstance(default, str) and str not in TYPES[kind]:
+            raise ParameterError(f"{default!r} is not a valid {kind}")
+        parameter, choices = Parameter(line.target.id, kind, default, comment), CHOICES.match(comment)
+        if choices:
+            parameter = replace(parameter, choices=tuple(map(parameter.convert, choices[0].split(" | "))))
         return replace(parameter, default=parameter.convert(default))
     except ParameterError as error:
         raise ParameterError(f"{where}: {error}") from None
-    except ValueError:
-        raise ParameterError(f"{where}: the default must be a literal, such as 0.5 or 'dense'") from None
 
 
-def _spelled(text: str, kind: str) -> object:
-    """What a string spells in a type: 3 for "3" and int; the string itself when it spells nothing."""
-    if kind == "int" and re.fullmatch(r"[-+]?[0-9]+", text):
-        return int(text)
-    if kind == "bool" and text.lower() in ("true", "false"):
-        return text.lower() == "true"
+def _parsed(text: str, kind: str) -> object:
+    """The value that a text stands for in a type; the text itself if it stands for none."""
     try:
-        if kind == "float":
-            return float(text)
-        if kind == "str | dict" and text.lstrip().startswith("{"):
-            return json.loads(text)
+        return float(text) if kind == "float" else json.loads(text.lower() if kind == "bool" else text)
     except ValueError:
         return text
-    return text
 
 
-def _spell(value: object) -> str:
-    """A value as a part of a run's name, which is a folder: without `/`, commas and spaces, and unique."""
+def _spelled(value: object) -> str:
+    """A value as part of a run's name: unique, and without `/`, commas and spaces."""
     if isinstance(value, dict):
-        return "+".join(f"{quote(str(key), safe='')}:{_spell(item)}" for key, item in sorted(value.items())) or "{}"
-    if isinstance(value, str):
-        return quote(value, safe="")
-    return quote(json.dumps(value), safe="")
-
-
-def _params_files(notebook: str, folder: Path) -> dict[str, dict[int, Path]]:
-    """The params files of a notebook: `<notebook>[-<variant>]` -> seed -> file."""
-    files = {}
-    for path in sorted(folder.glob(f"{notebook}-*.yaml")):
-        match = re.fullmatch(rf"({re.escape(notebook)}(?:-.+)?)-s(\d+)", path.stem)
-        if match:
-            files.setdefault(match[1], {})[int(match[2])] = path
-    return files
+        return "+".join(f"{quote(str(key), safe='')}:{_spelled(item)}" for key, item in sorted(value.items())) or "{}"
+    return quote(value if isinstance(value, str) else json.dumps(value), safe="")
 
 
 def _read(path: Path, declared: dict[str, Parameter]) -> dict:
@@ -224,32 +167,3 @@ def _read(path: Path, declared: dict[str, Parameter]) -> dict:
         return resolve(declared, load_params_file(path))
     except ParameterError as error:
         raise ParameterError(f"params/{path.parent.name}/{path.name}: {error}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1's values with the traps taken out; see the module's docstring."""
-
-    yaml_implicit_resolvers: dict = {}  # noqa: RUF012, the class attribute is how PyYAML is told
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """As SafeLoader does, which lets the last of equal keys win without a word."""
-        mapping = super().construct_mapping(node, deep=deep)
-        if len(mapping) < len(node.value):
-            keys = [self.construct_object(key) for key, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice} occurs twice", node.start_mark)
-        return mapping
-
-
-for _tag, _pattern, _first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", list("-+0123456789")),
-    # An exponent alone needs its sign: 1e-5 is a number, but 12e4567 the beginning of a commit's hash.
-    (
-        "float",
-        r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+][0-9]+|[-+]?\.inf|\.nan",
-        list("-+.0123456789"),
-    ),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)

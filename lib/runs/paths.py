@@ -1,9 +1,10 @@
-"""Where things lie, how a file appears all at once, and what JSON lines look like.
+"""Finds the repository's folders and writes files atomically.
 
-Every place is found from the repository's root, the folder that holds `lib` (installed editable), never from the
-working directory: a kernel starts in `notebooks/`, papermill anywhere.
+Every place follows from the repository's root, the folder that holds `lib`, never from the working directory: a kernel
+starts in `notebooks/`, papermill anywhere.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -17,7 +18,7 @@ def root() -> Path:
 
 
 def artifacts() -> Path:
-    """Where runs are written: `artifacts/` under the root, or the folder in RLVR_ARTIFACTS (relative: to the root)."""
+    """Where runs are written: `artifacts/` under the root, or the folder in RLVR_ARTIFACTS (relative to the root)."""
     return root() / os.environ.get("RLVR_ARTIFACTS", "artifacts")
 
 
@@ -29,11 +30,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp gives 0o600, which would follow the file into git and onto other accounts
+        os.chmod(temporary, 0o644)  # mkstemp sets 0o600, which would keep other accounts, and git's, from reading it
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def file_hash(path: Path) -> str:
+    """The first 16 hexadecimal digits of a file's sha256; an empty string if there is no such file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def json_lines(rows: Iterable[dict]) -> str:

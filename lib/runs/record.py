@@ -1,9 +1,10 @@
-"""Evidence: what a run found, shown to people and readable by programs in the same output of the notebook.
+"""The evidence record of a run: a table for people and JSON for programs in the same output of the notebook.
 
-JSON is written one way everywhere: sorted keys, two spaces, NaN and infinities as null, so that equal results give
-equal files and any parser can read them.
+JSON is written in one way everywhere: sorted keys, two spaces, NaN and infinities as null, so that equal results give
+equal files and every parser can read them.
 """
 
+import hashlib
 import html
 import json
 import math
@@ -13,30 +14,22 @@ MIME = "application/vnd.rlvr.evidence+json"
 
 
 class Evidence:
-    """A record, shown as a table of its `summary`; programs find all of it under the private type `MIME`."""
+    """A record, shown as a table of its `summary`; programs find the whole record under the private type `MIME`."""
 
     def __init__(self, record: dict):
-        self.record = plain(record)
+        self.record = {str(key): plain(value) for key, value in record.items()}
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/plain": self._text(), "text/html": self._html(), MIME: self.record}
-
-    def _rows(self) -> list[tuple[str, str]]:
-        return [(name, _show(value)) for name, value in _flat(self.record["summary"])]
-
-    def _text(self) -> str:
-        rows = self._rows()
+        rows = [(name, _shown(value)) for name, value in _flat(self.record["summary"])]
         width = max((len(name) for name, _ in rows), default=0)
-        return "\n".join([self.record["run"], *(f"  {name:<{width}}  {value}" for name, value in rows)])
-
-    def _html(self) -> str:
-        rows = ((html.escape(name), html.escape(value)) for name, value in self._rows())
-        body = "".join(f"<tr><th>{name}</th><td>{value}</td></tr>" for name, value in rows)
-        return f"<table><caption>{html.escape(self.record['run'])}</caption>{body}</table>"
+        text = "\n".join([self.record["run"], *(f"  {name:<{width}}  {value}" for name, value in rows)])
+        body = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows)
+        table = f"<table><caption>{html.escape(self.record['run'])}</caption>{body}</table>"
+        return {"text/plain": text, "text/html": table, MIME: self.record}
 
 
 def to_json(value: object) -> str:
-    """`value` as the text of a JSON file. Raises TypeError for what JSON has no words for."""
+    """`value` as the text of a JSON file. Raises TypeError for a type that JSON cannot express."""
     return json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -57,11 +50,19 @@ def plain(value: object) -> object:
 
 def _flat(value: object, name: str = "") -> list[tuple[str, object]]:
     if isinstance(value, Mapping):
-        return [row for key, item in value.items() for row in _flat(item, f"{name}.{key}" if name else key)]
+        return [row for key, item in value.items() for row in _flat(item, f"{name}.{key}" if name else str(key))]
     return [(name, value)]
 
 
-def _show(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "–" if value is None else str(value)
+def _shown(value: object) -> str:
+    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def output_hash(notebook: dict) -> str:
+    """Hash of the outputs of all code cells, so that a later edit shows; 16 hexadecimal digits.
+
+    It is no signature: whoever edits the outputs can also write a new hash, but not by accident. `notebook` as nbformat
+    reads it, with joined texts.
+    """
+    outputs = [cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()[:16]

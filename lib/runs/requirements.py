@@ -3,7 +3,7 @@
 import json
 from importlib import metadata
 
-from lib.runs import paths
+from . import paths
 
 
 class MissingError(RuntimeError):
@@ -65,7 +65,7 @@ def _weights(model: str) -> list[str]:
 
 
 def _sets(sets: dict[str, dict]) -> list[str]:
-    """The frozen lists of problem ids (manifests) that are missing; `sets` is the preset's: name -> source and split."""
+    """The frozen lists of problem ids (manifests) that are missing. `sets`: the preset's, name -> source and split."""
     index = paths.root() / "data" / "manifests" / "index.json"
     frozen = json.loads(index.read_text()) if index.is_file() else {}
     missing: dict[str, list[str]] = {}

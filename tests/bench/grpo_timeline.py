@@ -26,7 +26,7 @@ from transformers import TrainerCallback
 from lib.judge import Judge
 from lib.policy.models import load_policy, load_tokenizer
 from lib.problems import load_problems, problem_sets
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 from lib.training.config import training_config
 from lib.training.grpo import JudgedReward, Rollout, train_grpo

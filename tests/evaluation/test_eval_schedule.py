@@ -1,5 +1,5 @@
 from lib.evaluation.eval_schedule import due_sets
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 SETS = {

@@ -45,7 +45,7 @@ def test_an_index_that_says_what_no_record_does_is_wrong_and_one_out_of_date_is_
     evidence.command("index")
     evidence.replace(INDEX, "**48.5**", "**58.5**")
     [found] = evidence.wrong()
-    assert found.startswith(f"WRONG  {INDEX}: says what no record does: **58.5**")
+    assert found.startswith(f"WRONG  {INDEX}: says what no record says: **58.5**")
     (evidence.root / INDEX).unlink()
     assert [line.split(" → ")[0] for line in evidence.wrong()] == [f"WRONG  {INDEX}: is missing"]
 
@@ -109,5 +109,5 @@ def test_without_a_report_the_command_says_what_makes_one(evidence):
     shutil.rmtree(evidence.root / "artifacts/tiny/90_report-s0")
     assert evidence.command("html") == (
         1,
-        ["no report of tiny has been executed: `python -m lib.matrix tiny 90_report` does"],
+        ["no report of tiny has been executed: `python -m lib.matrix tiny 90_report` executes one"],
     )

@@ -7,7 +7,7 @@ from collections import Counter
 from lib.problems import Problem, Problems, Test, data_report
 from lib.problems.data_report import open_sets, problem_table, size_table
 from lib.problems.ledger import Ledger, read_ledger
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 HIDDEN = "def check(f):\n    assert f(1) == 1\n    assert f(20) == 20\ncheck(f)\n"

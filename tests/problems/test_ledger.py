@@ -10,7 +10,7 @@ import pytest
 
 from lib.problems import Problem, RoleError, Test, load_problems, manifest, read_problems, read_sets
 from lib.problems.ledger import Ledger, main, offences, read_ledger
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 PRESET = load_params_file(root() / "params" / "tiny" / "preset.yaml")

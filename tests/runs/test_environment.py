@@ -14,7 +14,7 @@ IMPORTS = "import datasets, huggingface_hub.constants, transformers"
 
 def python(*lines: str) -> str:
     """The last line that a fresh interpreter prints."""
-    program = "\n".join(["import os", "from lib import environment", *lines])
+    program = "\n".join(["import os", "from lib.runs import environment", *lines])
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]

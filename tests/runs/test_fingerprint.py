@@ -22,10 +22,13 @@ def grpo(repository):
     """A training that reads another run: notebook, modules, params."""
     repository.write("lib/rewards.py", REWARDS)
     repository.write("lib/trainer.py", "def train():\n    from lib import rewards\n    return rewards.dense\n")
-    repository.write("lib/report/plots.py", "from lib import palette\n\n\ndef curve():\n    return 'blue'\n")
-    repository.write("lib/palette.py", "BLUE = 1\n")
+    repository.write("lib/report/plots.py", "from lib.report import palette\n\n\ndef curve():\n    return 'blue'\n")
+    repository.write("lib/report/palette.py", "BLUE = 1\n")
     repository.write("lib/unrelated.py", "X = 1\n")
-    cells = ("import torch\nfrom lib import plots, report, trainer\nfrom lib.runs import start", "trainer.train()")
+    cells = (
+        "import torch\nfrom lib import trainer\nfrom lib.report import plots\nfrom lib.runs import start",
+        "trainer.train()",
+    )
     repository.notebook("10_sft", "from lib.runs import start")
     repository.notebook("30_grpo", *cells, parameters='policy: str = "base"  # start\nrate: float = 0.1  # step\n')
     repository.params("10_sft-s0")
@@ -56,21 +59,23 @@ def test_a_module_that_nothing_imports_is_no_input(grpo):
     assert changes(grpo, lambda: grpo.write("lib/unrelated.py", "X = 2\n")) == []
 
 
-@pytest.mark.parametrize("module", ["plots", "report", "palette"])
+@pytest.mark.parametrize("module", ["plots", "tables", "palette"])
 def test_a_plot_does_not_redo_a_training(grpo, module):
-    assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", "GREEN = 2\n")) == []
+    assert changes(grpo, lambda: grpo.write(f"lib/report/{module}.py", "GREEN = 2\n")) == []
 
 
 def test_a_plot_redoes_a_report(repository):
     repository.write("lib/report/plots.py", "BLUE = 1\n")
-    repository.notebook("90_report", "from lib import plots")
+    repository.notebook("90_report", "from lib.report import plots")
     repository.params("90_report-s0")
     earlier = Fingerprints("tiny").of("90_report-s0")
     repository.write("lib/report/plots.py", "BLUE = 2\n")
     assert Fingerprints("tiny").of("90_report-s0").changes(vars(earlier)) == ["lib.report.plots"]
 
 
-@pytest.mark.parametrize("module", ["run", "parameters", "fingerprint", "evidence/record", "evidence/check", "ledger"])
+@pytest.mark.parametrize(
+    "module", ["runs/run", "runs/parameters", "runs/papermill/clean", "evidence/check", "problems/ledger"]
+)
 def test_the_bookkeeping_does_not_redo_a_training(grpo, module):
     edited = (grpo.root / "lib" / f"{module}.py").read_text() + "\n\nX = 1\n"
     assert changes(grpo, lambda: grpo.write(f"lib/{module}.py", edited)) == []

@@ -46,11 +46,15 @@ def test_a_name_is_not_the_beginning_of_another_one(chain):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("10_sft-s0", "policy: 03_base-s0\n", r"params/tiny/10_sft-s0.yaml names the run 03_base-s0: no params file"),
+        (
+            "10_sft-s0",
+            "policy: 03_base-s0\n",
+            r"params/tiny/10_sft-s0.yaml names the run 03_base-s0, which has no params file",
+        ),
         ("10_sft-s0", "policy: 10_sft-s0\n", "in a circle: 10_sft-s0 <- 10_sft-s0"),
         ("03_baseline-s0", "polcy: base\n", r"params/tiny/03_baseline-s0.yaml: polcy: no such parameter"),
         ("03_baseline-s3", "seed: 4\n", r"03_baseline-s3.yaml describes the run 03_baseline-s4 of preset tiny"),
-        ("04_nothing-s0", "seed: 0\n", r"04_nothing-s0.yaml is not named after a notebook"),
+        ("04_nothing-s0", "seed: 0\n", r"04_nothing-s0.yaml: there is no notebook 04_nothing.ipynb"),
     ],
 )
 def test_params_files_that_make_no_sense_are_named(chain, file, text, message, capsys):

@@ -34,7 +34,7 @@ def chain(repository):
 
 def matrix(repository, *arguments: str) -> tuple[int, list[str]]:
     """Exit code and printed lines of the real command."""
-    done = repository.python("-m", "lib.runs.matrix", "tiny", *arguments)
+    done = repository.python("-m", "lib.matrix", "tiny", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, (done.stdout + done.stderr).splitlines()
 
@@ -54,7 +54,7 @@ def status(lines: list[str]) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["nowhere"], "no preset 'nowhere'"), (["tiny", "77"], "no run matches '77'; there are: 03")],
+    [(["nowhere"], "no preset 'nowhere'"), (["tiny", "77"], "no run matches '77'; the runs are: 03")],
 )
 def test_what_is_not_there_is_said(chain, arguments, message, capsys):
     assert main(arguments) == 2
@@ -155,7 +155,7 @@ def processes_in(folder) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_an_interrupted_matrix_ends_its_children_and_goes_on_at_the_next_call(slow, number):
-    command = [sys.executable, "-m", "lib.runs.matrix", "tiny"]
+    command = [sys.executable, "-m", "lib.matrix", "tiny"]
     process = subprocess.Popen(
         command, cwd=slow.root, env=slow.environment(), stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL
     )
@@ -180,7 +180,7 @@ def test_an_interrupted_matrix_ends_its_children_and_goes_on_at_the_next_call(sl
 def test_ctrl_c_on_a_terminal_reaches_the_children_once_and_a_bar_shows_what_runs(slow):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lib.runs.matrix", "tiny", "10_sft"],
+        [sys.executable, "-m", "lib.matrix", "tiny", "10_sft"],
         cwd=slow.root,
         env={**slow.environment(), "TERM": "xterm", "COLUMNS": "150"},
         stdin=theirs,

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from lib.runs.parameters import ParameterError, load_params_file, read_parameters, resolve, run_name
+from lib.runs.parameters import read_parameters, resolve, run_name
+from lib.runs.params_files import ParameterError, load_params_file, load_preset
 
 CELL = """
 preset: str = "tiny"  # tiny | qwen7b
@@ -12,7 +13,7 @@ policy: str = "10_sft-s0"  # the run whose weights it starts from, or base
 steps: int = 100
 learning_rate: float = 1e-4  # peak, reached after warm-up
 mixture: str | dict = "dense"  # a reward, or rewards with their weights
-log_samples: bool = False  # "#" is no comment inside a string
+log_samples: bool = False  # "#" is not a valid comment inside a string
 """.strip()
 
 
@@ -39,7 +40,7 @@ def write_template(path, source, tags=("parameters",)):
 
 
 def name(template, **given):
-    return run_name(template, resolve(read_parameters(template), given), template.parent.parent / "params")
+    return run_name(template, resolve(read_parameters(template), given))
 
 
 def test_a_parameter_is_read_with_name_type_default_help_and_choices(template):
@@ -57,7 +58,7 @@ def test_a_parameter_is_read_with_name_type_default_help_and_choices(template):
     reward = parameters["reward"]
     assert (reward.type, reward.default, reward.choices) == ("str", "dense", ("dense", "sparse"))
     assert reward.help == "dense | sparse: what one sampled program earns"
-    assert parameters["log_samples"].help == '"#" is no comment inside a string'
+    assert parameters["log_samples"].help == '"#" is not a valid comment inside a string'
     assert parameters["steps"].help == ""
     assert str(parameters["learning_rate"]) == "learning_rate: float = 0.0001  # peak, reached after warm-up"
 
@@ -75,12 +76,12 @@ def test_a_notebook_without_a_parameters_cell_declares_none(tmp_path):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("steps = 3", "line 1: `name: type = literal  # help` is expected"),
+        ("steps = 3", "line 1: expected `name: type = literal  # help`"),
         ("steps: list = []", "type one of str, int, float, bool, str | dict"),
         ("steps: int = 2 * 50", "the default must be a literal"),
-        ("steps: int = '3'", "'3' is no int"),
-        ("steps: int = 1.5", "1.5 is no int"),
-        ("reward: str = 'dens'  # dense | sparse", "'dens' is none of dense | sparse"),
+        ("steps: int = '3'", "'3' is not a valid int"),
+        ("steps: int = 1.5", "1.5 is not a valid int"),
+        ("reward: str = 'dens'  # dense | sparse", "'dens' is not one of dense | sparse"),
         ("%time", "invalid syntax"),
     ],
 )
@@ -112,16 +113,16 @@ def test_a_value_becomes_the_type_of_its_parameter(template, parameter, value, c
 @pytest.mark.parametrize(
     ("parameter", "value", "complaint"),
     [
-        ("steps", 1.5, "1.5 is no int"),
-        ("steps", True, "True is no int"),
-        ("steps", None, "None is no int"),
-        ("steps", "many", "'many' is no int"),
-        ("learning_rate", False, "False is no float"),
-        ("learning_rate", float("inf"), "inf is no float"),
-        ("log_samples", 1, "1 is no bool"),
-        ("policy", 2026, "2026 is no str, put it in quotes"),
-        ("reward", "spars", "'spars' is none of dense | sparse"),
-        ("mixture", 1.5, "1.5 is no str | dict"),
+        ("steps", 1.5, "1.5 is not a valid int"),
+        ("steps", True, "True is not a valid int"),
+        ("steps", None, "None is not a valid int"),
+        ("steps", "many", "'many' is not a valid int"),
+        ("learning_rate", False, "False is not a valid float"),
+        ("learning_rate", float("inf"), "inf is not a valid float"),
+        ("log_samples", 1, "1 is not a valid bool"),
+        ("policy", 2026, "2026 is not a valid str, put it in quotes"),
+        ("reward", "spars", "'spars' is not one of dense | sparse"),
+        ("mixture", 1.5, "1.5 is not a valid str | dict"),
     ],
 )
 def test_a_value_of_another_type_is_an_error(template, parameter, value, complaint):
@@ -135,7 +136,7 @@ def test_all_that_is_wrong_is_said_at_once_with_the_known_parameters(template):
         resolve(read_parameters(template), {"rewrd": "dense", "steps": 1.5})
     message = str(error.value)
     assert "rewrd: no such parameter, did you mean reward?" in message
-    assert "steps: 1.5 is no int" in message
+    assert "steps: 1.5 is not a valid int" in message
     assert "  learning_rate: float = 0.0001  # peak, reached after warm-up" in message
 
 
@@ -175,11 +176,6 @@ def test_a_very_long_name_is_cut_and_stays_unique(template):
     assert first != second
 
 
-def test_a_run_may_be_named_by_the_stem_of_its_notebook(template):
-    resolved = resolve(read_parameters(template), {})
-    assert run_name("30_grpo", resolved, template.parent.parent / "params") == "30_grpo-dense-s0"
-
-
 def test_a_params_file_that_does_not_suit_the_notebook_is_named(template):
     (template.parent.parent / "params/tiny/30_grpo-odd-s0.yaml").write_text("stepz: 3\n")
     with pytest.raises(ParameterError, match=r"params/tiny/30_grpo-odd-s0\.yaml: stepz: no such parameter"):
@@ -210,9 +206,9 @@ def test_a_params_file_is_free_of_the_traps_of_yaml(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("- reward", "should hold lines like `reward: sparse`, not a list"),
+        ("- reward", "must hold lines such as `reward: sparse`, not a list"),
         ("reward: dense\nreward: sparse", "the key reward occurs twice"),
-        ("reward: [", "is not the YAML expected"),
+        ("reward: [", "is not valid YAML"),
     ],
 )
 def test_a_params_file_that_holds_no_parameters_is_an_error_that_names_it(tmp_path, text, complaint):
@@ -222,3 +218,22 @@ def test_a_params_file_that_holds_no_parameters_is_an_error_that_names_it(tmp_pa
     with pytest.raises(ParameterError, match=r"params/tiny/run\.yaml") as error:
         load_params_file(path)
     assert complaint in str(error.value)
+
+
+@pytest.fixture
+def presets(repository):
+    repository.write("params/preset_keys.yaml", "base_model: a folder or a hub name\nthreads: of PyTorch\n")
+    return repository
+
+
+def test_a_typo_in_a_preset_is_an_error_with_the_nearest_name(presets):
+    presets.write("params/tiny/preset.yaml", "threads: 2\n")
+    assert load_preset("tiny") == {"threads": 2}
+    presets.write("params/tiny/preset.yaml", "thread: 2\n")
+    with pytest.raises(ParameterError, match=r"params/tiny/preset\.yaml: thread: no such key, did you mean threads\?"):
+        load_preset("tiny")
+
+
+def test_an_unknown_preset_is_an_error_that_lists_the_presets(presets):
+    with pytest.raises(ParameterError, match=r"no preset 'tinny'.*\(presets: tiny\)"):
+        load_preset("tinny")

@@ -9,7 +9,7 @@ from lib.runs import paths
 
 def test_the_root_is_where_lib_lies_wherever_one_works(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (paths.root() / "lib" / "paths.py").is_file()
+    assert (paths.root() / "lib" / "runs" / "paths.py").is_file()
 
 
 def test_artifacts_can_be_moved(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.runs import start
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 from lib.runs.requirements import MissingError, require
 
@@ -75,5 +75,6 @@ def test_a_set_that_is_not_frozen_is_named_once_with_all_its_splits():
     sets = {split: {"source": "tiny_contests", "split": split} for split in ("test", "new", "newer")}
     assert missing({**READY, "sets": sets | {"other": {"source": "other_set", "split": "train"}}}) == [
         "- the frozen list of other_set, train: with a network, once: python -m lib.problems.freeze write other_set",
-        "- the frozen list of tiny_contests, new, newer: with a network, once: python -m lib.problems.freeze write tiny_contests",
+        "- the frozen list of tiny_contests, new, newer: with a network, once: "
+        "python -m lib.problems.freeze write tiny_contests",
     ]

@@ -61,7 +61,7 @@ def test_papermill_says_where_the_run_is_written(sft, monkeypatch):
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [({"rate": "fast"}, "rate: 'fast' is no float"), ({"preset": "huge"}, "no preset 'huge'.*presets: tiny")],
+    [({"rate": "fast"}, "rate: 'fast' is not a valid float"), ({"preset": "huge"}, "no preset 'huge'.*presets: tiny")],
 )
 def test_wrong_values_end_the_run_before_its_folder_is_made(sft, changed, message):
     with pytest.raises(ValueError, match=message):
@@ -154,7 +154,7 @@ def test_a_file_that_can_not_be_written_leaves_nothing(sft):
 
 @pytest.mark.parametrize("name", ["/tmp/metrics.json", "../metrics.json", ""])
 def test_files_stay_in_the_runs_folder(sft, name):
-    with pytest.raises(ValueError, match="relative to the run's folder"):
+    with pytest.raises(ValueError, match="name a file relative to the run's folder"):
         start("10_sft", values()).save_json(name, {})
 
 
@@ -250,7 +250,7 @@ def test_a_missing_upstream_run_names_the_commands_that_make_it(sft):
     run = start("10_sft", values(policy="03_baseline-s0"))
     with pytest.raises(UpstreamError) as error:
         run.upstream("03_baseline-s0")
-    assert "has not been made" in str(error.value)
+    assert "has not finished on this machine" in str(error.value)
     assert "python -m lib.matrix tiny 03_baseline-s0" in str(error.value)
     assert "papermill notebooks/03_baseline.ipynb -f params/tiny/03_baseline-s0.yaml" in str(error.value)
 
@@ -258,7 +258,7 @@ def test_a_missing_upstream_run_names_the_commands_that_make_it(sft):
 def test_an_upstream_run_that_did_not_finish_counts_as_missing(sft):
     sft.write("artifacts/tiny/03_baseline-s0/run_info.json", '{"status": "running"}')
     run = start("10_sft", values(policy="03_baseline-s0"))
-    with pytest.raises(UpstreamError, match="has not been made"):
+    with pytest.raises(UpstreamError, match="has not finished on this machine"):
         run.upstream("03_baseline-s0")
 
 
@@ -266,7 +266,7 @@ def test_evidence_without_weights_says_so(sft):
     finished(sft, "03_baseline-s0", weights=False)
     run = start("10_sft", values(policy="03_baseline-s0"))
     assert run.upstream("03_baseline-s0").name == "03_baseline-s0"
-    with pytest.raises(UpstreamError, match=r"needs model of the run 03_baseline-s0.*as in a fresh clone"):
+    with pytest.raises(UpstreamError, match=r"needs model of the run 03_baseline-s0; only its results are here"):
         run.model_path("03_baseline-s0")
 
 

@@ -1,14 +1,13 @@
-"""Makes an executed notebook say the same wherever and whenever the same thing was run.
+"""Cleans an executed notebook, so that it is the same wherever and whenever the same thing is executed.
 
-1. No absolute path of the machine in outputs and metadata: places have short names (`shortener`).
+1. No absolute path of the machine in outputs and metadata: folders get short names (`shortener`).
 2. No clocks and counters of the execution: timing, random ids, process numbers, addresses of objects.
-3. Of a cell's stdout and stderr one text each, as long as no other output comes between: how the kernel cuts them into
-   messages is a matter of time. Progress bars are left out: what they show in the end is only how long it took.
-4. Of a widget that brought its own rendering as HTML, that rendering only: nobody reads it with the kernel at hand.
+3. A cell's stdout and stderr become one text each, until another output comes between: their division into messages
+   depends on timing. Progress bars are removed.
+4. Of a widget only its static rendering stays (HTML or text): readers of a finished notebook have no kernel.
 """
 
 import copy
-import json
 import re
 import site
 import sys
@@ -19,20 +18,19 @@ from pathlib import Path, PurePath
 
 import nbformat
 
-from .house import ROOT, own
+from .. import paths
 from .plan import INJECTED
 
 ANSI = re.compile(r"(\x1b\[[0-9;]*[A-Za-z])")
 BAR = re.compile(r"\d+%\|.*\|.*\[.*\]")
 OVERWRITTEN = re.compile(r"[^\n]*\r(?=[^\n])")
 RANDOM = (
-    (re.compile(r"(?:tmp/)?ipykernel_\d+/\d+\.py"), "cell.py"),  # where warnings say that a cell's code is
+    (re.compile(r"(?:tmp/)?ipykernel_\d+/\d+\.py"), "cell.py"),  # the place of a cell's code in warnings
     (re.compile(r"\btmp/tmp[a-z0-9_]{8}\b"), "tmp/tmp"),
     (re.compile(r"\bat 0x[0-9a-f]{6,}\b"), "at 0x0"),
 )
 VIEW = "application/vnd.jupyter.widget-view+json"
-STATE = "application/vnd.jupyter.widget-state+json"
-OPAQUE = ("image/png", "image/jpeg", "image/gif", "application/pdf")  # base64, in which a path can only seem to be
+OPAQUE = ("image/png", "image/jpeg", "image/gif", "application/pdf")  # base64, which may look like a path
 MOVING = ("start_time", "end_time", "duration", "environment_variables", "version")
 
 
@@ -41,29 +39,29 @@ def shortener(folder: Path, shown: str) -> Callable[[str], str]:
 
     The repository's root and the working directory become nothing (`lib/training/grpo.py`), the home folder `~`.
     """
-    root, version = ROOT, f"python{sys.version_info.major}.{sys.version_info.minor}"
+    root, home = paths.root(), Path.home()
     named = [
         (folder, shown),
         (folder.parent, PurePath(shown).parent.as_posix()),
-        (own("paths").artifacts(), "artifacts"),
+        (paths.artifacts(), "artifacts"),
         (root, "."),
         *((Path(place), "site-packages") for place in (*site.getsitepackages(), site.getusersitepackages())),
-        (Path(sysconfig.get_path("stdlib")), version),
+        (Path(sysconfig.get_path("stdlib")), f"python{sys.version_info.major}.{sys.version_info.minor}"),
         (Path(sys.prefix), "python" if sys.prefix == sys.base_prefix else ".venv"),
         (Path(sys.base_prefix), "python"),
         *([] if Path.cwd().is_relative_to(root) else [(Path.cwd(), ".")]),
         (Path(tempfile.gettempdir()), "tmp"),
-        (Path.home(), "~"),
+        (home, "~"),
     ]
-    names = {}
+    names: dict[str, str] = {}
     for place, name in named:
         for text in (str(place), str(place.resolve())):
             names.setdefault(text, name)
-            if text.startswith(f"{Path.home()}/"):  # as IPython writes it in tracebacks
-                names.setdefault(f"~{text.removeprefix(str(Path.home()))}", name)
-    for everybodys in ("/", "/usr", "/usr/local"):
-        names.pop(everybodys, None)
-    # A short path such as /tmp may be a part of another one, so nothing of a path may stand before it.
+            if text.startswith(f"{home}/"):  # IPython writes it so in tracebacks
+                names.setdefault(f"~{text.removeprefix(str(home))}", name)
+    for common in ("/", "/usr", "/usr/local"):
+        names.pop(common, None)
+    # A short path such as /tmp may be part of another one, so no part of a path may precede it.
     longest_first = "|".join(
         (r"(?<![\w.~-])" if text.count("/") == 1 and text[0] == "/" else "") + re.escape(text)
         for text in sorted(names, key=len, reverse=True)
@@ -75,7 +73,7 @@ def shortener(folder: Path, shown: str) -> Callable[[str], str]:
             short, slash = names[match[1]], match[2]
             return "" if short == "." and slash else short + slash
 
-        # colours are set aside, for their last letter would seem to be a part of the path behind it
+        # colours are set aside, because their last letter would look like part of the path after it
         text = "".join(part if ANSI.fullmatch(part) else pattern.sub(name, part) for part in ANSI.split(text))
         for random, constant in RANDOM:
             text = random.sub(constant, text)
@@ -85,31 +83,29 @@ def shortener(folder: Path, shown: str) -> Callable[[str], str]:
 
 
 def clean(notebook: nbformat.NotebookNode, shorten: Callable[[str], str]) -> nbformat.NotebookNode:
-    """A copy of an executed notebook, or of one under execution, with all of the above done."""
+    """A clean copy of an executed notebook, or of a notebook under execution."""
     notebook = copy.deepcopy(notebook)
-    _drop_widgets(notebook)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]  # papermill gives every cell a list of tags
         if "papermill" in cell.metadata:
-            cell.metadata.papermill = {
-                key: value for key, value in cell.metadata.papermill.items() if key not in MOVING
-            }
+            cell.metadata.papermill = _without_clocks(cell.metadata.papermill)
         if INJECTED in cell.metadata.get("tags", []):
             cell.source = shorten(cell.source)
         if cell.cell_type == "code":
-            cell.outputs = [_each_text(output, shorten) for output in _joined(cell.outputs)]
-    metadata = notebook.metadata
-    record = {key: value for key, value in metadata.papermill.items() if key not in MOVING}
-    metadata.papermill = _each_text(record, shorten)
-    metadata.get("language_info", {}).pop("version", None)  # run_info.json has the versions
-    if "widgets" in metadata:
-        metadata.widgets = _each_text(metadata.widgets, shorten)
-    return _renumber_widgets(notebook)
+            cell.outputs = [_each_text(output, shorten) for output in _joined(_without_widgets(cell.outputs))]
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.papermill = _each_text(_without_clocks(notebook.metadata.papermill), shorten)
+    notebook.metadata.get("language_info", {}).pop("version", None)  # run_info.json has the versions
+    return notebook
 
 
-def _each_text(value: object, change: Callable[[str], str]) -> object:
+def _without_clocks(record: dict) -> nbformat.NotebookNode:
+    return nbformat.from_dict({key: value for key, value in record.items() if key not in MOVING})
+
+
+def _each_text(value, change: Callable[[str], str]):
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):
@@ -120,8 +116,16 @@ def _each_text(value: object, change: Callable[[str], str]) -> object:
     return value
 
 
-def _joined(outputs: Iterable[dict]) -> list[dict]:
-    """Outputs with the streams between two others put together, stdout first."""
+def _without_widgets(outputs: Iterable) -> Iterable:
+    """Outputs without live widgets, of which the static rendering stays, and without progress bars."""
+    for output in outputs:
+        is_widget = output.get("data", {}).pop(VIEW, None) is not None
+        if not (is_widget and BAR.search(output.data.get("text/plain", ""))):
+            yield output
+
+
+def _joined(outputs: Iterable) -> list:
+    """Outputs with the streams between two others joined, stdout first."""
     joined, streams = [], {}
 
     def close() -> None:
@@ -141,48 +145,3 @@ def _joined(outputs: Iterable[dict]) -> list[dict]:
             joined.append(output)
     close()
     return joined
-
-
-def _drop_widgets(notebook: nbformat.NotebookNode) -> None:
-    """Removes the widgets that say nothing without a kernel, and the parts of which only they consist: progress bars of
-    tqdm, and those that brought a rendering as HTML, which every reader of a finished notebook can show."""
-    states = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
-
-    def parts(models: set[str]) -> set[str]:
-        found, queue = set(), list(models)
-        while queue:
-            model = queue.pop()
-            if model not in found:
-                found.add(model)
-                queue += re.findall(r"IPY_MODEL_([0-9a-f]+)", json.dumps(states.get(model, {})))
-        return found
-
-    dropped, others = set(), set()
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        kept = []
-        for output in cell.outputs:
-            data = output.get("data", {})
-            is_bar = VIEW in data and BAR.search(data.get("text/plain", ""))
-            if VIEW in data:
-                (dropped if is_bar or "text/html" in data else others).add(data[VIEW]["model_id"])
-            if "text/html" in data:
-                data.pop(VIEW, None)
-            if not is_bar:
-                kept.append(output)
-        cell.outputs = kept
-    for model in parts(dropped) - parts(others):
-        states.pop(model, None)
-    if not states:
-        notebook.metadata.pop("widgets", None)
-
-
-def _renumber_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Gives the models of widgets, which have random ids, the numbers 0, 1, ... in the order they were made in."""
-    states = notebook.metadata.get("widgets", {}).get(STATE, {}).get("state", {})
-    if not states:
-        return notebook
-    numbers = {model: f"{number:032x}" for number, model in enumerate(states)}
-    text = re.sub("|".join(map(re.escape, numbers)), lambda match: numbers[match[0]], json.dumps(notebook))
-    return nbformat.from_dict(json.loads(text))

@@ -1,9 +1,8 @@
-"""Gives `papermill notebooks/30_grpo.ipynb` its output path, and checks its parameters before anything happens.
+"""Adds the output path to `papermill notebooks/30_grpo.ipynb`, and checks its parameters before anything happens.
 
-papermill has no hook for this: without an output path it ends with an error on a terminal, writes the notebook to
-stdout in a pipe, and with a FIFO on stdin reads the notebook *from there* and overwrites the file that was named. All
-three are decided in the body of its click command, so the output path is put among the command's arguments when click
-has parsed them.
+papermill has no hook for this. Without an output path it ends with an error at a terminal, writes the notebook to
+stdout in a pipe, and with a FIFO on stdin reads the notebook from there and overwrites the named file. The body of its
+click command decides this, so the output path is added to the command's arguments as soon as click has parsed them.
 """
 
 import base64
@@ -15,22 +14,19 @@ import click
 import wrapt
 import yaml
 
-from .house import warn
-from .plan import BadParameters, find_template, make_plan, parse
+from ..params_files import parse_params
+from .plan import BadParameters, find_template, make_plan, parameter_errors, warn
+
+STYLES = ("parameters", "parameters_raw", "parameters_file", "parameters_base64", "parameters_yaml")
 
 
 def prepare_when_imported() -> None:
-    """Waits for papermill's command line, which can't be imported while papermill is only half-way to its engines."""
-    _open_stdin()
-    wrapt.register_post_import_hook(_prepare, "papermill.cli")
-
-
-def _open_stdin() -> None:
-    """Puts /dev/null where stdin is closed (`<&-`, some CI): papermill's command line asks what it is, and crashes."""
+    """Prepares papermill's command line after its import, which must wait until papermill has loaded its engines."""
     try:
         os.fstat(0)
-    except OSError:
-        os.open(os.devnull, os.O_RDONLY)  # gets the lowest number that is free, which is 0
+    except OSError:  # stdin is closed (`<&-`, some CI), and papermill's command line would crash
+        os.open(os.devnull, os.O_RDONLY)  # takes the lowest free number, which is 0
+    wrapt.register_post_import_hook(_prepare, "papermill.cli")
 
 
 def _prepare(cli: ModuleType) -> None:
@@ -43,7 +39,7 @@ def _prepare(cli: ModuleType) -> None:
 def _parse_args(parse, command, arguments, options):
     context, _ = arguments
     rest = parse(*arguments, **options)
-    if not context.resilient_parsing:  # as when a shell completes a half-typed command
+    if not context.resilient_parsing:  # that is how a shell completes a half-typed command
         try:
             _complete(context.params)
         except click.ClickException:
@@ -62,11 +58,11 @@ def _complete(options: dict) -> None:
     plan = make_plan(template, _given(options))
     if not options["output_path"]:
         if options["prepare_only"]:
-            raise BadParameters("--prepare-only makes no run: say where the prepared notebook goes (OUTPUT_PATH)")
+            raise BadParameters("--prepare-only makes no run: give an output path for the prepared notebook")
         # papermill fills {braces} in paths with parameters
         options["output_path"] = os.path.relpath(plan.home).replace("{", "{{").replace("}", "}}")
-    # Every way to give a parameter has been read (which a FIFO allows only once) and becomes one, typed values in YAML.
-    options.update(parameters=(), parameters_raw=(), parameters_file=(), parameters_base64=(), parameters_yaml=())
+    # The parameters have been read, which a FIFO allows only once; all become one option, typed values in YAML.
+    options.update(dict.fromkeys(STYLES, ()))
     if plan.overrides:
         options["parameters_yaml"] = (yaml.safe_dump(plan.overrides),)
 
@@ -74,21 +70,19 @@ def _complete(options: dict) -> None:
 def _given(options: dict) -> dict:
     """The parameters of all options, in papermill's order of precedence.
 
-    Those of -p stay strings: papermill would guess a type, and turn a commit such as 12e4567 into infinity.
+    The values of -p stay strings: papermill would guess a type, and turn a commit such as 12e4567 into infinity.
     """
     from papermill.iorw import papermill_io
 
-    given = {}
-    for text in options["parameters_base64"]:
-        given.update(parse(base64.b64decode(text).decode(), "-b"))
+    texts = [(base64.b64decode(text).decode(), "-b") for text in options["parameters_base64"]]
     for path in options["parameters_file"]:
         try:
-            text = papermill_io.read(path, [".json", ".yaml", ".yml"])
+            texts.append((papermill_io.read(path, [".json", ".yaml", ".yml"]), path))
         except OSError as error:
-            raise BadParameters(f"no parameters can be read from {path}: {error.strerror}") from None
-        given.update(parse(text, path))
-    for text in options["parameters_yaml"]:
-        given.update(parse(text, "-y"))
-    given.update(options["parameters"])
-    given.update(options["parameters_raw"])
-    return given
+            raise BadParameters(f"cannot read parameters from {path}: {error.strerror}") from None
+    texts += [(text, "-y") for text in options["parameters_yaml"]]
+    given = {}
+    with parameter_errors():
+        for text, where in texts:
+            given.update(parse_params(text, where))
+    return given | dict(options["parameters"]) | dict(options["parameters_raw"])

@@ -1,31 +1,45 @@
-"""Which run is it? From the path that papermill was given, and the parameters, to the run's name and place."""
+"""Which run is it? From the path that papermill was given, and the parameters, to the run's name and folder."""
 
+import contextlib
 import json
 import shlex
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from .house import ROOT, own
+from .. import paths
+from ..parameters import Parameter, read_parameters, resolve, run_name
+from ..params_files import ParameterError, load_preset
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds below the parameters cell
-BUILT_IN = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})  # papermill's own, of --inject-paths
+BUILT_IN = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})  # added by papermill's --inject-paths
 
 
 class Refusal(click.ClickException):
-    """What we will not do; on the command line a message without a traceback, and exit code 1."""
+    """A call that is refused; on the command line a message without a traceback, and exit code 1."""
 
 
 class BadParameters(Refusal, ValueError):
-    """Parameters that the template does not have, or not in this type; names those that it has. Exit code 2."""
+    """Parameters that the template does not have, or of another type; lists the known ones. Exit code 2."""
 
     exit_code = 2
 
 
+@contextlib.contextmanager
+def parameter_errors() -> Iterator[None]:
+    """Turns a ParameterError into BadParameters, which papermill's command line shows without a traceback."""
+    try:
+        yield
+    except ParameterError as error:
+        raise BadParameters(str(error)) from None
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A run that is about to be made. `overrides`: those of the `parameters` that differ from the template's."""
+    """A run that is about to be made. `overrides`: the `parameters` that differ from the template's defaults."""
 
     template: Path
     name: str
@@ -35,70 +49,59 @@ class Plan:
     @property
     def home(self) -> Path:
         """The run's notebook when no output path is given: artifacts/<preset>/<run>/<notebook>.ipynb."""
-        return own("paths").artifacts() / self.parameters["preset"] / self.name / self.template.name
+        return paths.artifacts() / self.parameters["preset"] / self.name / self.template.name
 
 
 def find_template(path: object, folder: Path) -> Path | None:
-    """The template that a path, relative to `folder`, leads to; None when it leads anywhere but to one of ours.
+    """The template at a path relative to `folder`; None for any other notebook.
 
     A template is a notebook directly in `notebooks/` that declares the parameters of every run, preset and seed.
-    Raises Refusal for a notebook that is a run already: papermill would drop the parameters it was made with.
-    Raises BadParameters for a template whose parameters cell can't be read.
+    Raises Refusal for an executed notebook, because papermill would drop the parameters that it was executed with.
     """
-    if not isinstance(path, str) or not path.endswith(".ipynb"):
+    if not isinstance(path, str) or not path.endswith(".ipynb") or not (folder / path).is_file():
         return None
-    found = (folder / path).resolve()
-    if not found.is_file():
-        return None
-    if found.is_relative_to(own("paths").artifacts().resolve()):
-        template = ROOT / "notebooks" / found.name
-        if template.is_file():
-            raise Refusal(_executed_already(found, template))
-    if found.parent != ROOT / "notebooks":
-        return None
-    if not {"preset", "seed"} <= _call("read_parameters", found).keys():
-        return None
-    if any(INJECTED in cell["metadata"].get("tags", []) for cell in json.loads(found.read_text())["cells"]):
-        raise Refusal(f"notebooks/{found.name} is no template but an executed notebook: parameters are injected in it")
-    return found
+    file = (folder / path).resolve()
+    templates = paths.root() / "notebooks"
+    with parameter_errors():
+        if file.is_relative_to(paths.artifacts().resolve()) and (templates / file.name).is_file():
+            raise Refusal(_already_executed(file, templates / file.name))
+        if file.parent != templates or not {"preset", "seed"} <= read_parameters(file).keys():
+            return None
+    if any(INJECTED in cell["metadata"].get("tags", []) for cell in json.loads(file.read_text())["cells"]):
+        raise Refusal(f"notebooks/{file.name} is an executed notebook, not a template: parameters are injected in it")
+    return file
 
 
 def make_plan(template: Path, given: dict) -> Plan:
-    """The run that a template makes with the parameters given. Raises BadParameters."""
-    declared = _call("read_parameters", template)
+    """The run that a template makes with the given parameters. Raises BadParameters."""
+    with parameter_errors():
+        declared = read_parameters(template)
+        resolved = resolve(declared, {name: value for name, value in given.items() if name not in BUILT_IN})
+        load_preset(resolved["preset"])
+        name = run_name(template, resolved)
     built_in = {name: value for name, value in given.items() if name in BUILT_IN}
-    resolved = _call("resolve", declared, {name: value for name, value in given.items() if name not in BUILT_IN})
-    presets = sorted(folder.name for folder in (ROOT / "params").iterdir() if folder.is_dir())
-    if resolved["preset"] not in presets:
-        raise BadParameters(f"preset: {resolved['preset']!r} is none of {' | '.join(presets)}, the folders of params/")
-    name = _call("run_name", template, resolved, ROOT / "params")
-    overrides = {name: value for name, value in resolved.items() if value != declared[name].default}
-    return Plan(template, name, resolved, overrides | built_in)
+    return Plan(template, name, resolved, changed(resolved, declared) | built_in)
 
 
-def parse(text: str, where: str) -> dict:
-    """Parameters written in YAML. Raises BadParameters; `where` is the name that it gives to the text."""
-    return _call("parse_params", text, where)
+def changed(values: dict, declared: dict[str, Parameter]) -> dict:
+    """The values that differ from the defaults."""
+    return {k: value for k, value in values.items() if k not in declared or value != declared[k].default}
 
 
-def _executed_already(found: Path, template: Path) -> str:
-    recorded = json.loads(found.read_text())["metadata"].get("papermill", {}).get("parameters", {})
-    declared = _call("read_parameters", template)
-    options = "".join(
-        f" -p {name} {shlex.quote(str(value))}"
-        for name, value in recorded.items()
-        if name not in declared or value != declared[name].default
-    )
+def warn(error: Exception) -> None:
+    """Prints one line when a part of the plug-in has failed and papermill goes on without it."""
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(f"rlvr_papermill: papermill goes on without it ({message})", file=sys.stderr)
+
+
+def _already_executed(file: Path, template: Path) -> str:
+    recorded = json.loads(file.read_text())["metadata"].get("papermill", {}).get("parameters", {})
+    options = changed(recorded, read_parameters(template)).items()
     return (
-        f"{found.name} of the run {found.parent.name} is executed already. To make that run again:\n"
-        f"  papermill notebooks/{template.name}{options}"
+        f"{file.name} of the run {file.parent.name} is executed already. To execute that run again:\n"
+        f"  papermill notebooks/{template.name}"
+        + "".join(
+            f" -p {name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
+            for name, value in options
+        )
     )
-
-
-def _call(function: str, *arguments: object) -> object:
-    """A function of `lib.runs.parameters`, whose error has another face here: papermill's own command line shows it."""
-    parameters = own("parameters")
-    try:
-        return getattr(parameters, function)(*arguments)
-    except parameters.ParameterError as error:
-        raise BadParameters(str(error)) from None

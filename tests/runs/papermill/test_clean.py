@@ -8,7 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from lib.runs import paths
-from lib.runs.papermill.clean import STATE, VIEW, clean, shortener
+from lib.runs.papermill.clean import VIEW, clean, shortener
 
 HOME, ROOT = Path.home(), paths.root()
 STAGED, SHOWN = ROOT / "artifacts/tiny/30_grpo-s0.partial", "artifacts/tiny/30_grpo-s0"
@@ -27,7 +27,7 @@ def cleaned(shorten):
     def make(*outputs, states=None):
         metadata = {"papermill": {"start_time": "now", "parameters": {}}}
         if states:
-            metadata["widgets"] = {STATE: {"state": states, "version_major": 2, "version_minor": 0}}
+            metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": states}}
         return clean(new_notebook(cells=[new_code_cell("1", outputs=list(outputs))], metadata=metadata), shorten)
 
     return make
@@ -44,7 +44,7 @@ def view(model, text="Slider()"):
 @pytest.mark.parametrize(
     ("text", "short"),
     [
-        (f"{ROOT}/lib/grpo.py:3", "lib/training/grpo.py:3"),
+        (f"{ROOT}/lib/training/grpo.py:3", "lib/training/grpo.py:3"),
         (f"file://{ROOT}/README.md", "file://README.md"),
         (f"root={ROOT}", "root=."),
         (f"{STAGED}/metrics.json {STAGED}", f"{SHOWN}/metrics.json {SHOWN}"),
@@ -69,7 +69,7 @@ def test_another_place_with_the_same_beginning_is_another_place(shorten, ending)
 
 @pytest.mark.skipif(not ROOT.is_relative_to(HOME), reason="the repository is not in the home folder")
 def test_a_path_is_recognized_as_ipython_abbreviates_it(shorten):
-    assert shorten(f"File ~/{ROOT.relative_to(HOME)}/lib/grpo.py:3") == "File lib/training/grpo.py:3"
+    assert shorten(f"File ~/{ROOT.relative_to(HOME)}/lib/training/grpo.py:3") == "File lib/training/grpo.py:3"
 
 
 def test_paths_are_shortened_in_every_text_of_an_output_but_not_in_images(cleaned):
@@ -104,31 +104,15 @@ def test_timing_goes_and_the_original_stays(shorten):
 
 
 def test_progress_bars_are_left_out(cleaned):
-    states = {"b0": {"state": {"children": ["IPY_MODEL_b1"]}}, "b1": {"state": {}}}
     text = stream("stderr", "Map:  50%|#####     | 1/2 [00:01<00:01,  1.0s/it]\nreal trouble\n")
-    result = cleaned(text, view("b0", "  0%|          | 0/2 [00:00<?, ?it/s]"), states=states)
+    result = cleaned(text, view("b0", "  0%|          | 0/2 [00:00<?, ?it/s]"), states={"b0": {"state": {}}})
     assert [output.text for output in result.cells[0].outputs] == ["real trouble\n"]
     assert "widgets" not in result.metadata
 
 
-def test_widgets_are_numbered_and_keep_what_they_share_with_a_bar(cleaned):
-    states = {
-        "bad0": {"state": {"children": ["IPY_MODEL_5a"]}},
-        "5a": {"state": {"value": f"{ROOT}/x"}},
-        "5b": {"state": {"layout": "IPY_MODEL_5a"}},
-    }
-    result = cleaned(view("bad0", "  0%|          | 0/2 [00:00<?, ?it/s]"), view("5b"), states=states)
-    first, second = f"{0:032x}", f"{1:032x}"
-    assert result.metadata.widgets[STATE].state == {
-        first: {"state": {"value": "x"}},
-        second: {"state": {"layout": f"IPY_MODEL_{first}"}},
-    }
-    assert [output.data[VIEW].model_id for output in result.cells[0].outputs] == [second]
-
-
-def test_of_a_widget_with_a_rendering_as_html_that_rendering_stays(cleaned):
-    states = {"5a": {"state": {"children": ["IPY_MODEL_5b"]}}, "5b": {"state": {}}}
+def test_of_a_widget_only_its_static_rendering_stays(cleaned):
     both = new_output("execute_result", {VIEW: {"model_id": "5a"}, "text/html": "<p>all rounds</p>"})
-    result = cleaned(both, states=states)
-    assert [output.data for output in result.cells[0].outputs] == [{"text/html": "<p>all rounds</p>"}]
+    result = cleaned(both, view("5b", "Slider()"), states={"5a": {"state": {}}, "5b": {"state": {}}})
+    outputs = [output.data for output in result.cells[0].outputs]
+    assert outputs == [{"text/html": "<p>all rounds</p>"}, {"text/plain": "Slider()"}]
     assert "widgets" not in result.metadata

@@ -1,0 +1,133 @@
+"""CONTRIBUTING.md followed literally: its files, edits and commands, in copies of the repository at smoke scale.
+
+Three sentences before a code block are instructions: "Create `path`:", "In `path`, add above the line `line`:" and
+"In `path`, add below the line `line`:". A block marked as bash is typed as it stands.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "CONTRIBUTING.md").read_text()
+INSTRUCTION = re.compile(
+    r"(?:^Create `(?P<create>[^`\n]+)`:\n\n"
+    r"|^In `(?P<edit>[^`\n]+)`, add (?P<side>above|below) the line `(?P<line>[^\n]+)`:\n\n)?"
+    r"^```(?P<language>\w*)\n(?P<content>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Copy:
+    """A copy of the repository in which the commands of the page run, as on a newcomer's machine."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for part in ("lib", "notebooks", "params", "data", "tests"):
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "cache"))
+        for file in ("pyproject.toml", "CONTRIBUTING.md"):
+            shutil.copy(ROOT / file, folder / file)
+        (folder / ".venv").symlink_to(sys.prefix)
+        (folder / "installed").mkdir()
+        (folder / "installed" / "rlvr_papermill").symlink_to("../lib/runs/papermill")
+
+    def follow(self, title: str) -> None:
+        """Carries out a page, instruction by instruction."""
+        page = re.search(rf"^## {title}\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
+        for step in INSTRUCTION.finditer(page):
+            content = step["content"]
+            if step["create"]:
+                path = self.folder / step["create"]
+                assert not path.exists(), f"{step['create']} is there already"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content)
+            elif step["edit"]:
+                path = self.folder / step["edit"]
+                before = path.read_text()
+                assert before.count(f"\n{step['line']}\n") == 1, f"{step['edit']} has not the line {step['line']}"
+                line = f"{step['line']}\n"
+                path.write_text(before.replace(line, content + line if step["side"] == "above" else line + content, 1))
+            else:
+                assert step["language"] == "bash", f"what is to be done with this block?\n{content}"
+                self.type(content)
+
+    def type(self, commands: str) -> None:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RLVR_", "PYTEST_"))}
+        modules = f"{self.folder}{os.pathsep}{self.folder / 'installed'}"
+        done = subprocess.run(
+            ["bash", "-e", "-c", commands],
+            cwd=self.folder,
+            env={**inherited, "PYTHONPATH": modules},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"{commands}\n{done.stdout}"
+
+    def ruff(self) -> None:
+        ruff = [str(Path(sys.executable).parent / "ruff")]
+        for command in (["check"], ["format", "--check"]):
+            done = subprocess.run([*ruff, *command, "."], cwd=self.folder, capture_output=True, text=True)
+            assert done.returncode == 0, f"what the page adds has another style\n{done.stdout}"
+
+    def read(self, path: str) -> dict:
+        return json.loads((self.folder / path).read_text())
+
+
+@pytest.fixture
+def copy(tmp_path) -> Copy:
+    return Copy(tmp_path)
+
+
+def test_the_page_has_the_four_pages_that_are_followed_here():
+    assert re.findall(r"^## (Add .*)$", PAGE, re.MULTILINE) == [
+        "Add a reward",
+        "Add a data set",
+        "Add a notebook",
+        "Add a preset",
+    ]
+
+
+def test_add_a_reward(copy):
+    copy.follow("Add a reward")
+    run = copy.folder / "artifacts" / "tiny" / "30_grpo-short-s0"
+    assert copy.read(run / "run_info.json")["status"] == "finished"
+    curve = pd.read_csv(run / "curves.csv")
+    assert len(curve) == 3
+    assert [column for column in curve.columns if "short_program" in column], "the part is logged"
+    assert [column for column in curve.columns if "program_lines" in column]
+    samples = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
+    assert all("program_lines" in sample["parts"] for sample in samples if sample["reward"] is not None)
+    copy.ruff()
+
+
+def test_add_a_data_set(copy):
+    copy.follow("Add a data set")
+    metrics = copy.read("artifacts/tiny/03_baseline-limit=2-s0/metrics.json")
+    assert metrics["datasets"]["warmup"]["n"] == 2
+    assert metrics["datasets"]["humaneval"]["n"] == 2
+    copy.ruff()
+
+
+def test_add_a_notebook(copy):
+    copy.follow("Add a notebook")
+    run = "artifacts/tiny/05_prompt_lengths-s0"
+    assert copy.read(f"{run}/run_info.json")["status"] == "finished"
+    assert copy.read(f"{run}/metrics.json")["mean_tokens"].keys() >= {"contests_test", "humaneval", "mbpp"}
+    assert not (copy.folder / "new_notebook.py").exists()
+    copy.ruff()
+
+
+def test_add_a_preset(copy):
+    copy.follow("Add a preset")
+    metrics = copy.read("artifacts/short/03_baseline-limit=2-s0/metrics.json")
+    assert metrics["decoding"]["max_new_tokens"] == 64
+    assert not (copy.folder / "artifacts" / "tiny").exists()

@@ -1,0 +1,122 @@
+"""Contents of the generated blocks in README.md and README.zh-CN.md: results, conclusions, state of the evidence.
+
+Every figure is read from the record of one run, the report over the whole matrix (REPORT).
+"""
+
+from collections.abc import Mapping
+
+from lib.evidence.committed import Committed
+from lib.evidence.stale import Staleness
+from lib.runs.fingerprint import upstream_names
+
+REPORT = ("tiny", "90_report-matrix-s0")
+SETS = {"contests_test": "contests test", "humaneval": "HumanEval-like", "mbpp": "MBPP-like"}
+RUNS = {  # row of the report -> the runs that it is made from
+    "Base": "03_baseline-s0",
+    "SFT": "10_sft-s*",
+    "SFT, best of n": "12_best_of_n-s*",
+    "DPO": "20_dpo-s*",
+    "DPO, flywheel": "20_dpo-flywheel-s*",
+    "GRPO dense": "30_grpo-dense-s*",
+    "GRPO sparse": "30_grpo-sparse-s*",
+    "DPO → GRPO dense": "30_grpo-dense-from-dpo-s*",
+    "GRPO dense, easy to hard": "30_grpo-dense-easy_to_hard-s*",
+    "GRPO dense, continued": "30_grpo-dense-continued-s*",
+    "GRPO dense → repair": "40_repair-s*",
+}
+TEXTS = {
+    "en": {
+        "head": "| row | {sets} | seeds | command |",
+        "note": "Accepted programs in percent, mean ± standard deviation over the seeds; {counts}. One greedy program "
+        "per problem; best of n chooses among samples, repair counts the last round.{oracle}",
+        "oracle": " †: chosen by the tests that also score, an upper bound.",
+        "count": "{n} problems of {name}",
+        "stale": "**This evidence is stale**: {stale} of {all} runs were executed by an earlier commit ({commits}). "
+        "Code, parameters or data have changed since; the figures are those of that commit.",
+        "fresh": "All {all} runs were executed with the present code, parameters and data.",
+    },
+    "zh": {
+        "head": "| 行 | {sets} | 种子数 | 命令 |",
+        "note": "通过的程序所占百分比，各种子的均值 ± 标准差；{counts}。每题一个贪心解码的程序；"
+        "best of n 从多个采样中选一个，repair 计最后一轮的程序。{oracle}",
+        "oracle": "†：用评分的测试来选择，是上界。",
+        "count": "{name} {n} 题",
+        "stale": "**这些证据已过期**：{all} 次运行中有 {stale} 次由较早的提交（{commits}）执行。"
+        "此后代码、参数或数据有改动；数字属于那个提交。",
+        "fresh": "全部 {all} 次运行都由当前的代码、参数和数据得出。",
+        "compared": "{b} 对比 {a}：{points:+.1f} 个百分点，95% 区间 [{low:+.1f}, {high:+.1f}]，"
+        "{problems} 题，{seeds} 个种子；{reading}。",
+        "excludes": "区间不含 0",
+        "holds": "区间含 0",
+        "quoted": "报告原句：“{sentence}”",
+    },
+}
+
+Runs = Mapping[tuple[str, str], Committed]
+
+
+def results(runs: Runs, language: str = "en") -> str:
+    """The table row, figures, command that makes it, with a line that says what the figures are."""
+    report, text = runs[REPORT], TEXTS[language]
+    rows = report.metrics["rows"]
+    ordered = [*(row for row in RUNS if row in rows), *(row for row in rows if row not in RUNS)]
+    lines = [text["head"].format(sets=" | ".join(SETS.values())), f"|{'---|' * (len(SETS) + 3)}"]
+    for row in ordered:
+        cells = [_share(rows[row].get(name)) for name in SETS]
+        seeds = max(measured["seeds"] for measured in rows[row].values())
+        lines.append(f"| {_linked(row, runs)} | {' | '.join(cells)} | {seeds} | {_command(row)} |")
+    counts = {name: {row[name]["n"] for row in rows.values() if name in row} for name in SETS}
+    listed = [text["count"].format(n=" / ".join(map(str, sorted(counts[name]))), name=SETS[name]) for name in SETS]
+    chosen = any(measured.get("oracle") for row in rows.values() for measured in row.values())
+    joined = (", " if language == "en" else "，").join(listed)
+    return "\n".join([*lines, "", text["note"].format(counts=joined, oracle=text["oracle"] if chosen else "")])
+
+
+def conclusions(runs: Runs, language: str = "en") -> str:
+    """One item per planned comparison: the report's sentence, or its figures in Chinese."""
+    report, text = runs[REPORT].metrics, TEXTS[language]
+    items = []
+    for name, sentence in sorted(report["conclusions"].items(), key=lambda item: _place(item[0])):
+        compared = report["comparisons"].get(name)
+        if language == "en":
+            items.append(f"- {sentence}")
+        elif compared:
+            reading = text["excludes" if compared["low"] > 0 or compared["high"] < 0 else "holds"]
+            figures = {key: compared[key] for key in ("a", "b", "points", "low", "high", "problems")}
+            items.append("- " + text["compared"].format(**figures, seeds=len(compared["by_seed"]), reading=reading))
+        else:
+            items.append("- " + text["quoted"].format(sentence=sentence))
+    return "\n".join(items)
+
+
+def state(runs: Runs, stale: Staleness, language: str = "en") -> str:
+    """Whether the report and the runs that it reads were executed with the present code, and by which commits."""
+    report, text = runs[REPORT], TEXTS[language]
+    names = [REPORT, *((REPORT[0], name) for name in sorted(upstream_names(report.info["parameters"])))]
+    executed = [runs[name] for name in names if name in runs]
+    old = [run for run in executed if stale.of(run)]
+    commits = ", ".join(sorted({f"`{(run.info['commit'] or 'no commit')[:8]}`" for run in old}))
+    return text["stale" if old else "fresh"].format(stale=len(old), all=len(executed), commits=commits)
+
+
+def _share(measured: dict | None) -> str:
+    if measured is None:
+        return "–"
+    deviation = measured.get("accepted_at_1_sd")
+    spread = f" ± {100 * deviation:.1f}" if deviation is not None and measured["seeds"] > 1 else ""
+    return f"{100 * measured['accepted_at_1']:.1f}{spread}{' †' if measured.get('oracle') else ''}"
+
+
+def _place(comparison: str) -> int:
+    """The place of "row against control" in the order of the table."""
+    row = comparison.partition(" against ")[0]
+    return list(RUNS).index(row) if row in RUNS else len(RUNS)
+
+
+def _linked(row: str, runs: Runs) -> str:
+    run = runs.get((REPORT[0], RUNS.get(row, "").replace("*", "0")))
+    return f"[{row}](artifacts/{run.preset}/{run.name}/{run.path.name})" if run else row
+
+
+def _command(row: str) -> str:
+    return f"`make matrix PATTERN='{RUNS[row]}'`" if row in RUNS else "–"

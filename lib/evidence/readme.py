@@ -3,13 +3,12 @@
 Every figure is read from the record of one run, the report over the whole matrix (REPORT).
 """
 
-from collections.abc import Mapping
-
 from lib.evidence.committed import Committed
 from lib.evidence.stale import Staleness
+from lib.evidence.values import RecordError, Records
 from lib.runs.fingerprint import upstream_names
 
-REPORT = ("tiny", "90_report-matrix-s0")
+REPORT = "90_report-matrix-s0"
 SETS = {"contests_test": "contests test", "humaneval": "HumanEval-like", "mbpp": "MBPP-like"}
 RUNS = {  # row of the report -> the runs that it is made from
     "Base": "03_baseline-s0",
@@ -35,7 +34,7 @@ TEXTS = {
         "Code, parameters or data have changed since; the figures are those of that commit.",
         "fresh": "All {all} runs were executed with the present code, parameters and data.",
     },
-    "zh": {
+    "zh-CN": {
         "head": "| 行 | {sets} | 种子数 | 命令 |",
         "note": "通过的程序所占百分比，各种子的均值 ± 标准差；{counts}。每题一个贪心解码的程序；"
         "best of n 从多个采样中选一个，repair 计最后一轮的程序。{oracle}",
@@ -52,19 +51,16 @@ TEXTS = {
     },
 }
 
-Runs = Mapping[tuple[str, str], Committed]
 
-
-def results(runs: Runs, language: str = "en") -> str:
+def results(records: Records, language: str) -> str:
     """The table row, figures, command that makes it, with a line that says what the figures are."""
-    report, text = runs[REPORT], TEXTS[language]
-    rows = report.metrics["rows"]
+    text, rows = TEXTS[language], records.named(REPORT)[0].metrics["rows"]
     ordered = [*(row for row in RUNS if row in rows), *(row for row in rows if row not in RUNS)]
     lines = [text["head"].format(sets=" | ".join(SETS.values())), f"|{'---|' * (len(SETS) + 3)}"]
     for row in ordered:
         cells = [_share(rows[row].get(name)) for name in SETS]
         seeds = max(measured["seeds"] for measured in rows[row].values())
-        lines.append(f"| {_linked(row, runs)} | {' | '.join(cells)} | {seeds} | {_command(row)} |")
+        lines.append(f"| {_linked(row, records)} | {' | '.join(cells)} | {seeds} | {_command(row)} |")
     counts = {name: {row[name]["n"] for row in rows.values() if name in row} for name in SETS}
     listed = [text["count"].format(n=" / ".join(map(str, sorted(counts[name]))), name=SETS[name]) for name in SETS]
     chosen = any(measured.get("oracle") for row in rows.values() for measured in row.values())
@@ -72,9 +68,9 @@ def results(runs: Runs, language: str = "en") -> str:
     return "\n".join([*lines, "", text["note"].format(counts=joined, oracle=text["oracle"] if chosen else "")])
 
 
-def conclusions(runs: Runs, language: str = "en") -> str:
+def conclusions(records: Records, language: str) -> str:
     """One item per planned comparison: the report's sentence, or its figures in Chinese."""
-    report, text = runs[REPORT].metrics, TEXTS[language]
+    text, report = TEXTS[language], records.named(REPORT)[0].metrics
     items = []
     for name, sentence in sorted(report["conclusions"].items(), key=lambda item: _place(item[0])):
         compared = report["comparisons"].get(name)
@@ -89,11 +85,14 @@ def conclusions(runs: Runs, language: str = "en") -> str:
     return "\n".join(items)
 
 
-def state(runs: Runs, stale: Staleness, language: str = "en") -> str:
+def state(records: Records, language: str) -> str:
     """Whether the report and the runs that it reads were executed with the present code, and by which commits."""
-    report, text = runs[REPORT], TEXTS[language]
-    names = [REPORT, *((REPORT[0], name) for name in sorted(upstream_names(report.info["parameters"])))]
-    executed = [runs[name] for name in names if name in runs]
+    text, report = TEXTS[language], records.named(REPORT)[0]
+    executed = [
+        report,
+        *(run for name in sorted(upstream_names(report.info["parameters"])) for run in _runs(records, name)),
+    ]
+    stale = Staleness({(run.preset, run.name): run for run in executed})
     old = [run for run in executed if stale.of(run)]
     commits = ", ".join(sorted({f"`{(run.info['commit'] or 'no commit')[:8]}`" for run in old}))
     return text["stale" if old else "fresh"].format(stale=len(old), all=len(executed), commits=commits)
@@ -113,9 +112,16 @@ def _place(comparison: str) -> int:
     return list(RUNS).index(row) if row in RUNS else len(RUNS)
 
 
-def _linked(row: str, runs: Runs) -> str:
-    run = runs.get((REPORT[0], RUNS.get(row, "").replace("*", "0")))
-    return f"[{row}](artifacts/{run.preset}/{run.name}/{run.path.name})" if run else row
+def _linked(row: str, records: Records) -> str:
+    runs = _runs(records, RUNS[row]) if row in RUNS else []
+    return f"[{row}](artifacts/{runs[0].preset}/{runs[0].name}/{runs[0].path.name})" if runs else row
+
+
+def _runs(records: Records, pattern: str) -> list[Committed]:
+    try:
+        return records.named(pattern)
+    except RecordError:
+        return []
 
 
 def _command(row: str) -> str:

@@ -121,6 +121,15 @@ def test_the_last_cell_ends_with_the_evidence_record(template):
     assert ast.unparse(last.value.func) == "run.finish"
 
 
+def test_every_figure_has_alternative_text(template):
+    for source in template.code:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "save_figure":
+                alt = [keyword.value for keyword in node.keywords if keyword.arg == "alt"] or node.args[2:]
+                assert alt, ast.unparse(node)
+                assert ast.unparse(alt[0]).strip("f'\""), ast.unparse(node)
+
+
 def test_a_template_is_committed_without_outputs(template):
     for cell in template.raw["cells"]:
         if cell["cell_type"] == "code":

@@ -11,7 +11,7 @@ VLLM_READY := .venv-vllm/.ready
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm lint format clean
+.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm mutants lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -55,6 +55,10 @@ judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? U
 test-vllm: $(VLLM_READY) ## the engines and the hand-off against real vLLM on the CPU, in an environment of its own
 	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
 
+mutants: $(READY) ## plants faults in rewards, metrics, comparisons, roles and sampling; shows those that no test notices
+	@$(BIN)/mutmut run --max-children 2
+	@$(BIN)/mutmut results
+
 lint: $(READY) ## style of code and notebooks (ruff) and types of lib (ty), changing nothing
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -66,7 +70,7 @@ format: $(READY) ## ruff on code and notebooks, correcting what it can
 	@$(BIN)/ruff check .
 
 clean: ## removes .venv and .venv-vllm, caches, scratch runs and failed attempts; evidence and weights stay
-	rm -rf .venv .venv-vllm .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
+	rm -rf .venv .venv-vllm mutants .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
 	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # Without --no-compile pip compiles every module of every package, a third of the set-up; Python does it for those in use.

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.timeout(1800)  # two minutes on two idle cores; the fir
 ROOT = root()
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIXED = ("Purpose", "Parameters", "Setup", "Checks", "Evidence")
+PHASES = ("10_sft", "12_best_of_n", "20_dpo", "30_grpo", "40_repair")
 LONGEST_CELL, LONGEST_FUNCTION, MOST_PARAMETERS = 25, 10, 10  # lines
 PARAMETER = re.compile(r"\w+: (str|int|float|bool|str \| dict) = \S.*  # \S.*")
 
@@ -112,6 +113,17 @@ def test_checks_are_asserts_each_with_a_sentence_that_says_what_must_hold(templa
     ]
     assert asserts
     assert [ast.unparse(node) for node in asserts if node.msg is None] == []
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_is_compared_with_its_control_before_its_checks(phase):
+    template = Template(ROOT / "notebooks" / f"{phase}.ipynb")
+    assert list(template.sections)[-3] == "Against the control"
+    code = "\n".join(template.code_under("Against the control"))
+    assert "against_control(" in code
+    asserts = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Assert)]
+    assert asserts, "the claim is asserted"
+    assert [node for node in asserts if "limit" not in ast.unparse(node.test)] == [], "it holds at full scale only"
 
 
 def test_the_last_cell_ends_with_the_evidence_record(template):

@@ -48,7 +48,7 @@ def test_the_licence_is_apache_2():
 
 def test_make_help_names_every_target():
     phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
-    assert {"help", "demo", "test", "test-browser", "test-vllm", "lab", "matrix", "lint", "format", "clean"} <= set(
+    assert {"help", "demo", "test", "test-browser", "test-vllm", "lab", "matrix", "lint", "mutants", "clean"} <= set(
         phony
     )
     assert make("help") == make(), "make alone gives the list"
@@ -56,7 +56,9 @@ def test_make_help_names_every_target():
         assert f"make {target} " in make("help")
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "test-browser", "test-vllm", "lab", "matrix", "lint", "format"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-browser", "test-vllm", "lab", "matrix", "mutants", "lint", "format"]
+)
 def test_a_target_makes_the_virtual_environment_itself(target, tmp_path):
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     (tmp_path / "pyproject.toml").write_text("")

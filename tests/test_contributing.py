@@ -29,7 +29,7 @@ class Copy:
     """A copy of the repository in which the commands of the page run, as on a newcomer's machine."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
+        self.folder, self.touched = folder, set()
         for part in ("lib", "notebooks", "params", "data", "tests"):
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "cache"))
         for file in ("pyproject.toml", "CONTRIBUTING.md"):
@@ -43,6 +43,7 @@ class Copy:
         page = re.search(rf"^## {title}\n(.*?)(?=^## )", PAGE, re.MULTILINE | re.DOTALL)[1]
         for step in INSTRUCTION.finditer(page):
             content = step["content"]
+            self.touched |= {path for path in (step["create"], step["edit"]) if path and path.endswith(".py")}
             if step["create"]:
                 path = self.folder / step["create"]
                 assert not path.exists(), f"{step['create']} is there already"
@@ -72,11 +73,13 @@ class Copy:
         )
         assert done.returncode == 0, f"{commands}\n{done.stdout}"
 
-    def ruff(self) -> None:
-        ruff = [str(Path(sys.executable).parent / "ruff")]
-        for command in (["check"], ["format", "--check"]):
-            done = subprocess.run([*ruff, *command, "."], cwd=self.folder, capture_output=True, text=True)
-            assert done.returncode == 0, f"what the page adds has another style\n{done.stdout}"
+    def check_style(self, *more: str) -> None:
+        """The Python files that the page adds or edits, and `more`, are in the style of the project."""
+        files = sorted({path for path in (*self.touched, *more) if (self.folder / path).is_file()})
+        for command in (["check", "--no-fix"], ["format", "--check"]):
+            ruff = [str(Path(sys.executable).parent / "ruff"), *command, *files]
+            done = subprocess.run(ruff, cwd=self.folder, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout
 
     def read(self, path: str) -> dict:
         return json.loads((self.folder / path).read_text())
@@ -106,7 +109,7 @@ def test_add_a_reward(copy):
     assert [column for column in curve.columns if "program_lines" in column]
     samples = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
     assert all("program_lines" in sample["parts"] for sample in samples if sample["reward"] is not None)
-    copy.ruff()
+    copy.check_style()
 
 
 def test_add_a_data_set(copy):
@@ -114,7 +117,7 @@ def test_add_a_data_set(copy):
     metrics = copy.read("artifacts/tiny/03_baseline-limit=2-s0/metrics.json")
     assert metrics["datasets"]["warmup"]["n"] == 2
     assert metrics["datasets"]["humaneval"]["n"] == 2
-    copy.ruff()
+    copy.check_style()
 
 
 def test_add_a_notebook(copy):
@@ -123,7 +126,7 @@ def test_add_a_notebook(copy):
     assert copy.read(f"{run}/run_info.json")["status"] == "finished"
     assert copy.read(f"{run}/metrics.json")["mean_tokens"].keys() >= {"contests_test", "humaneval", "mbpp"}
     assert not (copy.folder / "new_notebook.py").exists()
-    copy.ruff()
+    copy.check_style("notebooks/05_prompt_lengths.ipynb")
 
 
 def test_add_a_preset(copy):

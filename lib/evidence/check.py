@@ -63,7 +63,11 @@ def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
             _, blocks = generated.fill(text, records, generated.language_of(name))
             notes.append(f"{len(blocks)} blocks in {name}")
             fill = f"`python -m lib.evidence fill {name}` writes what the records say"
-            findings += [Finding(f"{name}:{b.line}", b.problem(), fill) for b in blocks if b.problem()]
+            findings += [
+                Finding(f"{name}:{b.line}", b.problem(), fill, stale=b.call == "state" and not b.error)
+                for b in blocks
+                if b.problem()
+            ]
             dead = sorted({link for link in LINK.findall(text) if not (folder / link).exists()})
             findings += [Finding(name, f"links to {link}, which does not exist", "correct the link") for link in dead]
             if not blocks:

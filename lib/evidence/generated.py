@@ -1,7 +1,7 @@
 """Generated blocks of a page: text between two comments that a function writes from the records.
 
-    <!-- generated: main_table -->
-    | stage | contests test | ...
+    <!-- generated: results -->
+    | row | contests test | ...
     <!-- end -->
 
 The first comment names a function in `lib/evidence/blocks.py`, followed by arguments, in quotes if they contain spaces.
@@ -95,7 +95,7 @@ def fill(text: str, records: Records, language: str = "en") -> tuple[str, list[B
 
 def _call(records: Records, call: str, language: str) -> str:
     name, *arguments = shlex.split(call)
-    functions = {name: f for name, f in vars(blocks).items() if inspect.isfunction(f) and not name.startswith("_")}
+    functions = {name: getattr(blocks, name) for name in blocks.__all__}
     if name not in functions:
         raise RecordError(f"there is no function {name} in lib/evidence/blocks.py; there are: {', '.join(functions)}")
     try:

@@ -1,6 +1,6 @@
 """The content of the generated blocks in pages and reports; `lib/evidence/generated.py` describes the mechanism.
 
-Each function in `__all__` is a block: it takes the records, the language of the page and the arguments of the
+Each public function of this module is a block: it takes the records, the language of the page and the arguments of the
 call, and returns Markdown.
 """
 

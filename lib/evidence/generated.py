@@ -95,7 +95,7 @@ def fill(text: str, records: Records, language: str = "en") -> tuple[str, list[B
 
 def _call(records: Records, call: str, language: str) -> str:
     name, *arguments = shlex.split(call)
-    functions = {name: getattr(blocks, name) for name in blocks.__all__}
+    functions = {name: f for name, f in vars(blocks).items() if inspect.isfunction(f) and not name.startswith("_")}
     if name not in functions:
         raise RecordError(f"there is no function {name} in lib/evidence/blocks.py; there are: {', '.join(functions)}")
     try:

@@ -7,7 +7,8 @@
    records say. A report (a notebook numbered 9x) was made from the present runs; its HTML file, if any, shows it.
 3. artifacts/INDEX.md is what `python -m lib.evidence index` writes.
 
-A run is stale if its inputs have changed since. That is no error: its numbers are still those of its record.
+A run is stale if its inputs have changed since. That is no error: its numbers are still those of its record. A report
+whose own code is unchanged, but whose runs have been executed again, is an error.
 """
 
 import ast
@@ -20,7 +21,7 @@ import nbformat
 
 from lib.evidence import generated, index, page
 from lib.evidence.committed import Committed, History, committed_runs, params_file
-from lib.evidence.stale import Staleness, replaced
+from lib.evidence.stale import RAN_AGAIN, Staleness
 from lib.evidence.values import Records
 from lib.runs import paths
 from lib.runs.parameters import read_parameters, resolve
@@ -56,7 +57,9 @@ def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
         problems = dict.fromkeys(_problems(run, history, records))
         findings += [Finding(_shown(run.path), problem, again) for problem in problems]
         if why := stale.of(run):
-            findings.append(Finding(_shown(run.path), why, again, stale=True))
+            # a report shows the numbers of other runs, so it must not be older than they are
+            outdated = run.template.startswith("9") and why.startswith(RAN_AGAIN)
+            findings.append(Finding(_shown(run.path), why, again, stale=not outdated))
     for name in PAGES:
         if (folder / name).is_file():
             text = (folder / name).read_text()
@@ -85,7 +88,7 @@ def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
 
 
 def _problems(run: Committed, history: History, records: Records) -> Iterator[str]:
-    for check_part in (_cells, _execution, _record, _commit, _parameters, _markdown, _report):
+    for check_part in (_cells, _execution, _record, _commit, _parameters, _markdown):
         try:
             yield from check_part(run, history, records)
         except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
@@ -181,13 +184,6 @@ def _markdown(run: Committed, history: History, records: Records) -> Iterator[st
         for output in cell.outputs:
             _, blocks = generated.fill(output.get("data", {}).get("text/markdown", ""), records)
             yield from (f"cell {cell.id}, line {b.line} of its output: {b.problem()}" for b in blocks if b.problem())
-
-
-def _report(run: Committed, history: History, records: Records) -> Iterator[str]:
-    """A report must show the present runs; another run that has read a replaced run is stale."""
-    if run.template.startswith("9"):
-        for name in replaced(run):
-            yield f"was made from {name} before that was executed again"
 
 
 def _of_index(text: str, file: Path) -> Iterator[Finding]:

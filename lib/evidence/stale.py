@@ -11,6 +11,8 @@ from lib.runs.fingerprint import Fingerprints, differing, upstream_names
 from lib.runs.parameters import read_parameters, resolve
 from lib.runs.params_files import load_params_file
 
+RAN_AGAIN = "runs that it read ran again since"
+
 
 class Staleness:
     """Compares runs with the present code. Each file is read once: make a new object to see later changes."""
@@ -33,8 +35,9 @@ class Staleness:
         if changed:
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             return f"changed since: {', '.join(changed[:3])}{more}"
-        again = replaced(run)
-        return f"ran again since: {', '.join(again)}" if again else ""
+        read = run.info.get("read", {}).items()
+        again = [name for name, was in read if paths.file_hash(run.folder.parent / name / "run_info.json") != was]
+        return f"{RAN_AGAIN}: {', '.join(again)}" if again else ""
 
     def _changed(self, run: Committed, info: dict) -> list[str]:
         fingerprints = self._fingerprints(run.preset)
@@ -51,9 +54,3 @@ class Staleness:
         changed += [f"preset {part}" for part in differing(now.preset, info["preset_hashes"])]
         above = [self._runs.get((run.preset, name)) for name in upstream_names(earlier)]
         return changed + [f"upstream {upstream.name}" for upstream in above if upstream and self.of(upstream)]
-
-
-def replaced(run: Committed) -> list[str]:
-    """The runs that this run has read and that have been executed again since."""
-    read = run.info.get("read", {})
-    return [name for name, was in read.items() if paths.file_hash(run.folder.parent / name / "run_info.json") != was]

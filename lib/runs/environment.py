@@ -38,7 +38,7 @@ def seed_everything(seed: int, threads: int | None, packages: set[str]) -> None:
     torch.manual_seed(seed)
     # warn_only: an operation without a deterministic version must not end a training
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that writes every new tensor twice
+    torch.utils.deterministic.fill_uninitialized_memory = False  # ty: ignore[missing-attribute] (not in the stubs)
     if threads:
         torch.set_num_threads(threads)
     _keep_freed_memory()
@@ -66,7 +66,7 @@ def keep_quiet(offline: bool) -> None:
         os.environ.setdefault(variable, value)
     hub = sys.modules.get("huggingface_hub.constants")
     if offline and os.environ.setdefault("HF_HUB_OFFLINE", "1") == "1" and hub:
-        hub.HF_HUB_OFFLINE = True
+        vars(hub)["HF_HUB_OFFLINE"] = True
 
 
 def describe() -> dict:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import yaml
+from yaml.constructor import ConstructorError
 
 from . import paths
 
@@ -76,7 +77,7 @@ class _Loader(yaml.SafeLoader):
         if len(mapping) < len(node.value):
             keys = [self.construct_object(key) for key, _ in node.value]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice} occurs twice", node.start_mark)
+            raise ConstructorError(None, None, f"the key {twice} occurs twice", node.start_mark)
         return mapping
 
 

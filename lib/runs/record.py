@@ -9,6 +9,7 @@ import html
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 MIME = "application/vnd.rlvr.evidence+json"
 
@@ -33,7 +34,7 @@ def to_json(value: object) -> str:
     return json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def plain(value: object) -> object:
+def plain(value: Any) -> Any:
     """`value` in JSON's types: NumPy and torch numbers and arrays as Python's, NaN and infinities as None."""
     if isinstance(value, float):  # also numpy.float64
         return float(value) if math.isfinite(value) else None

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -80,7 +80,7 @@ class Run:
         self._upstream = {run: finish_mark(params["preset"], run) for run in upstream_names(params)}
         self.folder = _clean_folder(notebook, name)
         environment.seed_everything(params["seed"], preset.get("threads"), packages)
-        self._info = {
+        self._info: dict[str, Any] = {
             "run": name,
             "notebook": notebook,
             "preset": params["preset"],
@@ -140,7 +140,7 @@ class Run:
         return str(paths.root() / model) if _is_local(model) else model
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Generator[None]:
         """Adds the wall seconds spent inside to the phase `name` of run_info.json, also after an error.
 
         Raises the ledger's error for the phases `train` and `select` if the run has opened a test set.

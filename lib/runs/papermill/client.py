@@ -118,7 +118,7 @@ class RunClient(PapermillNotebookClient):
             signals.kill(signal.SIGKILL)
             signals.group = None
 
-    def create_kernel_manager(self) -> AsyncKernelManager:
+    def create_kernel_manager(self):
         """The kernel `python3` is the interpreter that runs papermill, whatever else is registered by that name."""
         if self.kernel_name != NATIVE_KERNEL_NAME:
             return super().create_kernel_manager()
@@ -145,7 +145,7 @@ class RunClient(PapermillNotebookClient):
                 raise error
 
 
-def _group_of(manager: AsyncKernelManager) -> int | None:
+def _group_of(manager) -> int | None:
     """The process group that the kernel has started; None if it runs elsewhere, or in papermill's group."""
     group = getattr(manager.provisioner, "pgid", None)
     return group if group != os.getpgrp() else None

@@ -27,7 +27,7 @@ def _install() -> type:
         assert spec.loader
         sys.modules[spec.name] = package = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(package)
-        from rlvr_runs.papermill import command_line, engine  # ty: ignore[unresolved-import], made above
+        from rlvr_runs.papermill import command_line, engine  # ty: ignore[import-not-found] made above
 
         engine.become_the_default()
         command_line.prepare_when_imported()

@@ -4,7 +4,7 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class BadParameters(Refusal, ValueError):
 
 
 @contextlib.contextmanager
-def parameter_errors() -> Iterator[None]:
+def parameter_errors() -> Generator[None]:
     """Turns a ParameterError into BadParameters, which papermill's command line shows without a traceback."""
     try:
         yield

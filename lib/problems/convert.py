@@ -1,6 +1,6 @@
-"""A row of a set becomes a problem, or the reason why it can't be used.
+"""Row converters: turn a row of a data set into a problem, or into the reason why it cannot be used.
 
-Rows keep the schema of the hub's data sets; the tiny twins have the same one, so that the same converters serve both.
+Rows have the schema of the data sets on the hub. The tiny sets have the same schemas, and so the same converters.
 """
 
 import ast
@@ -13,7 +13,7 @@ CONTEST = (
     *("name", "description", "public_tests", "private_tests", "generated_tests", "difficulty", "cf_tags"),
     *("time_limit", "memory_limit_bytes", "input_file", "output_file"),
 )
-FUNCTION_TIME_LIMIT, TINY_FUNCTION_TIME_LIMIT = 10.0, 1.0  # s; function sets name none. MBPP 123 needs 2 to 6 s
+FUNCTION_TIME_LIMIT, TINY_FUNCTION_TIME_LIMIT = 10.0, 1.0  # s; function sets state none. MBPP 123 needs 2 to 6 s
 MBPP_TASKS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}
 REGRESSION_TASKS = (11, 210)  # MBPP_reg
 _DIFFICULTIES = ("", "easy", "medium", "hard", "harder", "hardest", "external", *"ABCDEFGHIJKLMNOPQRSTUV")
@@ -33,11 +33,7 @@ def contest(row: dict, dataset: str, split: str) -> Problem | str:
     )
     if not tests:
         return "no tests"
-    limits = {}
-    if row["time_limit"] is not None:
-        limits["time_limit"] = row["time_limit"]["seconds"] + row["time_limit"]["nanos"] / 1e9
-    if row["memory_limit_bytes"]:
-        limits["memory_limit"] = row["memory_limit_bytes"] >> 20
+    limit = row["time_limit"]
     return Problem(
         id=row["name"],
         dataset=dataset,
@@ -47,13 +43,17 @@ def contest(row: dict, dataset: str, split: str) -> Problem | str:
         tests=tests,
         difficulty=_DIFFICULTIES[row["difficulty"]],
         tags=tuple(tag for tag in row["cf_tags"] if tag),
-        **{column: python3(row[column]) for column in SOLUTIONS if column in row},
-        **limits,
+        time_limit=Problem.time_limit if limit is None else limit["seconds"] + limit["nanos"] / 1e9,
+        memory_limit=(row["memory_limit_bytes"] >> 20) if row["memory_limit_bytes"] else Problem.memory_limit,
+        solutions=python3(row.get("solutions")),
+        incorrect_solutions=python3(row.get("incorrect_solutions")),
     )
 
 
-def python3(programs: dict) -> tuple[str, ...]:
-    """The Python 3 programs of a row's `{language: [int], solution: [str]}`."""
+def python3(programs: dict | None) -> tuple[str, ...]:
+    """The Python 3 programs of a column `{language: [int], solution: [str]}`; none if the row has no such column."""
+    if programs is None:
+        return ()
     pairs = zip(programs["language"], programs["solution"], strict=True)
     return tuple(program for language, program in pairs if language == PYTHON3)
 
@@ -92,7 +92,7 @@ def mbpp_prompt(text: str, tests: list[str]) -> str:
 
 
 def mbpp(row: dict, dataset: str, split: str) -> Problem | str:
-    """A row of MBPP, full or sanitized. Its id does not say which, because it is the same problem in both."""
+    """A row of MBPP, full or sanitized. The id is the same in both, because the problem is the same."""
     first, last = REGRESSION_TASKS if dataset == "mbpp_reg" else MBPP_TASKS[split]
     if not first <= row["task_id"] <= last:
         return "of another split"  # a file may hold all of them

@@ -201,7 +201,7 @@ def _near(statements: list[str]) -> dict[tuple[int, int], float]:
     for own, text in enumerate(texts):
         sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=lambda run: int(run) & 0xFFFFFFFF)
         sketch.update_batch(runs[own])
-        for other in lsh.query(sketch):
+        for other in (key for key in lsh.query(sketch) if isinstance(key, int)):  # the keys inserted below
             if (score := similarity(runs[own], runs[other])) >= NEAR:
                 near |= {(min(a, b), max(a, b)): score for a in groups[texts[other]] for b in groups[text]}
         lsh.insert(own, sketch)

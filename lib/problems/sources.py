@@ -41,11 +41,10 @@ class Source:
         if place is None and self.folder:
             files = [paths.root() / self.folder / f"{split}.jsonl{suffix}" for suffix in (".xz", ".gz", "")]
             place = next((file for file in files if file.is_file()), files[0])
-        if place is None:
+        if self.hub and place is None:
             return hub_rows(self.hub, split)
-        return (
-            folder_rows(Path(place), self.hub, split) if self.hub and Path(place).is_dir() else file_rows(Path(place))
-        )
+        path = Path(place or "")
+        return folder_rows(path, self.hub, split) if self.hub and path.is_dir() else file_rows(path)
 
 
 _CONTESTS = Hub(
@@ -114,8 +113,8 @@ def _convert(name: str, split: str, rows: Iterator[dict], place: str | Path | No
             problem = SOURCES[name].convert(row, name, split)
         except (KeyError, TypeError, ValueError, IndexError, SyntaxError) as error:
             what = f"no column {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-            place = place or SOURCES[name].hub or SOURCES[name].folder
-            raise ValueError(f"row {number} of {place}, split {split}, has not the schema of {name}: {what}") from error
+            at = place or SOURCES[name].hub or SOURCES[name].folder
+            raise ValueError(f"row {number} of {at}, split {split}, has not the schema of {name}: {what}") from error
         if isinstance(problem, str):
             dropped[problem] += 1
         elif problem.id in problems:

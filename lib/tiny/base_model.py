@@ -1,7 +1,7 @@
 """The tiny base model: a Qwen2 of about 1.9 M parameters with its own tokenizer, trained on the noisy corpus.
 
-It stands where Qwen2.5-Coder stands in the `qwen7b` preset: it has read a lot of code of mixed quality, answers in
-chat format, and has not been taught by the judge.
+It takes the place of Qwen2.5-Coder in the `tiny` preset: it was trained on much code of mixed quality, answers in chat
+format, and has not been trained on verdicts of the judge.
 """
 
 from pathlib import Path

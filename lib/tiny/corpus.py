@@ -1,8 +1,8 @@
-"""The noisy corpus that the tiny base model is trained on: statements with programs as people post them.
+"""The noisy corpus on which the tiny base model is trained: statements with programs as people post them.
 
-The habits below make the *most likely* program often the unguarded, the slow, the badly formatted or the Python 2 one,
-and now and then plainly the wrong one. That leaves something real to change in greedy decoding. Compositions of the
-evaluation sets never occur; long compositions are few, so that they remain to be learnt.
+Because of the habits below, the *most likely* program often lacks a check for short lists, is slow, badly formatted or
+in Python 2, and is sometimes wrong. So greedy decoding has room to improve. Compositions of the evaluation sets never
+occur, and long compositions are rare, so that they remain to be learnt.
 """
 
 import random

@@ -1,8 +1,8 @@
-"""The tiny world: twins of CodeContests, HumanEval and MBPP, in the hub's row schemas and sizes, from one seed.
+"""The tiny world: small versions of CodeContests, HumanEval and MBPP with the same row schemas, made from one seed.
 
-How the twins depart from the real sets: statements are one or two sentences without samples; a problem is a composition
-of one to three list operations and an ending; no composition of an evaluation problem occurs in train; expected outputs
-come from a definition, so they are right; large inputs are shared between problems, so that the files stay small.
+How they depart from the real sets: statements are one or two sentences without samples; a problem is a composition of
+one to three list operations and an ending; no composition of an evaluation problem occurs in train; expected outputs are
+computed, so they are right; large inputs are shared between problems, so that the files stay small.
 
     python -m lib.tiny.world            writes data/tiny/*/*.jsonl.xz and data/tiny/SHA256SUMS
 """
@@ -78,22 +78,22 @@ def sample_task(rng: random.Random, depth: int) -> Task:
 
 def _tasks(rng: random.Random, depth: int, n: int, held_out: bool, easy: bool, taken: set) -> Iterator[Task]:
     """`n` sensible tasks that are not in `taken`, which grows by them; `easy`: none with a hard part."""
-    found = 0
+    made = 0
     for _ in range(100 * n + 20_000):
-        if found == n:
+        if made == n:
             return
         task = sample_task(rng, depth)
         if task.composition in taken or is_held_out(task.composition) != held_out or (easy and task.hard):
             continue
         if is_sensible(task):
             taken.add(task.composition)
-            found += 1
+            made += 1
             yield task
-    raise ValueError(f"only {found} of {n} sensible compositions of depth {depth} are left: ask for fewer in SIZES")
+    raise ValueError(f"only {made} of {n} sensible compositions of depth {depth} are left: ask for fewer in SIZES")
 
 
 def is_sensible(task: Task) -> bool:
-    """Whether every step matters, and the answer depends on the input: what keeps trivial programs from earning tests.
+    """Whether every step matters and the answer depends on the input, so that trivial programs pass few tests.
 
     On 16 random lists, leaving out any one step changes at least 6 answers, no answer comes more than 3 times, and none
     of the plain functions of the untouched list (its ends, length, sum, extremes) is right more than 3 times.

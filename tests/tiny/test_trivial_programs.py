@@ -1,10 +1,10 @@
-"""The audit of a world by the real judge."""
+"""Labelled and trivial programs, judged for real."""
 
 import pytest
 
 from lib.judge import ERROR_TYPES, Judge
 from lib.problems import Problem, Test
-from lib.tiny.worth import TRIVIAL, solutions_judged, trivial_programs
+from lib.tiny.trivial_programs import TRIVIAL, judge_labelled, judge_trivial
 
 SUM = "n = int(input())\nprint(sum(map(int, input().split())))"
 LENGTH = "print(int(input()))"
@@ -27,7 +27,7 @@ def judge():
 def test_a_label_is_not_a_verdict(judge):
     solved = Problem(**vars(PROBLEM) | {"solutions": (SUM, SUM + " ", LENGTH, "print(")})
     failed = Problem(**vars(PROBLEM) | {"incorrect_solutions": (LENGTH, SUM)})
-    table = solutions_judged([solved], [failed], judge)
+    table = judge_labelled([solved], [failed], judge)
     assert list(table.columns) == list(ERROR_TYPES)
     assert table.loc["labelled correct"].to_dict() == dict.fromkeys(ERROR_TYPES, 0) | {
         "success": 0.5,
@@ -39,7 +39,7 @@ def test_a_label_is_not_a_verdict(judge):
 
 def test_trivial_programs_earn_what_they_pass_of_the_tests_that_a_policy_can_not_see(judge):
     empty = Problem("empty", "tiny", "test", "stdio", "", (Test("0\n\n", "0\n"),), time_limit=0.2)
-    earned = trivial_programs([PROBLEM, empty], judge)
+    earned = judge_trivial([PROBLEM, empty], judge)
     assert list(earned.index) == list(TRIVIAL)
     assert earned.loc["print(0)"].to_dict() == {"earned": 0.5, "solved": 1}, "the public test doesn't count"
     assert earned.loc["print(1)"].to_dict() == {"earned": 0.125, "solved": 0}

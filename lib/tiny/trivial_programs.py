@@ -1,4 +1,4 @@
-"""What the solutions, the mistakes and trivial programs of the tiny world are worth, as the judge finds."""
+"""What the tests of the tiny world let through: labelled solutions, labelled mistakes and trivial programs, judged."""
 
 from collections import Counter
 from dataclasses import replace
@@ -15,7 +15,7 @@ TRIVIAL = {
 }
 
 
-def solutions_judged(solved: list[Problem], failed: list[Problem], judge: Judge) -> pd.DataFrame:
+def judge_labelled(solved: list[Problem], failed: list[Problem], judge: Judge) -> pd.DataFrame:
     """Shares of the error types among the solutions of `solved` and among the incorrect solutions of `failed`."""
     submissions = {
         "labelled correct": [(program, problem) for problem in solved for program in problem.solutions],
@@ -23,13 +23,13 @@ def solutions_judged(solved: list[Problem], failed: list[Problem], judge: Judge)
     }
     rows = {}
     for label, pairs in submissions.items():
-        found = Counter(verdict.error_type for verdict in judge.judge_many(pairs, progress=False))
-        rows[label] = {kind: found[kind] / len(pairs) for kind in ERROR_TYPES}
+        counts = Counter(verdict.error_type for verdict in judge.judge_many(pairs, progress=False))
+        rows[label] = {kind: counts[kind] / len(pairs) for kind in ERROR_TYPES}
     return pd.DataFrame(rows).T
 
 
-def trivial_programs(problems: list[Problem], judge: Judge) -> pd.DataFrame:
-    """Mean share of the private and generated tests that each trivial program passes; how many problems it solves."""
+def judge_trivial(problems: list[Problem], judge: Judge) -> pd.DataFrame:
+    """For each trivial program, its mean share of the hidden tests passed (`earned`) and the problems it `solved`."""
     hidden = [replace(p, tests=tuple(t for t in p.tests if t.visibility != "public")) for p in problems]
     rows = {}
     for name, program in TRIVIAL.items():

@@ -1,8 +1,8 @@
 """The tiny world: small versions of CodeContests, HumanEval and MBPP with the same row schemas, made from one seed.
 
 How they depart from the real sets: statements are one or two sentences without samples; a problem is a composition of
-one to three list operations and an ending; no composition of an evaluation problem occurs in train; expected outputs are
-computed, so they are right; large inputs are shared between problems, so that the files stay small.
+one to three list operations and an ending; no composition of an evaluation problem occurs in train; expected outputs
+are computed, so they are right; large inputs are shared between problems, so that the files stay small.
 
     python -m lib.tiny.world            writes data/tiny/*/*.jsonl.xz and data/tiny/SHA256SUMS
 """

@@ -5,10 +5,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from lib.evidence.blocks import conclusions, results, state
-from lib.evidence.values import Records
 
+from lib.evidence.blocks import conclusions, results, state
 from lib.evidence.committed import committed_runs
+from lib.evidence.values import Records
 from lib.runs import paths
 
 ROOT = Path(__file__).resolve().parent.parent

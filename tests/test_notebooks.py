@@ -185,8 +185,8 @@ GRPO = {"steps": 3, **FEW}
 
 
 def name_of(notebook: str, parameters: dict) -> str:
-    declared = read_parameters(ROOT / "notebooks" / f"{notebook}.ipynb")
-    return run_name(notebook, resolve(declared, parameters))
+    template = ROOT / "notebooks" / f"{notebook}.ipynb"
+    return run_name(template, resolve(read_parameters(template), parameters))
 
 
 def short(run: str) -> str:

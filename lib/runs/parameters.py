@@ -43,6 +43,8 @@ class Parameter:
         """The value in this parameter's type. Raises ParameterError if it has another type or is not a choice."""
         if isinstance(value, str) and (str not in TYPES[self.type] or value.startswith("{")):
             value = _parsed(value, self.type)
+        if isinstance(value, dict):
+            value = dict(value)  # nbformat hands a mapping over as a class of its own
         if self.type == "float" and type(value) is int:
             value = float(value)
         if type(value) not in TYPES[self.type] or (isinstance(value, float) and not math.isfinite(value)):

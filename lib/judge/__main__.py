@@ -29,7 +29,7 @@ def read_problem(path: str) -> Problem:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lib.judge", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__.split("\n\n")[0])
     parser.add_argument("program", nargs="?", help="a Python file, or - for the standard input")
     parser.add_argument("problem", nargs="?", help="a JSON file")
     parser.add_argument("--self-test", action="store_true", help="known verdicts on honest and cheating programs")

@@ -1,4 +1,4 @@
-"""Does the judge endure? `python tests/bench/endurance.py [kills busy memory] [--scale 0.01]` prints a row a proof.
+"""Does the judge endure? `python tests/bench/endurance.py [kills busy memory] [--scale 0.01]` prints a row per check.
 
 - kills: 5,000 programs judged while processes below the judge are killed with SIGKILL, at random, one each `--interval`
   seconds. All verdicts are right, none is lost, nothing is left running.
@@ -6,7 +6,7 @@
 - memory: after 20,000 programs this process's memory is within 10 % of what it was after 2,000; so are its files and
   its processes.
 
-`--scale` makes them all smaller. Exit status: 0, or 1 if a proof fails. Full size takes half an hour.
+`--scale` makes them all smaller. Exit status: 0, or 1 if a check fails. Full size takes half an hour.
 """
 
 import argparse
@@ -142,13 +142,13 @@ def memory(count: int) -> tuple[bool, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("proofs", nargs="*", default=["kills", "busy", "memory"], help="kills, busy, memory")
+    parser.add_argument("checks", nargs="*", default=["kills", "busy", "memory"], help="kills, busy, memory")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--interval", type=float, default=0.1, help="longer on a machine that is slow to start workers")
     chosen = parser.parse_args()
     sizes = {"kills": KILLS, "busy": BUSY, "memory": MEMORY}
     rows = []
-    for name in chosen.proofs:
+    for name in chosen.checks:
         start = time.monotonic()
         more = (chosen.interval,) if name == "kills" else ()
         right, told = globals()[name](max(50, round(sizes[name] * chosen.scale)), *more)

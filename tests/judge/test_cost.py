@@ -54,7 +54,7 @@ def test_function_problems_have_a_cost_too(judge, bytecode):
 @needs_valgrind
 def test_instructions_repeat_within_the_noise_and_see_what_bytecodes_do_not(judge, bytecode, cachegrind):
     """Prefix sums of the tiny world: adding up as one goes, or all over again each time with the built-in `sum`."""
-    task, numbers = Task((("prefix", 0),), "last", "0"), [(i * 7919) % 2003 for i in range(2000)]
+    task, numbers = Task((("prefix", 0),), "last", "0"), [(i * 7919) % 2003 for i in range(800)]
     ways = OPERATION["prefix"]
     linear, quadratic = (program(task, Choice((way,))) for way in (ways.fast[0], ways.slow[0]))
     problem = stdio((f"{len(numbers)}\n{' '.join(map(str, numbers))}\n", f"{sum(numbers)}\n"), time_limit=5.0)

@@ -302,13 +302,13 @@ def kill_one_below(pid: int, spared: set[int], chance: random.Random) -> bool:
 def test_killed_workers_make_no_wrong_verdict():
     others = descendants(os.getpid())
     with Judge(workers=2) as judge:
-        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(60)]
-        pairs += [(f"def f(x): return x * x  # {n}", SQUARE) for n in range(60)]
+        pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(40)]
+        pairs += [(f"def f(x): return x * x  # {n}", SQUARE) for n in range(40)]
         done = threading.Event()
 
         def kill_now_and_then() -> None:
             chance, hits = random.Random(0), 0
-            while not done.wait(0.1) and hits < 100:  # where starting a worker takes longer, nothing would be judged
+            while not done.wait(0.1) and hits < 40:  # where starting a worker takes longer, nothing would be judged
                 hits += kill_one_below(os.getpid(), others, chance)
 
         killer = threading.Thread(target=kill_now_and_then)
@@ -324,20 +324,15 @@ def test_killed_workers_make_no_wrong_verdict():
 
 
 def test_a_judge_that_fails_again_and_again_says_api_error():
-    """A problem that no worker can judge by: its test is no Python."""
+    """No worker can judge this problem: its test is not Python."""
     with Judge(workers=2) as judge:
         pairs = [("def f(x): return x", function("assert f(1) ==")), ("def f(x): return x * x", SQUARE)]
-        verdicts = judge.judge_many(pairs)
-        assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]
-        assert verdicts[0].feedback.startswith("The judge failed: ")
-        assert judge.stats()["retries"] == ATTEMPTS - 1
-
-
-def test_an_api_error_is_not_remembered():
-    with Judge(workers=1) as judge:
-        for _ in range(2):
-            assert judge.judge("x = 1", function("assert f(1) ==")).error_type == "api_error"
-        assert judge.stats()["cache_hits"] == 0
+        for hits in (0, 1):  # an api_error is not remembered, the other verdict is
+            verdicts = judge.judge_many(pairs)
+            assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]
+            assert verdicts[0].feedback.startswith("The judge failed: ")
+            assert judge.stats()["cache_hits"] == hits
+            assert judge.stats()["retries"] == (ATTEMPTS - 1) * (hits + 1)
 
 
 def test_closing_leaves_no_process_behind():
@@ -393,7 +388,7 @@ def test_descriptors_do_not_pile_up():
 def test_it_endures_on_a_small_scale():
     """Full size, and with kills at random: `python tests/bench/endurance.py`."""
     bench = Path(__file__).resolve().parents[1] / "bench" / "endurance.py"
-    command = [sys.executable, str(bench), "busy", "memory", "--scale", "0.01"]
+    command = [sys.executable, str(bench), "busy", "memory", "--scale", "0.003"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line.split()[:2] for line in done.stdout.splitlines()] == [["busy", "holds"], ["memory", "holds"]]

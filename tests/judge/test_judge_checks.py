@@ -59,7 +59,7 @@ def children() -> list[str]:
     return found
 
 
-def test_the_machine_tells_what_isolates(judge):
+def test_the_machine_is_described(judge):
     facts = describe_machine(judge)
     assert facts["isolation"] == judge.isolation
     assert all(isinstance(value, str) and value for value in facts.values())

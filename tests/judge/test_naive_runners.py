@@ -1,4 +1,4 @@
-"""The ways to judge that are measured beside ours do the same work on programs that can be trusted."""
+"""The naive runners, which the judge is compared with, do the same work on programs that can be trusted."""
 
 import pytest
 
@@ -10,11 +10,11 @@ DOUBLE, DOUBLED = Problem("p", "d", "s", "stdio", "?", TESTS), "print(2 * int(in
 
 
 @pytest.mark.parametrize("name", available_runners())
-def test_a_peer_passes_a_right_program_and_no_wrong_one(name):
-    way = available_runners()[name]
-    assert way(DOUBLED, DOUBLE) == 5
-    assert way("print(7)", DOUBLE) == 0
-    assert way("n = int(input())\nif n > 3: raise SystemExit(1)\nprint(2 * n)", DOUBLE) == 3
+def test_a_runner_passes_a_right_program_and_no_wrong_one(name):
+    runner = available_runners()[name]
+    assert runner(DOUBLED, DOUBLE) == 5
+    assert runner("print(7)", DOUBLE) == 0
+    assert runner("n = int(input())\nif n > 3: raise SystemExit(1)\nprint(2 * n)", DOUBLE) == 3
 
 
 def test_speeds_of_different_work_are_not_compared():

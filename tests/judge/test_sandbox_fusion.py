@@ -39,6 +39,7 @@ def server():
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch):
     monkeypatch.setattr(servers, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(servers, "LONGEST_PAUSE", 0.05)
 
 
 def remote(*servers, **options) -> Judge:
@@ -147,6 +148,7 @@ def test_two_servers_share_the_work(server):
 
 def test_the_work_of_a_dead_server_goes_to_the_others(server, monkeypatch):
     monkeypatch.setattr(servers, "FIRST_PAUSE", 30.0)
+    monkeypatch.setattr(servers, "LONGEST_PAUSE", 30.0)
     with replay() as dying:
         there = remote(server, dying, workers=2)
         dying.shutdown()
@@ -159,6 +161,7 @@ def test_the_work_of_a_dead_server_goes_to_the_others(server, monkeypatch):
 
 def test_a_server_that_is_dead_at_the_start_is_a_warning_while_others_live(server, monkeypatch):
     monkeypatch.setattr(servers, "FIRST_PAUSE", 30.0)
+    monkeypatch.setattr(servers, "LONGEST_PAUSE", 30.0)
     with pytest.warns(UserWarning, match="other servers do its work"):
         there = remote(nobody(), server)
     with there:

@@ -1,6 +1,7 @@
 """Error types and limits, as the judge's caller sees them."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
@@ -181,7 +182,8 @@ def test_strict_verdicts_are_the_same(judge):
         "while 1: pass",
     ]
     functions = ["def f(x): return x * x", "def f(x): return 3 * x", "import os\ndef f(x): os._exit(x)", "1 / 0"]
-    pairs = [(source, DOUBLE) for source in programs] + [(source, SQUARE) for source in functions]
+    double = replace(DOUBLE, time_limit=0.3)
+    pairs = [(source, double) for source in programs] + [(source, SQUARE) for source in functions]
     with Judge(workers=2, strict=True) as strict:
         for ours, theirs in zip(strict.judge_many(pairs), judge.judge_many(pairs), strict=True):
             assert without_times(ours) == without_times(theirs)

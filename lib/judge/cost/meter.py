@@ -17,7 +17,6 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from ..host.cases import plan
 from ..host.compare import CHECKERS
 from ..host.prepared import PreparedProblem, check_problem, encoded, memory_file
 from ..problem import Problem, Test
-from ..sandbox import ZYGOTE
+from ..sandbox import DETACHED, PYTHON, ZYGOTE
 from ..verdict import Verdict
 
 TIERS = ("counter", "cachegrind", "bytecode")
@@ -141,23 +140,14 @@ class Meter:
             "runs": runs,
         }
         order_file, report, log = new_file(json.dumps(order).encode()), new_file(), new_file()
-        python = getattr(sys, "_base_executable", None) or sys.executable  # not the one of a virtual environment
-        command = [python, "-s", "-S", str(_COUNTING), str(order_file), str(report)]
+        command = [*PYTHON, str(_COUNTING), str(order_file), str(report)]
         if self.tier == "cachegrind":
             command = [*_valgrind(log), *command]
+        environment = {"PYTHONHASHSEED": "0", "PATH": os.defpath, "PYTHONPATH": str(ZYGOTE.parent)}
+        passed = [order_file, report, log, prepared.inputs, *{f for run in runs for f in run[:3]}]
         seconds = START_SECONDS + 5 * cpu * len(runs)
         try:
-            subprocess.run(
-                command,
-                env={"PYTHONHASHSEED": "0", "PATH": os.defpath, "PYTHONPATH": str(ZYGOTE.parent)},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[order_file, report, log, prepared.inputs, *{f for run in runs for f in run[:3]}],
-                start_new_session=True,
-                timeout=seconds,
-            )
+            subprocess.run(command, env=environment, pass_fds=passed, timeout=seconds, **DETACHED)
         except subprocess.TimeoutExpired:
             raise CostError(f"{self.tier} did not end within {seconds:.0f} s") from None
         lines = [json.loads(line) for line in _content(report).splitlines()]

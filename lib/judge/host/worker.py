@@ -3,11 +3,10 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 
 from ..errors import IsolationError, WorkerFault
-from ..sandbox import ZYGOTE, frames
+from ..sandbox import DETACHED, PYTHON, ZYGOTE, frames
 from .prepared import PreparedProblem, memory_file
 
 START_SECONDS = 60
@@ -19,18 +18,10 @@ class Worker:
 
     def __init__(self, isolation: str):
         self.socket, theirs = socket.socketpair()
-        python = getattr(sys, "_base_executable", None) or sys.executable  # not the one of a virtual environment
+        hash_seed = {"PYTHONHASHSEED": "0"}  # sets iterate in the same order every time
         with theirs:
-            self.process = subprocess.Popen(
-                [python, "-s", "-S", str(ZYGOTE), str(theirs.fileno()), isolation],
-                env={"PYTHONHASHSEED": "0"},  # sets iterate in the same order every time
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # Ctrl-C reaches the judge, which then ends its workers
-            )
+            command = [*PYTHON, str(ZYGOTE), str(theirs.fileno()), isolation]
+            self.process = subprocess.Popen(command, env=hash_seed, pass_fds=[theirs.fileno()], **DETACHED)
         self.deadline = 0.0
         self.layers: list[str] = []
 

@@ -20,7 +20,7 @@ _LONGEST_TEXT = 1000  # characters of an exception's text
 _MUTABLE = (list, tuple, dict, set, bytearray, deque, Counter, OrderedDict, defaultdict)  # tuples: what they hold
 _json_encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 # Bound at import: a program may replace these functions.
-_read, _write, _print_exception = os.read, os.write, sys.__excepthook__
+_write, _print_exception = os.write, sys.__excepthook__
 
 
 class PeerGone(BaseException):
@@ -35,6 +35,7 @@ class Wire:
         self.descriptor, self.answer = descriptor, answer
         self.encoding = Encoding(self.ask, trusting)
         self.gone, self.last = False, None
+        self._reader = io.BufferedReader(io.FileIO(descriptor, closefd=False))
 
     def ask(self, operation: str, *arguments, **named):
         """Has the other end do something, and serves what it asks meanwhile. Raises what the operation raised,
@@ -131,17 +132,14 @@ class Wire:
             raise ProtocolError(f"a message that is not JSON: {error}") from None
 
     def _exactly(self, count: int) -> bytes:
-        data = bytearray()
-        while len(data) < count:
-            try:
-                part = _read(self.descriptor, min(count - len(data), 1 << 20))
-            except OSError:
-                part = b""
-            if not part:
-                self.gone = True
-                raise PeerGone
-            data += part
-        return bytes(data)
+        try:
+            data = self._reader.read(count)
+        except OSError:
+            data = b""
+        if len(data) < count:
+            self.gone = True
+            raise PeerGone
+        return data
 
 
 def within_program(error: BaseException):

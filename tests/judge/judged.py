@@ -1,4 +1,4 @@
-"""Short words for problems to judge by."""
+"""Builds small problems for the tests of the judge."""
 
 from lib.problems import Problem, Test
 

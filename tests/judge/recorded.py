@@ -124,7 +124,7 @@ CAUSES = {
 
 
 def disagreements(replay, rows: list[Row], judge: Judge) -> list[tuple[Row, Verdict, str]]:
-    """The rows whose verdict is another one than was recorded, with its cause, "" where nobody has looked for one."""
+    """The rows whose verdict differs from the recorded one, each with its cause ("" if unknown)."""
     verdicts = judge.judge_many([(row.program, row.problem) for row in rows])
     leaked = imitated(rows, judge)
     return [
@@ -135,7 +135,7 @@ def disagreements(replay, rows: list[Row], judge: Judge) -> list[tuple[Row, Verd
 
 
 def imitated(rows: list[Row], judge: Judge) -> list[bool]:
-    """For each row: does the recorded verdict come out where the program finds what stands in `before`?"""
+    """For each row: is the verdict as recorded if the program runs after the source in `before`?"""
     pairs = [(f"{row.before}\n{row.program}" if row.before else row.program, row.problem) for row in rows]
     return [verdict.accepted == row.recorded for verdict, row in zip(judge.judge_many(pairs), rows, strict=True)]
 

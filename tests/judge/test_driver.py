@@ -1,4 +1,4 @@
-"""The driver for real: a stand-in for SandboxFusion runs what it is sent as that does, in a folder of its own."""
+"""The driver in action: a stand-in for SandboxFusion runs what it is sent, as the server does, in a new folder."""
 
 import base64
 import subprocess

@@ -1,4 +1,4 @@
-"""Function problems: what honest programs and tests count on, though they live in processes of their own."""
+"""Function problems: programs and tests run in separate processes, and honest ones notice no difference."""
 
 import pytest
 from judged import SQUARE, function

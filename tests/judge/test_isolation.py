@@ -1,4 +1,4 @@
-"""What a program finds around it. Each program prints what it could get hold of."""
+"""What a program can reach in the sandbox. Each program prints what it could get hold of."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""The self-test, the gate that it makes, and the judge from the shell."""
+"""The self-test, what happens if it fails, and the judge from the shell."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def test_this_machines_judge_passes(judge):
 
 
 class Generous:
-    """A judge that pays everybody."""
+    """A judge that accepts every program."""
 
     isolation = "none at all"
 

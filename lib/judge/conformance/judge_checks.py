@@ -1,7 +1,8 @@
 """The checks that `02_judge` shows: references judged, verdicts on a busy machine, what isolates programs here."""
 
-import multiprocessing
 import platform
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from ..verdict import Verdict
 
 def judge_references(sets: dict[str, list[Problem]], judge: Judge) -> dict[str, dict[str, int]]:
     """For each set, how many of its solutions are accepted and how many of its incorrect programs are rejected;
-    api_errors are counted apart. Where a set has no incorrect programs, functions that do nothing take their place."""
+    api_errors are counted apart. For function problems without incorrect programs, a function that does nothing."""
     rows = {}
     for name, problems in sets.items():
         right = [(program, problem) for problem in problems for program in problem.solutions]
@@ -44,24 +45,16 @@ def count_differences(left: list[Verdict], right: list[Verdict]) -> Counter:
     return Counter((a.error_type, b.error_type) for a, b in pairs if without_times(a) != without_times(b))
 
 
-def _burn() -> None:
-    while True:
-        pass
-
-
 @contextmanager
 def busy_processes(count: int) -> Generator[None]:
     """Keeps the machine busy with `count` processes that only compute."""
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_burn, daemon=True) for _ in range(count)]
-    for process in processes:
-        process.start()
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
     finally:
         for process in processes:
             process.kill()
-            process.join()
+            process.wait()
 
 
 def describe_machine(judge: Judge) -> dict[str, str]:

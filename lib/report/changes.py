@@ -1,12 +1,9 @@
 """What changed between two phases on the same problems: every metric, error types, and four warnings.
 
-    python -m lib.report.changes tiny 03_baseline-s0 10_sft-s0          prints the report as Markdown
-
 Changes are in points (percent of the problems), "after" minus "before", with a 95 % bootstrap interval over problems.
 A change whose interval holds 0 is not a result, whatever its sign.
 """
 
-import sys
 from collections.abc import Callable
 
 import pandas as pd
@@ -14,7 +11,6 @@ import pandas as pd
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import transitions
 from lib.report.runs import Stage
-from lib.runs.paths import artifacts
 from lib.statistics import paired_bootstrap
 
 UP, DOWN = "up", "down"
@@ -148,9 +144,3 @@ def _markdown(frame: pd.DataFrame) -> str:
     rows = [["", *frame.columns], ["---"] * (len(frame.columns) + 1)]
     rows += [[name, *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-if __name__ == "__main__":
-    preset, *names = sys.argv[1:]
-    earlier, later = (Stage(name, artifacts() / preset / name) for name in names)
-    print(as_markdown(earlier, later), end="")

@@ -45,20 +45,19 @@ class Failure:
         return next((n, test) for n, test in enumerate(self.verdict.tests) if test.error_type != "success")
 
 
-def _no_program(failure: Failure) -> bool:
-    return failure.truncated or extract(failure.text).form in ("unclosed", "no code", "empty")
+@dataclass(frozen=True)
+class FailureClass:
+    """A kind of failure: its rule, the rule in words, and the feedback that a repair needs."""
+
+    name: str
+    holds: Callable[[Failure], bool]
+    rule: str
+    repair: str
 
 
-def _syntax(failure: Failure) -> bool:
-    return failure.verdict.error_type == "syntax_error"
-
-
-def _endless(failure: Failure) -> bool:
-    return _slow(failure) and len(inputs_of(failure.problem)[failure.first[0]]) <= SMALL
-
-
-def _slow(failure: Failure) -> bool:
-    return failure.first[1].error_type == "timeout"
+def _slow(failure: Failure, small: bool) -> bool:
+    n, first = failure.first
+    return first.error_type == "timeout" and (len(inputs_of(failure.problem)[n]) <= SMALL) == small
 
 
 def _form(failure: Failure) -> bool:
@@ -87,72 +86,38 @@ def _same_values(expected: str, test: TestResult) -> bool:
     return test.error_type == "wrong_answer" and got == expected_words
 
 
-def _crash(failure: Failure) -> bool:
-    return failure.first[1].error_type == "runtime_error"
-
-
-@dataclass(frozen=True)
-class FailureClass:
-    """A kind of failure: its rule, the rule in words, and the feedback that a repair needs."""
-
-    name: str
-    holds: Callable[[Failure], bool]
-    rule: str
-    repair: str
-
-
-_SLOW, _HALF = "the first failed test ran out of time, on an input of", "fewer than half of the tests pass"
-CLASSES = (
-    FailureClass(
-        "no program",
-        _no_program,
+_OUT_OF_TIME, _HALF = "the first failed test ran out of time, on an input of", "fewer than half of the tests pass"
+_RULES: dict[str, tuple[Callable[[Failure], bool], str]] = {
+    "no program": (
+        lambda failure: failure.truncated or extract(failure.text).form in ("unclosed", "no code", "empty"),
         "the answer was cut off, or there is no program in it",
-        "ask for a block of code and nothing else, and leave room for it: feedback on tests does not help here",
     ),
-    FailureClass(
-        "syntax",
-        _syntax,
-        "Python does not compile it",
-        "give the line and Python's message; the rest of the program can mostly stay",
-    ),
-    FailureClass(
-        "endless loop",
-        _endless,
-        f"{_SLOW} at most {SMALL} characters",
-        "give that input and say that the program did not end: the loop's end is wrong, not the algorithm",
-    ),
-    FailureClass(
-        "too slow",
-        _slow,
-        f"{_SLOW} more than {SMALL} characters",
-        "give the size of the input and the time limit, and ask for another algorithm; no example of a value helps",
-    ),
-    FailureClass(
-        "I/O format",
+    "syntax": (lambda failure: failure.verdict.error_type == "syntax_error", "Python does not compile it"),
+    "endless loop": (lambda failure: _slow(failure, True), f"{_OUT_OF_TIME} at most {SMALL} characters"),
+    "too slow": (lambda failure: _slow(failure, False), f"{_OUT_OF_TIME} more than {SMALL} characters"),
+    "I/O format": (
         _form,
-        "the first failed test crashed while reading or printed the right values in another form; "
-        "a function is missing, takes other arguments or returns nothing",
-        "give input, expected and got side by side: what has to change is the first or the last line",
+        "the first failed test crashed while reading or printed the right values in another form; a function is "
+        "missing, takes other arguments or returns nothing",
     ),
-    FailureClass(
-        "edge case",
-        lambda failure: failure.verdict.pass_ratio >= 0.5,
-        "passes at least half of the tests",
-        "give one failed test in full and say that the others pass, so that the change stays small",
-    ),
-    FailureClass(
-        "crash",
-        _crash,
+    "edge case": (lambda failure: failure.verdict.pass_ratio >= 0.5, "passes at least half of the tests"),
+    "crash": (
+        lambda failure: failure.first[1].error_type == "runtime_error",
         f"the first failed test ended in an exception, and {_HALF}",
-        "give the last lines of the traceback with the input that caused it",
     ),
-    FailureClass(
-        "logic",
-        lambda failure: True,
-        f"anything else: the first failed test got a wrong value, and {_HALF}",
-        "give two failed tests with expected and got; where that does not help, a fresh sample costs as much",
-    ),
-)
+    "logic": (lambda failure: True, f"anything else: the first failed test got a wrong value, and {_HALF}"),
+}
+_REPAIRS = {  # the feedback that a failure of the class needs
+    "no program": "ask for a block of code and nothing else, and leave room for it: feedback on tests does not help",
+    "syntax": "give the line and Python's message; the rest of the program can mostly stay",
+    "endless loop": "give that input and say that the program did not end: the loop's end is wrong, not the algorithm",
+    "too slow": "give the size of the input and the time limit, and ask for another algorithm; no example helps",
+    "I/O format": "give input, expected and got side by side: what has to change is the first or the last line",
+    "edge case": "give one failed test in full and say that the others pass, so that the change stays small",
+    "crash": "give the last lines of the traceback with the input that caused it",
+    "logic": "give two failed tests with expected and got; where that does not help, a fresh sample costs as much",
+}
+CLASSES = tuple(FailureClass(name, holds, rule, _REPAIRS[name]) for name, (holds, rule) in _RULES.items())
 
 
 def classify(failure: Failure) -> FailureClass:

@@ -34,10 +34,11 @@ def cost(stage: Stage) -> dict[str, float]:
 
 
 def training(stage: Stage, per_step: int) -> dict[str, float | None]:
-    """A run's training: `tokens` of its logged rollouts (None where it samples none), wall `minutes` of the phases that
-    make its weights. `per_step`: programs sampled in a step, for runs whose curve has no column `tokens`."""
-    sampled = stage.curve is not None and "completion_tokens" in stage.curve
-    tokens = float(with_costs(stage.curve, per_step).tokens.iloc[-1]) if sampled else None
+    """A run's training: `tokens` that the policy generated for it (None where it samples none), wall `minutes` of the
+    phases that make its weights. `per_step`: programs sampled in a step, for runs that did not record their tokens."""
+    tokens = stage.metrics.get("training_cost", {}).get("tokens")
+    if tokens is None and stage.curve is not None and "completion_tokens" in stage.curve:
+        tokens = float(with_costs(stage.curve, per_step).tokens.iloc[-1])
     return {"tokens": tokens, "minutes": sum(stage.info["phases"].get(phase, 0.0) for phase in _TRAINING) / 60}
 
 

@@ -95,6 +95,8 @@ def test_tokens_and_minutes_of_a_training_are_those_that_it_recorded_else_those_
     curve = rows["GRPO"][0].curve
     rows["GRPO"][0].curve = curve.assign(tokens=curve.step * 111)
     assert training_table(rows, 4).loc["GRPO", "rollout tokens"] == "2,220"
+    rows["GRPO"][0].metrics["training_cost"] = {"tokens": 5000, "minutes": 1.0}
+    assert training_table(rows, 4).loc["GRPO", "rollout tokens"] == "5,000", "with the samples for repair examples"
     assert set(training_table(rows, 4).loc["DPO"]) == {NOT_RUN}
 
 

@@ -52,7 +52,7 @@ test-browser: $(READY) ## notebooks and report in real JupyterLab and Chromium, 
 judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? URL='http://127.0.0.1:8080'
 	@$(BIN)/python tests/bench/judge_parity.py $(URL)
 
-test-vllm: $(VLLM_READY) ## the engines and the hand-off against real vLLM on the CPU, in an environment of its own
+test-vllm: $(VLLM_READY) ## the engines and exported models against real vLLM on the CPU, in an environment of its own
 	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
 
 mutants: $(READY) ## plants faults in rewards, metrics, comparisons, roles and sampling; shows those that no test notices

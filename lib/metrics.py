@@ -1,8 +1,8 @@
-"""Metrics: pure functions from judged completions to the numbers that a report shows.
+"""Metrics: pure functions from judged completions to the numbers of a report.
 
-A record whose verdict is `api_error` says nothing about a program: it is left out of every numerator and denominator
-and counted apart. Quality (`summarize`) is kept from time (`summarize_times`), because a rerun repeats the first
-exactly and the second never.
+A record with the verdict `api_error` tells nothing about a program: it is left out of every numerator and denominator
+and counted separately. Quality (`summarize`) is separate from time (`summarize_times`), because a rerun repeats the
+first exactly and the second never.
 """
 
 import math
@@ -23,7 +23,7 @@ SLICED = ("n", "accepted_at_1", "accepted_at_1_interval", "pass_ratio_mean", "ex
 
 
 class JudgeFailure(RuntimeError):
-    """The judge failed on too many programs for the rest to stand for the whole."""
+    """The judge failed on too many programs for the rest to represent the whole."""
 
 
 @dataclass(frozen=True)
@@ -53,59 +53,55 @@ _RATES: dict[str, Callable[[Record], bool]] = {
     "truncation_rate": lambda record: record.truncated,
     "format_rate": lambda record: record.format_ok,
 }
+_MEANS: dict[str, Callable[[Record], float]] = {
+    "pass_ratio_mean": lambda record: record.verdict.pass_ratio,
+    "avg_gen_tokens": lambda record: record.gen_tokens,
+}
 
 
 def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | None = None, seed: int = 0) -> dict:
-    """Quality and length of the completions of a set, under PLAN.md's names; rates and ratios in [0, 1].
+    """Quality and length of the completions of a set; rates and ratios in [0, 1].
 
-    Every problem weighs the same: the samples of one are averaged first. `n` counts problems with a judged sample,
-    `api_errors` the samples that were not judged; `api_error_rate` alone is over both. `<name>_interval`, 95 %: Wilson
-    where there is one sample a problem, else, and for means, a bootstrap over problems drawn with `seed`.
-    `pass_at_<k>` for each of `ks`; `accepted_at_budget` with a `budget` of tokens per problem. `detectable_difference`:
-    the change of accepted_at_1 that n problems would show, were the other run unrelated to this one. Quantiles, over
-    samples, interpolate linearly. `cost_per_solved_tokens` (per accepted sample) is None when nothing is solved; every
-    figure is None when nothing was judged.
+    Every problem has the same weight: its samples are averaged first. `n` counts problems with a judged sample,
+    `api_errors` the samples that were not judged; only `api_error_rate` is over both. `<name>_interval`, 95 %: Wilson
+    for rates with one sample per problem, else a bootstrap over problems with `seed`. `pass_at_<k>` for each of `ks`;
+    `accepted_at_budget` with a `budget` of tokens per problem. `detectable_difference`: the change of accepted_at_1
+    that n problems detect if the other run is unrelated. Quantiles are over samples, interpolated linearly.
+    `cost_per_solved_tokens`, per accepted sample, is None if nothing is solved; all is None if nothing was judged.
     """
     judged = _judged(records)
     problems = _by_problem(judged)
     ratios = [record.verdict.pass_ratio for record in judged]
-    failed = len(records) - len(judged)
-    accepted = _mean([_problem_mean(own, _RATES["accepted_at_1"]) for own in problems])
+    failed, solved = len(records) - len(judged), sum(record.verdict.accepted for record in judged)
+    accepted = _mean([_problem_mean(samples, _RATES["accepted_at_1"]) for samples in problems])
     discordant = None if accepted is None else 2 * accepted * (1 - accepted)
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "n": len(problems),
         "api_errors": failed,
         "api_error_rate": _share(failed, len(records)),
         "pass_ratio_p50": _quantile(ratios, 0.5),
         "pass_ratio_p90": _quantile(ratios, 0.9),
-        "cost_per_solved_tokens": _share(
-            sum(record.gen_tokens for record in judged), sum(record.verdict.accepted for record in judged)
-        ),
+        "cost_per_solved_tokens": _share(sum(record.gen_tokens for record in judged), solved),
         "detectable_difference": detectable_difference(len(problems), discordant) if discordant else None,
     }
-    for name, holds in _RATES.items():
-        means = [_problem_mean(own, holds) for own in problems]
-        single = len(judged) == len(problems)
-        interval = wilson(round(sum(means)), len(means)) if single else _interval(means, seed)
-        found |= {name: _mean(means), f"{name}_interval": list(interval)}
-    for name, value in (
-        ("pass_ratio_mean", lambda record: record.verdict.pass_ratio),
-        ("avg_gen_tokens", lambda record: record.gen_tokens),
-    ):
-        means = [_problem_mean(own, value) for own in problems]
-        found |= {name: _mean(means), f"{name}_interval": list(_interval(means, seed))}
+    for name, value in (_RATES | _MEANS).items():
+        means = [_problem_mean(samples, value) for samples in problems]
+        exact = name in _RATES and len(judged) == len(problems)
+        interval = wilson(round(sum(means)), len(means)) if exact else _interval(means, seed)
+        metrics |= {name: _mean(means), f"{name}_interval": list(interval)}
+    counts = [(len(samples), sum(record.verdict.accepted for record in samples)) for samples in problems]
     for k in ks:
-        estimates = [pass_at_k(len(own), sum(r.verdict.accepted for r in own), k) for own in problems if len(own) >= k]
-        found |= {f"pass_at_{k}": _mean(estimates), f"pass_at_{k}_interval": list(_interval(estimates, seed))}
-    return found | ({} if budget is None else _within_budget(problems, budget))
+        estimates = [pass_at_k(n, right, k) for n, right in counts if n >= k]
+        metrics |= {f"pass_at_{k}": _mean(estimates), f"pass_at_{k}_interval": list(_interval(estimates, seed))}
+    return metrics | ({} if budget is None else _within_budget(problems, budget))
 
 
 def _within_budget(problems: list[list[Record]], budget: int) -> dict:
-    """A problem counts as solved when one of its samples, in their order, was accepted before the budget was spent."""
+    """A problem is solved if one of its samples, in their order, is accepted before the budget is spent."""
     solved = exhausted = 0
-    for own in problems:
-        spent = np.cumsum([record.gen_tokens for record in own])
-        solved += any(record.verdict.accepted and total <= budget for record, total in zip(own, spent, strict=True))
+    for samples in problems:
+        spent = np.cumsum([record.gen_tokens for record in samples])
+        solved += any(record.verdict.accepted and at <= budget for record, at in zip(samples, spent, strict=True))
         exhausted += bool(spent[-1] >= budget)
     return {
         "accepted_at_budget": _share(solved, len(problems)),
@@ -115,7 +111,7 @@ def _within_budget(problems: list[list[Record]], budget: int) -> dict:
 
 
 def summarize_times(records: Sequence[Record]) -> dict:
-    """CPU seconds of the judge per program, and per accepted program (None when nothing is solved)."""
+    """CPU seconds of the judge per program, and per accepted program (None if nothing is solved)."""
     judged = _judged(records)
     times = [record.verdict.judge_time for record in judged]
     return {
@@ -127,33 +123,33 @@ def summarize_times(records: Sequence[Record]) -> dict:
 
 
 def by_difficulty(records: Sequence[Record]) -> dict[str, dict]:
-    """The headline figures of each difficulty, sorted by its name; records without one are left out."""
+    """The headline metrics of each difficulty, sorted by name; records without a difficulty are left out."""
     names = sorted({record.difficulty for record in records if record.difficulty})
     slices = {name: summarize([record for record in records if record.difficulty == name]) for name in names}
     return {name: {key: slices[name][key] for key in SLICED} for name in names}
 
 
 def transitions(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str, int]]:
-    """How many problems went from one error type to another; both arguments: problem id -> error type.
+    """Error type before -> error type after -> number of problems. Both arguments: problem id -> error type.
 
-    Raises ValueError when the two are not about the same problems.
+    Raises ValueError if they are not about the same problems.
     """
     if before.keys() != after.keys():
         raise ValueError(f"{len(before.keys() ^ after.keys())} problems are in one of the two evaluations only")
-    counts = {one: dict.fromkeys(ERROR_TYPES, 0) for one in ERROR_TYPES}
+    counts = {error_type: dict.fromkeys(ERROR_TYPES, 0) for error_type in ERROR_TYPES}
     for problem, error_type in before.items():
         counts[error_type][after[problem]] += 1
     return counts
 
 
 def require_judge(verdicts: Sequence[Verdict], limit: float = 0.01) -> None:
-    """Raises JudgeFailure when more than `limit` of the verdicts are `api_error`."""
+    """Raises JudgeFailure if more than `limit` of the verdicts are `api_error`."""
     failed = [verdict for verdict in verdicts if verdict.error_type == "api_error"]
     if len(failed) > limit * len(verdicts):
         reason = failed[0].feedback or "no reason given"
         raise JudgeFailure(
             f"the judge failed on {len(failed)} of {len(verdicts)} programs (at most {limit:.0%} may); "
-            f"the first time: {reason}. Nothing was scored: mend the judge and run again"
+            f"the first time: {reason}. Nothing was scored: repair the judge and run again"
         )
 
 

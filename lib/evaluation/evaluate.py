@@ -60,16 +60,9 @@ class _Row:
         self.completion, self.extraction = completion, extract(completion.text)
 
     def record(self) -> Record:
-        return Record(
-            dataset=self.dataset,
-            problem_id=self.problem.id,
-            difficulty=self.problem.difficulty,
-            verdict=self.verdict,
-            gen_tokens=self.completion.tokens,
-            truncated=self.completion.truncated,
-            format_ok=self.extraction.format_ok,
-            sample=self.sample,
-        )
+        written = {"gen_tokens": self.completion.tokens, "truncated": self.completion.truncated}
+        named = (self.dataset, self.problem.id, self.problem.difficulty)
+        return Record(*named, self.verdict, **written, format_ok=self.extraction.format_ok, sample=self.sample)
 
 
 def evaluate(
@@ -105,8 +98,8 @@ def evaluate(
     with Cache(artifacts() / "scratch" / "evaluations" / key, eviction_policy="none") as judged:
         times = _generate_and_judge(rows, engine, protocol, judge, judged)
         require_judge([row.verdict for row in rows])
-        verdicts = pd.DataFrame([_verdict_line(row) for row in rows])
-        write_atomically(folder / "verdicts.csv", verdicts.to_csv(index=False, lineterminator="\n"))
+        table = pd.DataFrame([_verdict_line(row) for row in rows])
+        write_atomically(folder / "verdicts.csv", table.to_csv(index=False, lineterminator="\n"))
         lines = {name: [_qa_line(row, subject) for row in rows if row.dataset == name] for name in sets}
         write_qa_logs(folder / "qa_logs", sets, lines, protocol.seed)
     shutil.rmtree(judged.directory)
@@ -196,15 +189,12 @@ def _verdict_line(row: _Row) -> dict:
 def _qa_line(row: _Row, subject: Subject) -> dict:
     verdict = ("accepted", "error_type", "pass_ratio", "passed", "total", "feedback", "judge_time")
     return {
-        "dataset": row.dataset,
-        "problem_id": row.problem.id,
+        **{name: value for name, value in _verdict_line(row).items() if name not in verdict},
         "difficulty": row.problem.difficulty,
-        "sample": row.sample,
         "prompt": row.prompt[-1]["content"],
         "response": row.completion.text,
         **{name: getattr(row.verdict, name) for name in verdict},
         "gen_time": round(row.completion.seconds, 4),
-        "gen_tokens": row.completion.tokens,
         "truncated": row.completion.truncated,
         "format_ok": row.extraction.format_ok,
         "form": row.extraction.form,

@@ -93,8 +93,8 @@ class TrainingConfig:
             raise AttributeError(f"a {self.__class__.__name__} has no field {name!r}")
         return self.fields[name]
 
-    def build(self, **changes: Any) -> SFTConfig | DPOConfig | GRPOConfig:
-        """TRL's config object for this process, with some fields changed."""
+    def build(self, **changes: Any) -> Any:
+        """TRL's SFTConfig, DPOConfig or GRPOConfig for this process, with some fields changed."""
         values = self.fields | changes
         steps = values["save_steps"]
         return TRL_CONFIGS[self.kind](
@@ -115,8 +115,9 @@ class TrainingConfig:
 
     def in_process(self) -> "TrainingConfig":
         """The same training without `launch`, with absolute folders."""
-        paths = {name: getattr(self, name) for name in ("folder", "scratch", "completions")}
-        return replace(self, launch=None, **{name: path and Path(path).resolve() for name, path in paths.items()})
+        names = ("folder", "scratch", "completions")
+        absolute: dict[str, Any] = {name: path.resolve() for name in names if (path := getattr(self, name))}
+        return replace(self, launch=None, **absolute)
 
 
 def training_config(
@@ -148,5 +149,6 @@ def training_config(
         raise ValueError(f"a training of kind {kind} needs max_steps")
     values = {"warmup_steps": WARMUP[kind](values["max_steps"])} | values
     values["logging_steps"] = min(values["logging_steps"], values["max_steps"])
-    lora, launch = values.pop("lora", None), values.pop("launch", None)
+    lora: Any = values.pop("lora", None)
+    launch: Any = values.pop("launch", None)
     return TrainingConfig(kind, values, folder, scratch, lora, launch, completions)

@@ -9,9 +9,10 @@ How it departs from TRL's defaults:
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 from accelerate import PartialState
@@ -103,7 +104,7 @@ def train_dpo(
 
 
 @contextmanager
-def _shared_dataset(rows: list[dict], args: DPOConfig) -> Iterator[Dataset]:
+def _shared_dataset(rows: list[dict], args: DPOConfig) -> Generator[Dataset]:
     """The rows while a trainer is made. With several processes TRL's main process writes the reference's
     log-probabilities beside the data, and the others read them there: data in memory would have a folder of its own in
     each process."""
@@ -112,10 +113,11 @@ def _shared_dataset(rows: list[dict], args: DPOConfig) -> Iterator[Dataset]:
         return
     state = PartialState()
     with TemporaryDirectory() if state.is_main_process else nullcontext() as folder:
-        if state.is_main_process:
+        if folder is not None:
             Dataset.from_list(rows).save_to_disk(folder)
-        [folder] = broadcast_object_list([folder])
-        yield load_from_disk(folder)
+        shared: list[Any] = broadcast_object_list([folder])
+        dataset: Any = load_from_disk(shared[0])
+        yield dataset
         state.wait_for_everyone()
 
 

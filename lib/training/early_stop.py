@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 from transformers import TrainerCallback, TrainerControl, TrainerState
@@ -99,7 +100,7 @@ class EarlyStop(TrainerCallback):
         self.points = [self.probe(model, 0)]
         self._keep(model, 0)
 
-    def on_train_begin(self, args, state, control, model=None, **_):
+    def on_train_begin(self, args, state, control, model: Any = None, **_):
         """Takes the baseline evaluation if it is missing; restores earlier evaluations after a restart."""
         if not self.points:
             self.start(model)
@@ -110,13 +111,13 @@ class EarlyStop(TrainerCallback):
                 self._keep(model, state.global_step)
         self._end_if(violations(self.points[0], self.points[0], self.limits), 0, control)
 
-    def on_step_end(self, args, state, control, model=None, **_):
+    def on_step_end(self, args, state, control, model: Any = None, **_):
         """Evaluates when it is due."""
         step = state.global_step
         if self.stopped_at is None and (step % self.every == 0 or step == state.max_steps):
             self._evaluate(model, step, control)
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs: Any = None, **_):
         """Holds the values that the trainer logs itself to the same limits."""
         texts = _violations_of_log(logs or {}, self.limits)
         if "timeout_rate" in (logs or {}):
@@ -127,7 +128,7 @@ class EarlyStop(TrainerCallback):
         if self.stopped_at is None and texts:
             self._end_if(texts, state.global_step, control)
 
-    def on_train_end(self, args, state, control, model=None, **_):
+    def on_train_end(self, args, state, control, model: Any = None, **_):
         """After a violation, restores the weights of the last good evaluation."""
         if self.stopped_at is not None:
             model.load_state_dict(self._last_good, strict=False)  # they are the weights that are trained

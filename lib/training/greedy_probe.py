@@ -11,10 +11,11 @@ this module on one sampled answer to each problem of the first set.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -89,7 +90,7 @@ class GreedyProbe:
 
     def _kl(self, model: PreTrainedModel) -> float:
         chats = [messages(problem, self.instruction) for problem in next(iter(self.sets.values()))]
-        prompts = [
+        prompts: list[Any] = [
             self.tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) for chat in chats
         ]
         answers = generate(model, self.tokenizer, prompts, **self._limits(1.0))
@@ -133,7 +134,7 @@ def trained_weights(model: torch.nn.Module) -> Weights:
 
 
 @contextmanager
-def _swapped(model: torch.nn.Module, weights: Weights) -> Iterator[None]:
+def _swapped(model: torch.nn.Module, weights: Weights) -> Generator[None]:
     """The model with other weights for a moment."""
     kept = trained_weights(model)
     model.load_state_dict(weights, strict=False)

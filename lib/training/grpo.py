@@ -10,11 +10,13 @@ How it departs from TRL's defaults:
    `lib.training.greedy_probe`.
 """
 
+import os
 import random
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 from datasets import Dataset
@@ -36,6 +38,7 @@ from lib.training.launch import launched
 from lib.training.resume import read_log, train
 from lib.training.sampling import judged_sample
 
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
 MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; with more, the rewards of the step mean little
 LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # about so many steps of a training leave so many completions in the log
 
@@ -73,7 +76,7 @@ class JudgedReward:
         self.seconds = self.judging = 0.0  # wall time waited for the judge, and judged, since the last step's end
         self.completions: list[dict] = []  # some of the latest step, for the log
         self._thread = ThreadPoolExecutor(1)
-        self._pending: tuple[list[tuple[str, str]], Future] | None = None
+        self._pending: tuple[list[tuple[str, str]], Any] = [], None
 
     def __enter__(self) -> "JudgedReward":
         return self
@@ -90,9 +93,9 @@ class JudgedReward:
         started = time.perf_counter()
         texts = [completion[-1]["content"] for completion in completions]
         submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_id, strict=True)]
-        if self._pending is None or self._pending[0] != submissions:
+        if self._pending[0] != submissions:
             self.begin(texts, problem_id)
-        verdicts, self._pending = self._pending[1].result(), None
+        verdicts, self._pending = self._pending[1].result(), ([], None)
         for name in ERROR_TYPES:
             log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in verdicts))
         require_judge(verdicts, MAX_JUDGE_FAILURES)
@@ -142,11 +145,13 @@ class Rollout:
 
     def __call__(self, prompts: list, trainer: GRPOTrainer) -> dict:
         started = time.perf_counter()
-        tokenizer = trainer.processing_class
-        ids = [tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts]
+        tokenizer: Any = trainer.processing_class
+        ids: list[Any] = [
+            tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts
+        ]
         logprobs = None
         if trainer.use_vllm:
-            _, written, scores, _ = trainer.vllm_generation.generate(ids, None, trainer.num_generations)
+            _, written, scores, _ = trainer.vllm_generation.generate(ids, None, trainer.num_generations)  # ty: ignore[invalid-argument-type]  # set for every trainer
             texts = tokenizer.batch_decode(written, skip_special_tokens=True)
             logprobs = [[candidates[0] for candidates in row] for row in scores]  # of the token that was sampled
         else:
@@ -179,7 +184,7 @@ class _StepLog(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         self.step = time.perf_counter() - self.started  # without the evaluation of early stopping, which follows
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs: Any = None, **_):
         if "reward" not in logs:
             return
         generated, waited = self.rollout.seconds, self.judged.seconds
@@ -251,7 +256,7 @@ def train_grpo(
     per_step = args.generation_batch_size // args.num_generations
     ordered = order_problems(problems, per_step, args.max_steps, curriculum, args.seed)
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
-    function = reward if callable(reward) else make_reward(reward)
+    function: Any = reward if callable(reward) else make_reward(reward)
     ends = end_tokens(model.generation_config, tokenizer) if model else []
     with JudgedReward(judge, problems, function, max_tokens=args.max_completion_length, ends=ends) as judged:
         rollout = Rollout(judged, rows, args.max_completion_length, args.temperature, args.seed)
@@ -268,7 +273,7 @@ def train_grpo(
         if early_stop:
             early_stop.start(trainer.model, config.scratch if config.save_steps else None)
         train(trainer, ("reward", "kl"), config.scratch, (rows, manifest(problems), judged.__name__))
-    log = trainer.state.log_history
+    log: list[dict[str, Any]] = trainer.state.log_history
     if config.completions and trainer.accelerator.is_main_process:
         sampled = [{"step": entry["step"], **row} for entry in log for row in entry.get("sampled", ())]
         write_atomically(config.completions, json_lines(sampled))

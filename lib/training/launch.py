@@ -103,6 +103,7 @@ def _run(config: Path, folder: Path) -> None:
             text=True,
             start_new_session=True,  # an interruption is for the caller, which then ends them
         )
+        assert starter.stdout is not None
         try:
             for line in starter.stdout:
                 print(line, end="", flush=True)

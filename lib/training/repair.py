@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 from datasets import Dataset
@@ -25,7 +26,6 @@ from lib.evaluation.best_of_n import only_public
 from lib.evaluation.dialogues import Dialogue, run_dialogues
 from lib.evaluation.evaluate import manifest
 from lib.evaluation.feedback import FeedbackFunction
-from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import Completion, generate
 from lib.policy.prompts import answer, count_tokens, extract, messages
@@ -79,7 +79,7 @@ def repair_examples(
     """
     problems = [problem for problem in problems if only_public(problem)]
     chats = {problem.id: messages(problem, instruction) for problem in problems}
-    limits = {"max_new_tokens": decoding.max_new_tokens, "seed": seed}
+    limits: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "seed": seed}
     greedy = generate(model, tokenizer, list(chats.values()), **limits)
     first = [(problem, completion) for problem, [completion] in zip(problems, greedy, strict=True)]
     right, wrong = _right_and_wrong(first, judge, give_feedback)
@@ -87,9 +87,10 @@ def repair_examples(
     limits |= {"samples": decoding.samples, "temperature": decoding.temperature}
     drawn = generate(model, tokenizer, [chats[problem.id] for problem in failed], **limits)
     further = [(problem, completion) for problem, group in zip(failed, drawn, strict=True) for completion in group]
-    for known, new in zip((right, wrong), _right_and_wrong(further, judge, give_feedback, failed), strict=True):
+    known: list[dict[str, dict]] = [right, wrong]
+    for old, new in zip(known, _right_and_wrong(further, judge, give_feedback, failed), strict=True):
         for problem_id, entries in new.items():
-            known.setdefault(problem_id, {}).update(entries)
+            old.setdefault(problem_id, {}).update(entries)
     tokens = sum(completion.tokens for _, completion in first + further)
     counts = Counter({"problems": len(problems), "failed": len(failed), "generated tokens": tokens})
     rng, pairs = random.Random(seed), []
@@ -117,14 +118,16 @@ def _right_and_wrong(
     """By problem: the different programs that all tests accept, solutions of `solved` among them; and the different
     wrong answers, each with the feedback on it."""
     programs = [(extract(completion.text).program, problem) for problem, completion in offered]
-    public = judge.judge_many([(program, only_public(problem)) for program, problem in programs], progress=False)
+    views: list[Any] = [only_public(problem) for problem, _ in offered]
+    pairs = [(program, view) for (program, _), view in zip(programs, views, strict=True)]
     candidates = [(solution, problem) for problem in solved for solution in problem.solutions[:1]]
     wrong: dict[str, dict[str, Conversation]] = {}
-    for (problem, completion), submission, verdict in zip(offered, programs, public, strict=True):
+    public = judge.judge_many(pairs, progress=False)
+    for (problem, completion), submission, view, verdict in zip(offered, programs, views, public, strict=True):
         if verdict.accepted:
             candidates.append(submission)
         elif verdict.error_type != "api_error":
-            feedback = {"role": "user", "content": give_feedback(only_public(problem), verdict)}
+            feedback = {"role": "user", "content": give_feedback(view, verdict)}
             failure = [{"role": "assistant", "content": completion.text}, feedback]
             wrong.setdefault(problem.id, {})[completion.text] = failure
     right: dict[str, dict[str, None]] = {}
@@ -149,9 +152,10 @@ class Rollout:
     def rollout(self, prompts: list, trainer: GRPOTrainer) -> dict:
         """The dialogues as token sequences, with a mask that leaves the feedback out of the loss."""
         started = time.perf_counter()
+        tokenizer: Any = trainer.processing_class
         self.dialogues = run_dialogues(
             trainer.accelerator.unwrap_model(trainer.model),
-            trainer.processing_class,
+            tokenizer,
             [self.by_prompt[prompt[-1]["content"]] for prompt in prompts],
             self.judge,
             self.give_feedback,
@@ -164,7 +168,7 @@ class Rollout:
         return {"prompt_ids": prompt_ids, "completion_ids": completion_ids, "env_mask": mask, "logprobs": None}
 
     def __call__(self, completions, log_metric, **_) -> list[float | None]:
-        dialogues: list[list[Verdict]] = [[turn.verdict for turn in dialogue.turns] for dialogue in self.dialogues]
+        dialogues: list[list[Any]] = [[turn.verdict for turn in dialogue.turns] for dialogue in self.dialogues]
         programs = [verdict for rounds in dialogues for verdict in rounds]
         log_metric("rounds", fmean(map(len, dialogues)))
         log_metric("accepted_first", fmean(rounds[0].accepted for rounds in dialogues))

@@ -16,9 +16,10 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from accelerate.utils import broadcast_object_list
@@ -69,7 +70,7 @@ def read_log(trainer: Trainer, columns: dict[str, str]) -> pd.DataFrame:
     return log[list(columns)].rename(columns=columns)
 
 
-def _train_from_last_checkpoint(trainer: Trainer, scratch: Path, data: object) -> None:
+def _train_from_last_checkpoint(trainer: Any, scratch: Path, data: object) -> None:
     folder, main = Path(trainer.args.output_dir), trainer.accelerator.is_main_process
     with _locked(scratch) if main else nullcontext():
         done = _checkpoints_of(scratch, _identity(trainer, data)) if main else []
@@ -102,7 +103,7 @@ class _Clock(TrainerCallback):
     def on_optimizer_step(self, args, state, control, **_):
         self.seconds += time.perf_counter() - self.started
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs: Any = None, **_):
         if state.log_history and "train_runtime" not in (logs or {}):
             state.log_history[-1]["minutes"] = round(self.seconds / 60, 4)
 
@@ -113,7 +114,7 @@ class _Lines(TrainerCallback):
     def __init__(self, shown: tuple[str, ...]):
         self.shown, self.latest = shown, 0
 
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs: Any = None, **_):
         tenth = state.global_step * LINES // state.max_steps
         if state.is_world_process_zero and tenth > self.latest and all(key in logs for key in self.shown):
             self.latest = tenth
@@ -122,7 +123,7 @@ class _Lines(TrainerCallback):
 
 
 class _Finite(TrainerCallback):
-    def on_log(self, args, state, control, logs=None, **_):
+    def on_log(self, args, state, control, logs: Any = None, **_):
         for name in ("loss", "grad_norm"):
             if not math.isfinite(float(logs.get(name, 0.0))):
                 raise FloatingPointError(
@@ -142,7 +143,7 @@ class _KeepNewestState(TrainerCallback):
 
 
 @contextmanager
-def _locked(scratch: Path) -> Iterator[None]:
+def _locked(scratch: Path) -> Generator[None]:
     scratch.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -155,7 +156,7 @@ def _locked(scratch: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _identity(trainer: Trainer, data: object) -> str:
+def _identity(trainer: Any, data: object) -> str:
     arguments = {name: value for name, value in trainer.args.to_dict().items() if name not in _NAMES_ONLY}
     content = [json.dumps(arguments, sort_keys=True, default=str), weights_hash(trainer.model), repr(data)]
     return hashlib.sha256("\0".join(content).encode()).hexdigest()

@@ -178,6 +178,14 @@ def test_of_problems_with_one_statement_or_without_public_tests_none_is_mistaken
     assert {dialogue.problem.id for seen in rollouts for dialogue in seen["dialogues"]} == {"echo"}
 
 
+def test_no_two_steps_draw_the_same_random_numbers(policy, tokenizer, judge, tmp_path, rollouts):
+    """The policy and the prompt stay the same here, so that equal random numbers would give equal dialogues."""
+    settings = short(tmp_path, steps=3, learning_rate=0.0)
+    train_repair(policy, tokenizer, [ECHO], judge, constant_feedback, RETURN, settings, rounds=2)
+    first, second, third = ([tuple(ids) for ids in seen["given"]["completion_ids"]] for seen in rollouts)
+    assert first != second != third != first
+
+
 def test_without_public_tests_there_is_nothing_to_train_on(policy, tokenizer, judge, tmp_path):
     with pytest.raises(ValueError, match="no problem with public tests"):
         train_repair(policy, tokenizer, [HIDDEN], judge, constant_feedback, RETURN, short(tmp_path, steps=1), rounds=2)

@@ -128,7 +128,7 @@ def printed(notebook: dict) -> str:
     return "".join("".join(output.get("text", [])) for output in outputs)
 
 
-def wait_until(condition, seconds: float = 60.0) -> None:
+def wait_until(condition, seconds: float = 240.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

@@ -170,3 +170,8 @@ def test_a_failure_of_the_judge_is_no_return_where_its_verdict_counts():
 def test_an_unknown_return_is_an_error_that_says_what_there_is():
     with pytest.raises(ValueError, match="no return 'A'; there are last, sum"):
         make_return("A", 0.03)
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_name_gives_the_reward_function_itself_and_so_its_own_parts_in_the_log(name):
+    assert make_reward(name) is REWARDS[name]

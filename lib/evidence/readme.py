@@ -21,6 +21,7 @@ RUNS = {  # row of the report -> the runs that it is made from
     "DPO → GRPO dense": "30_grpo-dense-from-dpo-s*",
     "GRPO dense, easy to hard": "30_grpo-dense-easy_to_hard-s*",
     "GRPO dense, continued": "30_grpo-dense-continued-s*",
+    "GRPO dense → repair, round 1": "40_repair-s*",
     "GRPO dense → repair": "40_repair-s*",
 }
 TEXTS = {

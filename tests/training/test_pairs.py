@@ -88,6 +88,15 @@ def test_a_difference_of_exactly_the_margin_makes_a_pair_whatever_binary_fractio
     assert hard_negatives([], [[better]], [sample((passed - 29) / 100, "timeout")]) == []
 
 
+@pytest.mark.parametrize(
+    ("delta", "name"), [(0.3, "0.3 to 0.4"), (0.59, "0.5 to 0.6"), (0.85, "0.8 to 0.9"), (1, "0.9 to 1.0")]
+)
+def test_the_histogram_of_differences_has_bins_of_a_tenth(delta, name):
+    groups = [[sample(delta), sample(0)]]
+    bins = quality_report(groups, *build_pairs(groups))["delta"]["histogram"]
+    assert {other for other, count in bins.items() if count} == {name}
+
+
 def test_the_report_adds_up():
     groups = [
         [sample(1, time=0.5), sample(0, "timeout", time=1.5, tokens=60)],

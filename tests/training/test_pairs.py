@@ -93,8 +93,16 @@ def test_a_difference_of_exactly_the_margin_makes_a_pair_whatever_binary_fractio
 )
 def test_the_histogram_of_differences_has_bins_of_a_tenth(delta, name):
     groups = [[sample(delta), sample(0)]]
-    bins = quality_report(groups, *build_pairs(groups))["delta"]["histogram"]
+    report = quality_report(groups, *build_pairs(groups))["delta"]
+    bins = report["histogram"]
     assert {other for other, count in bins.items() if count} == {name}
+    assert (len(bins), next(iter(bins)), list(bins)[-1]) == (7, "0.3 to 0.4", "0.9 to 1.0")
+    assert (report["median"], report["full"]) == (pytest.approx(delta), delta == 1)
+
+
+def test_a_problem_gives_at_most_two_hard_negatives():
+    failures = [sample(0.1 * n, "timeout") for n in range(1, 5)]
+    assert len(hard_negatives([], [[sample(1)]], failures)) == 2
 
 
 def test_the_report_adds_up():

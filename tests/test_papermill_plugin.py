@@ -505,3 +505,15 @@ notebook = papermill.execute_notebook(
     notebook = read(repository.folder("30_grpo-sparse-learning_rate=1e-05-s0") / "30_grpo.ipynb")
     assert "sparse 100 1e-05" in printed(notebook)
     assert notebook["metadata"]["papermill"]["parameters"]["learning_rate"] == 1e-5
+
+
+def test_papermill_does_not_warn_about_parameters_that_it_cannot_read(tmp_path):
+    """`reward: str | dict` is a type that papermill's own reading of the parameters cell does not know."""
+    command = ["notebooks/30_grpo.ipynb", "-p", "reward", "sparse", "--prepare-only", str(tmp_path / "prepared.ipynb")]
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", *command], cwd=paths.root(), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'reward = \\"sparse\\"' in (tmp_path / "prepared.ipynb").read_text()
+    assert "unknown parameter" not in done.stderr + done.stdout
+    assert "Unable to parse" not in done.stderr + done.stdout

@@ -6,6 +6,7 @@ click command decides this, so the output path is added to the command's argumen
 """
 
 import base64
+import logging
 import os
 from pathlib import Path
 from types import ModuleType
@@ -56,6 +57,7 @@ def _complete(options: dict) -> None:
     if template is None:
         return
     plan = make_plan(template, _given(options))
+    logging.getLogger("papermill").addFilter(_is_not_about_parameters)
     if not options["output_path"]:
         if options["prepare_only"]:
             raise BadParameters("--prepare-only makes no run: give an output path for the prepared notebook")
@@ -65,6 +67,11 @@ def _complete(options: dict) -> None:
     options.update(dict.fromkeys(STYLES, ()))
     if plan.overrides:
         options["parameters_yaml"] = (yaml.safe_dump(plan.overrides),)
+
+
+def _is_not_about_parameters(record: logging.LogRecord) -> bool:
+    """False for papermill's warnings about parameters: it cannot read `str | dict`, and make_plan has checked them."""
+    return not record.getMessage().startswith(("Passed unknown parameter", "Unable to parse line"))
 
 
 def _given(options: dict) -> dict:

@@ -24,7 +24,8 @@ from lib.training.config import TrainingConfig, training_config
 
 PARAMS = root() / "params"
 PRESETS = sorted(path.parent.name for path in PARAMS.glob("*/preset.yaml"))
-FILES = sorted(path for path in PARAMS.glob("*/*.yaml") if path.name != "preset.yaml")
+SHARED = ("preset.yaml", "tuning.yaml")  # of a preset, not of a run
+FILES = sorted(path for path in PARAMS.glob("*/*.yaml") if path.name not in SHARED)
 TINY = [path for path in FILES if path.parent.name == "tiny"]
 
 

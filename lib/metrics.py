@@ -1,8 +1,8 @@
 """Metrics: pure functions from judged completions to the numbers of a report.
 
-A record with the verdict `api_error` tells nothing about a program: it is left out of every numerator and denominator
-and counted separately. Quality (`summarize`) is separate from time (`summarize_times`), because a rerun repeats the
-first exactly and the second never.
+A record with the verdict `api_error` does not describe its program: it is excluded from every numerator and denominator
+and counted separately. Quality (`summarize`) is separate from time (`summarize_times`), because a rerun repeats
+quality exactly and times never.
 """
 
 import math
@@ -41,7 +41,7 @@ class Record:
 
 
 def ran_to_the_end(verdict: Verdict) -> bool:
-    """Whether the program ran to its end on every test, right or wrong."""
+    """Whether the program ran to its end on every test, with correct or incorrect output."""
     return verdict.error_type in RAN_TO_THE_END
 
 
@@ -67,7 +67,7 @@ def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | N
     for rates with one sample per problem, else a bootstrap over problems with `seed`. `pass_at_<k>` for each of `ks`;
     `accepted_at_budget` with a `budget` of tokens per problem. `detectable_difference`: the change of accepted_at_1
     that n problems detect if the other run is unrelated. Quantiles are over samples, interpolated linearly.
-    `cost_per_solved_tokens`, per accepted sample, is None if nothing is solved; all is None if nothing was judged.
+    `cost_per_solved_tokens`, per accepted sample, is None if nothing is solved; without verdicts every metric is None.
     """
     judged = _judged(records)
     problems = _by_problem(judged)
@@ -123,7 +123,7 @@ def summarize_times(records: Sequence[Record]) -> dict:
 
 
 def by_difficulty(records: Sequence[Record]) -> dict[str, dict]:
-    """The headline metrics of each difficulty, sorted by name; records without a difficulty are left out."""
+    """The headline metrics of each difficulty, sorted by name; records without a difficulty are excluded."""
     names = sorted({record.difficulty for record in records if record.difficulty})
     slices = {name: summarize([record for record in records if record.difficulty == name]) for name in names}
     return {name: {key: slices[name][key] for key in SLICED} for name in names}

@@ -1,8 +1,8 @@
 """Rewards: pure functions of a judged sample, and the returns of repair dialogues.
 
 A reward is one function `f(sample) -> Reward(value, parts)` in `REWARDS`; `make_reward` looks it up by name or combines
-several by weights. A value of None means that the judge failed: there is nothing to learn from that sample, and it is
-never counted as 0. To add a reward, write the function, and enter it in `REWARDS`; its parts appear in curves.csv.
+several by weights. A value of None means that the judge failed: the sample gives no training signal
+and never counts as 0. To add a reward, write the function and enter it in `REWARDS`; its parts appear in curves.csv.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,8 +38,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Reward:
-    """`value` to train on, None when the judge failed. `parts`: named numbers for the log, the same names for every
-    sample of a reward function; empty when the judge failed."""
+    """The reward of one sample. `value`: to train on, None if the judge failed. `parts`: named numbers for the log, the
+    same names for every sample of a reward function; empty if the judge failed."""
 
     value: float | None
     parts: dict[str, float]
@@ -61,10 +61,9 @@ def sparse(sample: Sample) -> Reward:
 def dense_by_visibility(sample: Sample) -> Reward:
     """The mean over public, generated and private tests of the share that passed; a test that was not run did not pass.
 
-    Each group of tests has the same weight, however many tests it holds. A sum over tests favours what many easy tests
-    ask for over the few that are still open (arXiv 2601.03525, "cardinality bias"); the correction proposed there
-    follows a group's successes during training, this reward knows only fixed groups. Raises ValueError when the
-    verdict's cases can't be assigned to the problem's tests.
+    Each group of tests has the same weight, however many tests it contains. Averaging over tests lets numerous easy
+    tests dominate (cardinality bias, arXiv 2601.03525). Unlike that paper's adaptive weighting, the weights here are
+    fixed. Raises ValueError if the verdict's cases can't be assigned to the problem's tests.
     """
     verdict, kinds = sample.verdict, [test.visibility for test in sample.problem.tests]
     if verdict.error_type == "api_error" or len(set(kinds)) == 1:
@@ -81,15 +80,15 @@ def dense_by_visibility(sample: Sample) -> Reward:
 
 
 def format_reward(sample: Sample) -> Reward:
-    """1 when the completion has exactly the form that was asked for, one fenced block, else 0. Needs no judge."""
+    """1 if the completion is exactly one fenced code block, as the prompt asks, else 0. Needs no judge."""
     return Reward(float(sample.format_ok), {"format_ok": float(sample.format_ok)})
 
 
 def soft_overlong(sample: Sample) -> Reward:
     """The length penalty of DAPO (arXiv 2503.14476, eq. 13), in [-1, 0]. Needs no judge.
 
-    With the limit L = `max_tokens` and a cache of C = 0.2 L tokens: 0 up to L - C tokens, then (L - C - tokens) / C,
-    which reaches -1 at L. Raises ValueError for a sample without its limit.
+    With the limit L = `max_tokens`: 0 up to L - C tokens, then (L - C - tokens) / C. C = 0.2 L is the last 20 % of the
+    limit, where the penalty falls linearly to -1 (DAPO's L_cache). Raises ValueError for a sample without its limit.
     """
     if sample.max_tokens <= 0:
         raise ValueError("soft_overlong needs the number of generated tokens and their limit (Sample.max_tokens)")
@@ -110,7 +109,7 @@ REWARDS: dict[str, RewardFunction] = {
 @dataclass(frozen=True)
 class WeightedSum:
     """A reward function: the sum of `weights[name] * REWARDS[name](sample)`. Its parts are the value of each term under
-    the term's name, and the parts of all terms. None from any term makes the whole None."""
+    the term's name, and the parts of all terms. If any term is None, the sum is None."""
 
     weights: dict[str, float]
 
@@ -130,23 +129,23 @@ class WeightedSum:
 
 
 def make_reward(spec: str | Mapping[str, float]) -> RewardFunction:
-    """The reward function called `spec`, or the weighted sum that a mapping name -> weight describes.
+    """Returns the reward function called `spec`, or the weighted sum for a mapping name -> weight.
 
     Raises ValueError for an unknown name, an empty mapping, and a weight that is not a number.
     """
     weights = {spec: 1.0} if isinstance(spec, str) else dict(spec)
     if unknown := [name for name in weights if name not in REWARDS]:
-        raise ValueError(f"no reward {unknown[0]!r}; there are {', '.join(REWARDS)}")
+        raise ValueError(f"unknown reward {unknown[0]!r}; choose one of {', '.join(REWARDS)}")
     if not weights:
-        raise ValueError(f"a mapping of rewards to weights is empty; there are {', '.join(REWARDS)}")
+        raise ValueError(f"the mapping of rewards to weights is empty; choose from {', '.join(REWARDS)}")
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, (int, float)):
-            raise ValueError(f"the weight of the reward {name} is {weight!r}: a number is needed")
+            raise ValueError(f"the weight of the reward {name} is {weight!r}: it must be a number")
     return REWARDS[spec] if isinstance(spec, str) else WeightedSum({name: float(w) for name, w in weights.items()})
 
 
 def return_last(verdicts: Sequence[Verdict], round_penalty: float) -> float | None:
-    """The return of a repair dialogue by its end: pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
+    """Return from the last round's verdict: pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
 
     `verdicts`: on all tests, one per round, at least one. None when the judge failed on the last program.
     """
@@ -157,10 +156,10 @@ def return_last(verdicts: Sequence[Verdict], round_penalty: float) -> float | No
 
 
 def return_sum(verdicts: Sequence[Verdict], round_penalty: float) -> float | None:
-    """The return by all rounds: sum of pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
+    """Return summed over all rounds: sum of pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
 
-    It can grow with the rounds: a nearly right program written twice can earn more than a right one at once. None when
-    the judge failed on any round.
+    It can grow with the rounds: a nearly correct program submitted twice can score higher than a correct first answer.
+    None if the judge failed on any round.
     """
     if any(verdict.error_type == "api_error" for verdict in verdicts):
         return None
@@ -173,9 +172,9 @@ RETURNS: dict[str, Callable[..., float | None]] = {"last": return_last, "sum": r
 
 
 def make_return(name: str, round_penalty: float) -> ReturnFunction:
-    """The return called `name` with its penalty for every round after the first. Raises ValueError for another name."""
+    """Gives the return `name` its penalty for each round after the first. Raises ValueError for an unknown name."""
     if name not in RETURNS:
-        raise ValueError(f"no return {name!r}; there are {', '.join(RETURNS)}")
+        raise ValueError(f"unknown return {name!r}; choose one of {', '.join(RETURNS)}")
     return partial(RETURNS[name], round_penalty=round_penalty)
 
 

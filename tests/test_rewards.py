@@ -131,8 +131,8 @@ def test_a_mapping_of_weights_is_their_sum_and_every_term_and_part_is_reported()
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("dens", r"no reward 'dens'; there are dense, sparse, dense_by_visibility, format, soft_overlong"),
-        ({"dense": 1, "dens": 1}, "no reward 'dens'"),
+        ("dens", r"unknown reward 'dens'; choose one of dense, sparse, dense_by_visibility, format, soft_overlong"),
+        ({"dense": 1, "dens": 1}, "unknown reward 'dens'"),
         ({}, "is empty"),
         ({"dense": "1"}, "the weight of the reward dense is '1': a number is needed"),
         ({"dense": True}, "a number is needed"),
@@ -168,7 +168,7 @@ def test_a_failure_of_the_judge_is_no_return_where_its_verdict_counts():
 
 
 def test_an_unknown_return_is_an_error_that_says_what_there_is():
-    with pytest.raises(ValueError, match="no return 'A'; there are last, sum"):
+    with pytest.raises(ValueError, match="unknown return 'A'; choose one of last, sum"):
         make_return("A", 0.03)
 
 

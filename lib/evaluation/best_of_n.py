@@ -44,7 +44,7 @@ def only_public(problem: Problem) -> Problem | None:
 
 
 def without_expected(problem: Problem) -> Problem | None:
-    """The inputs of the public tests without expected outputs: a verdict on it holds outputs and tells nothing more.
+    """The inputs of the public tests without expected outputs: its verdict contains outputs and nothing else.
 
     For a function problem the inputs are the left sides of the public asserts (`assert f(2) == 4`). None if there are
     no public tests, or if one of them has another form.
@@ -112,10 +112,10 @@ def choose(rule: str, samples: Sequence[Sample]) -> int:
     """The index of the sample that a rule selects; of equal samples the first that was drawn.
 
     `public tests`: a program that passes most of them. `majority`: a program with the most frequent output; programs
-    without an output come last. Raises ValueError for another rule.
+    without an output come last. Raises ValueError for an unknown rule.
     """
     if rule not in RULES:
-        raise ValueError(f"no rule {rule!r}; there are: {', '.join(RULES)}")
+        raise ValueError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
     if rule == "public tests":
         return max(range(len(samples)), key=lambda n: (samples[n].passed, -n))
     outputs = [sample.output for sample in samples]
@@ -129,11 +129,11 @@ def p_accepted(rule: str, samples: Sequence[Sample], accepted: Sequence[bool]) -
     over all orders and subsets. Raises ValueError for an unknown rule, or without a verdict for every sample.
     """
     if len(samples) != len(accepted) or not samples:
-        raise ValueError(f"{len(samples)} samples and {len(accepted)} verdicts don't fit together")
+        raise ValueError(f"{len(samples)} samples and {len(accepted)} verdicts: each sample needs one verdict")
     if rule == "majority":
         return _most_frequent([sample.output for sample in samples], accepted)
     if rule not in (*RULES, ORACLE):
-        raise ValueError(f"no rule {rule!r}; there are: {', '.join((*RULES, ORACLE))}")
+        raise ValueError(f"unknown rule {rule!r}; choose one of {', '.join((*RULES, ORACLE))}")
     return _highest(list(accepted) if rule == ORACLE else [sample.passed for sample in samples], accepted)
 
 

@@ -1,9 +1,9 @@
 """Evaluation of a policy under a protocol: generate, judge, summarize, write the results.
 
 All sets are decoded together, so that batches are full and of similar length, and the judge works on a batch while the
-next one is generated. Judged samples are kept under `artifacts/scratch/` until the results are written: an evaluation
-that was killed continues after them and ends with the same files. Every number except the times is the same in a
-rerun; times have keys of their own.
+next one is generated. Judged samples are kept under `artifacts/scratch/` until the results are written. An interrupted
+evaluation reuses these samples when restarted and writes the same files. A rerun repeats every number except the
+times, which have separate keys.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ def evaluate(
     (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`, and `manifest`: set -> size
     and hash), `datasets` (set -> `lib.metrics.summarize` and `by_difficulty`) and `times`. Writes into `folder`:
     verdicts.csv, one row per sample, and qa_logs/. Raises lib.metrics.JudgeFailure if the judge failed on more than 1 %
-    of all samples; the same call, once the judge works again, judges the rest.
+    of all samples; calling it again after fixing the judge completes the remaining samples.
     """
     rows = [
         _Row(name, problem, sample, messages(problem, protocol.instruction))
@@ -83,7 +83,7 @@ def evaluate(
         for sample in range(protocol.samples)
     ]
     if not rows:
-        raise ValueError("nothing to evaluate: every set is empty")
+        raise ValueError("nothing to evaluate, every set is empty: check the parameter `limit` and the preset's `sets`")
     described = {
         "protocol": protocol.name,
         "decoding": protocol.decoding(),
@@ -135,7 +135,7 @@ def _generate_and_judge(rows: list[_Row], engine: Engine, protocol: Protocol, ju
     # One thread is enough: it only waits for the judge's own processes, and the batches stay in order.
     with ThreadPoolExecutor(1) as thread:
         for batch in engine.batches(conversations, protocol, skip=frozenset(done)):
-            # A batch that was judged in part before a restart has been generated again as a whole.
+            # After a restart, a partly judged batch is generated again in full; only its unjudged samples are used.
             new = [(index, completion) for index, completion in batch if index not in done]
             for index, completion in new:
                 rows[index].write(completion)
@@ -144,7 +144,7 @@ def _generate_and_judge(rows: list[_Row], engine: Engine, protocol: Protocol, ju
             judging.append((len(new), thread.submit(_judge, judge, {index: rows[index] for index, _ in new}, judged)))
             if time.perf_counter() - printed > PROGRESS_SECONDS:
                 printed = time.perf_counter()
-                print(f"{len(done)} of {len(rows)} programs generated, {waiting[-1]} of them at the judge", flush=True)
+                print(f"{len(done)} of {len(rows)} programs generated, {waiting[-1]} waiting for a verdict", flush=True)
         generation_s = time.perf_counter() - started
         judge_s = sum(future.result() for _, future in judging)
     wall_s = time.perf_counter() - started
@@ -152,7 +152,7 @@ def _generate_and_judge(rows: list[_Row], engine: Engine, protocol: Protocol, ju
     counts.subtract(before)
     programs = counts["programs"]
     return {
-        "recalled": recalled,  # samples of an interrupted evaluation, which the other numbers leave out
+        "recalled": recalled,  # samples restored from an interrupted run; excluded from the timings below
         "wall_s": wall_s,
         "generation_s": generation_s,
         "judge_s": judge_s,
@@ -160,7 +160,7 @@ def _generate_and_judge(rows: list[_Row], engine: Engine, protocol: Protocol, ju
         "tests_per_s": counts["tests"] / judge_s if judge_s else None,
         "cache_hit_rate": counts["cache_hits"] / programs if programs else None,
         "retry_rate": counts["retries"] / programs if programs else None,
-        "queue_length": sum(waiting) / len(waiting) if waiting else 0,  # programs at the judge when a batch arrives
+        "queue_length": sum(waiting) / len(waiting) if waiting else 0,  # unjudged programs when a batch arrives
     }
 
 

@@ -1,4 +1,4 @@
-"""Feedback: what a policy reads about its rejected program, made of public tests only."""
+"""Feedback: the text that a policy reads after a failed program, made from public tests only."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from lib.judge.verdict import Verdict
 from lib.problems import Problem
 
 CONSTANT = "wrong, try again"
-FIELD = 120  # characters of an input or an output that are shown; the middle of a longer one is left out
+FIELD = 120  # characters of an input or an output that are shown; the middle of a longer one is omitted
 FeedbackFunction = Callable[[Problem, Verdict], str]
 
 
@@ -42,7 +42,7 @@ def public_feedback(problem: Problem, verdict: Verdict, cases: int = 1, tracebac
 
 
 def constant_feedback(problem: Problem, verdict: Verdict) -> str:
-    """The control: says only that the program is wrong."""
+    """The control: says only that the program is incorrect."""
     return CONSTANT
 
 

@@ -2,8 +2,8 @@
 
 Repair and resampling start from the same first answer and stop by the same rule: both look at public tests only, and
 continue only where these fail. Repair spends its next tokens on an answer to the feedback, resampling on another sample
-for the bare statement. They are compared at equal tokens, counted in two ways: generated, and generated plus read,
-because a repair prompt is longer than a statement.
+from the original prompt. They are compared at an equal token budget, counted in two ways: generated, and generated plus
+read, because a repair prompt is longer than a statement.
 
 The value of k retries is the mean over all ways to draw them from the samples, computed exactly.
 """

@@ -54,7 +54,7 @@ class TransformersEngine:
         return hashlib.sha256(settings.encode()).hexdigest()
 
     def batches(self, conversations: Conversations, protocol: Protocol, skip: Container[int] = ()) -> Iterator[Batch]:
-        """Yields batches as they finish. A batch whose rows are all in `skip` is left out."""
+        """Yields batches as they finish. A batch whose rows are all in `skip` is skipped."""
         return generate_batches(self.model, self.tokenizer, conversations, protocol, self.batch_size, skip)
 
 
@@ -194,7 +194,7 @@ def open_engine(kind: str, path: str | Path, model: Model, tokenizer: Tokenizer,
         return VllmEngine(path, tokenizer, end, dtype=str(model.dtype).removeprefix("torch."))
     if kind.startswith(("http://", "https://")):
         return ServerEngine(kind, tokenizer, end)
-    raise ValueError(f"no engine is called {kind!r}: use transformers, vllm, or the address of a server (http://...)")
+    raise ValueError(f"unknown engine {kind!r}: use transformers, vllm, or the address of a server (http://...)")
 
 
 def _requests(

@@ -1,11 +1,11 @@
 """Generation: conversations in, completions out; greedy or sampled.
 
-How it departs from `model.generate`:
-1. A row leaves the batch when its completion ends: batch and cache shrink, so the few completions that reach the limit
+Differences from `model.generate`:
+1. Finished sequences are removed from the batch: batch and cache shrink, so the few completions that reach the limit
    cost one row each, not a full batch. With mixed lengths this is about five times faster on a CPU.
 2. Batches hold prompts of similar length, longest first, so that little of a batch is padding.
 3. The random numbers of every completion are drawn before anything is decoded: a sample depends on the seed and on its
-   place in the list, not on how the work was cut into batches.
+   place in the list, not on how the work was divided into batches.
 4. A prompt with several samples in a batch is read once; for a group of GRPO, reading prompts is most of the cost.
 Logits of one prompt in two batches still differ in their last bits, because matrix kernels add in another order; a
 greedy choice changes only where two tokens are that close.
@@ -51,7 +51,7 @@ def generate(
     """The completions of each conversation, in the order of `conversations`.
 
     `settings`: `max_new_tokens`, and where they differ from their defaults `samples`, `temperature` and `seed`, as in
-    `lib.policy.protocols.Protocol`, whose ValueError this raises. Else as `generate_batches`.
+    `lib.policy.protocols.Protocol`, whose ValueError this raises. See `generate_batches`.
     """
     protocol = Protocol("generate", **settings)
     batches = generate_batches(model, tokenizer, conversations, protocol, batch_size)
@@ -71,7 +71,7 @@ def generate_batches(
     """Yields batches of (row, completion) as they finish; row = conversation * samples + sample.
 
     A conversation is a list of messages, or the token ids of a whole prompt where earlier sampled tokens must be read
-    as they are. `batch_size`: prompts decoded at once. A batch whose rows are all in `skip` is left out; the other
+    as they are. `batch_size`: prompts decoded at once. A batch whose rows are all in `skip` is skipped; the other
     batches keep their rows, so that every completion stays the same.
     """
     prompts = [_as_ids(tokenizer, conversation) for conversation in conversations for _ in range(protocol.samples)]

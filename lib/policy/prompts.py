@@ -73,7 +73,7 @@ def drop_long_prompts(problems: list[Problem], tokenizer, limit: int, instructio
     """The problems whose prompt has at most `limit` tokens; prints how many were dropped."""
     kept = [problem for problem in problems if count_tokens(tokenizer, messages(problem, instruction)) <= limit]
     if len(kept) < len(problems):
-        print(f"{len(problems) - len(kept)} of {len(problems)} prompts have more than {limit} tokens: left out")
+        print(f"{len(problems) - len(kept)} of {len(problems)} prompts have more than {limit} tokens: excluded")
     return kept
 
 

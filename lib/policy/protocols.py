@@ -3,7 +3,7 @@
 EVAL@1       one greedy program per problem; the headline of every phase
 EVAL@k       k sampled programs per problem; the unbiased pass@k of Chen et al. 2021 (arXiv 2107.03374)
 EVAL@budget  sampled programs up to a fixed number of generated tokens per problem, so that long answers cost something
-ROLLOUT      how RL draws its programs; recorded separately, never a measurement
+ROLLOUT      how RL samples its programs; recorded separately, never a measurement
 """
 
 import re
@@ -76,4 +76,4 @@ def protocol_named(name: str, max_new_tokens: int, instruction: str = "", seed: 
     if match := re.fullmatch(r"EVAL@budget=(\d+)", name):
         sampled = replace(drawn, name="EVAL@budget", samples=BUDGET_SAMPLES, temperature=SAMPLING_TEMPERATURE)
         return replace(sampled, token_budget=int(match[1]))
-    raise ValueError(f"no protocol is called {name!r}; there are EVAL@1, EVAL@<k> (EVAL@10), EVAL@budget=<tokens>")
+    raise ValueError(f"unknown protocol {name!r}; choose EVAL@1, EVAL@<k> (such as EVAL@10) or EVAL@budget=<tokens>")

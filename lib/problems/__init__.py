@@ -3,14 +3,14 @@
     from lib.problems import read_problems, read_sets
     train = read_sets(run, "train")                                     # {name: problems}
     valid = read_problems(run, "contests_valid", purpose="select")
-    valid.dropped               # Counter: how many rows were left out, by reason
+    valid.dropped               # Counter: number of excluded rows, by reason
 
 A `Problem` is plain data: no torch, no judge, no file handle. Sets, their roles and the schedule stand in
 `params/<preset>/preset.yaml`, under `sets`.
 
 - `sources`: where rows come from; `rows` reads them, `convert` turns a row into a problem;
 - `roles`: what each set may be used for; `loading`: how a run reads sets; `ledger`: what a run has read, and the proof;
-- `freeze`, `manifest`: the frozen list of a split; `overlap`: copies; `quality`: problems that can't be trusted.
+- `freeze`, `manifest`: the frozen list of a split; `overlap`: copies; `quality`: unreliable problems.
 """
 
 from lib.judge.problem import Problem, Test

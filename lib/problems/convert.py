@@ -20,7 +20,7 @@ _DIFFICULTIES = ("", "easy", "medium", "hard", "harder", "hardest", "external", 
 
 
 def contest(row: dict, dataset: str, split: str) -> Problem | str:
-    """A CodeContests row. Translated statements are used as they are; solutions in other languages are left out."""
+    """A CodeContests row. Translated statements are used as they are; solutions in other languages are excluded."""
     if row["input_file"] or row["output_file"]:
         return "reads or writes named files"
     if not row["description"].strip():
@@ -76,7 +76,7 @@ def humaneval(row: dict, dataset: str, split: str) -> Problem:
 def _helpers(row: dict) -> str:
     """The functions that the tests call and only the prompt defines (HumanEval 32, 38, 50), as source.
 
-    Their imports stay out: a program that forgets an import is wrong, whatever the prompt had imported.
+    Their imports are excluded: a program that forgets an import is incorrect, whatever the prompt imported.
     """
     called = {node.id for node in ast.walk(ast.parse(row["test"])) if isinstance(node, ast.Name)}
     return "".join(

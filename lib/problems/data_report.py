@@ -24,7 +24,7 @@ def open_sets(run) -> dict[str, Problems]:
     """Reads the sets of the run's preset for its report: {name: problems}.
 
     Rows come from ../shared/data beside the repository where that has them, else from the set's own source. Sets that
-    are not frozen yet and have no rows there are left out.
+    are not frozen yet and have no rows there are excluded.
     """
     folder = paths.root().parent / "shared" / "data"
     index, sets = manifest.read_index(), {}
@@ -38,7 +38,7 @@ def open_sets(run) -> dict[str, Problems]:
 
 
 def size_table(sets: dict[str, Problems], preset: dict) -> pd.DataFrame:
-    """One row per set of the preset: role, source, problems, tests, problems with solutions, rows left out and why."""
+    """One row per set of the preset: role, source, problems, tests, problems with solutions, excluded rows and why."""
     rows = {}
     for name, chosen in problem_sets(preset).items():
         problems = sets.get(name, Problems())

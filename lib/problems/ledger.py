@@ -38,12 +38,12 @@ class Ledger:
         self._write()
 
     def require_phase(self, purpose: str) -> None:
-        """Raises RoleError if `purpose` would learn from a run that has already opened a test set."""
+        """Raises RoleError if `purpose` is `train` or `select` and the run has already read a test set."""
         opened = [line["set"] for line in self._lines if line["role"] == "test"]
         if purpose in LEARNS and opened:
             raise RoleError(
-                f"this run has opened the test set {opened[0]}: from then on it may not {purpose}. "
-                "Open test sets when all training and selection is done"
+                f"this run has already read the test set {opened[0]}, so it may no longer {purpose}. "
+                "Read test sets only after all training and selection"
             )
 
     def record(

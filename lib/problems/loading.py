@@ -28,11 +28,11 @@ def read_problems(
 ) -> Problems:
     """Reads one set of the run's preset for a purpose: `train`, `select`, `monitor` or `report`.
 
-    `run`: an open `lib.runs.run.Run`. `name`: a key of the preset's `sets`. `limit` > 0: the first so many problems;
-    `dev`: the fixed subset for frequent checks; `source`: a local copy of the set's rows. For training, problems marked
-    as unreliable are left out and counted in `.dropped`. `frozen=False`, for reports only, reads rows without manifest.
+    `run`: an open `lib.runs.run.Run`. `name`: a key of the preset's `sets`. `limit`: if > 0, only the first `limit`
+    problems; `dev`: the fixed dev subset; `source`: a local copy of the set's rows. For training, problems marked as
+    unreliable are excluded and counted in `.dropped`. `frozen=False`, for reports only, reads rows without a manifest.
     Raises ValueError for an unknown set or purpose; RoleError if the set's role does not allow the purpose, or if the
-    run has opened a test set and wants to train or select; and what `load_problems` and `reliable` raise.
+    run has already read a test set and now requests `train` or `select`; and what `load_problems` and `reliable` raise.
     """
     if run.ledger is None:
         run.ledger = Ledger(run.folder)
@@ -46,7 +46,8 @@ def read_problems(
     require(purpose, role, name)
     run.ledger.require_phase(purpose)
     if not frozen and purpose != "report":
-        raise ValueError(f"to {purpose}, a set must be frozen: python -m lib.problems.freeze write {place[0]}")
+        freeze = f"python -m lib.problems.freeze write {place[0]}"
+        raise ValueError(f"{name} is not frozen, so it cannot be used for {purpose}; run {freeze}")
     problems = load_problems(*place, source, dev=dev, frozen=frozen)
     if purpose == "train":
         problems = reliable(problems, *place)
@@ -58,12 +59,17 @@ def read_problems(
 def read_sets(run, purpose: str, limit: int = 0, without: Collection[str] = ()) -> dict[str, Problems]:
     """Reads all sets of the run's preset that belong to a purpose, in the preset's order: {name: problems}.
 
-    `purpose`: "train" reads the train sets; "select" the select sets, and the monitor sets for monitoring; "report" all
-    but the train sets. `limit` > 0: the first so many problems of each; `without`: names of sets to leave out. Raises
-    what `read_problems` raises.
+    | purpose | roles of the sets that are read                            |
+    |---|---|
+    | train   | train                                                      |
+    | select  | select; also monitor, recorded with the purpose `monitor`  |
+    | report  | select, monitor, test                                      |
+
+    `limit`: if > 0, only the first `limit` problems of each set; `without`: names of sets to exclude. Raises ValueError
+    for another purpose, and what `read_problems` raises.
     """
     if purpose not in _ROLES:
-        raise ValueError(f"no sets to {purpose}; there are sets to: {', '.join(_ROLES)}")
+        raise ValueError(f"unknown purpose {purpose!r}; read_sets accepts train, select or report")
     purposes = {role: "monitor" if (purpose, role) == ("select", "monitor") else purpose for role in _ROLES[purpose]}
     chosen = {name: entry.role for name, entry in problem_sets(run.preset).items() if name not in without}
     return {

@@ -24,9 +24,9 @@ ALLOWED = {  # purpose -> roles of the sets that it may read
 }
 LEARNS = ("train", "select")  # purposes whose results change the policy
 RULE = {
-    "train": "weights and preference pairs are made from train sets only",
-    "select": "checkpoints, early stops and parameters are chosen on select sets (valid, valid_big) only",
-    "monitor": "checks during a training read train, select and monitor sets; test sets are for the final report",
+    "train": "weights are trained and preference pairs are built from train sets only",
+    "select": "checkpoints and parameters are chosen on select sets (valid, valid_big) only",
+    "monitor": "monitor sets may end a training (regression check), not choose checkpoints or parameters; no test sets",
 }
 Declared = Mapping[tuple[str, str], Mapping[str, str]]  # (source, split) -> {where a role is declared: role}
 
@@ -47,7 +47,7 @@ class ProblemSet:
     def __post_init__(self):
         known_split(self.source, self.split)
         if self.role not in ALLOWED["report"]:
-            raise ValueError(f"no role {self.role!r}; there are: {', '.join(ALLOWED['report'])}")
+            raise ValueError(f"unknown role {self.role!r}; choose one of {', '.join(ALLOWED['report'])}")
 
 
 def problem_sets(preset: Mapping) -> dict[str, ProblemSet]:
@@ -62,7 +62,7 @@ def problem_sets(preset: Mapping) -> dict[str, ProblemSet]:
 
 
 def declared_roles() -> dict[tuple[str, str], dict[str, str]]:
-    """Where each split's role is declared, and as what: in presets and, once frozen, in the manifests' index."""
+    """Collects the declared roles of each split from presets and, once frozen, from the manifests' index."""
     declared: dict[tuple[str, str], dict[str, str]] = {}
     for file in sorted((paths.root() / "params").glob("*/preset.yaml")):
         for name, entry in problem_sets(load_params_file(file)).items():
@@ -98,6 +98,6 @@ def role_of(source: str, split: str | None = None, declared: Declared | None = N
 def require(purpose: str, role: str, label: str) -> None:
     """Raises RoleError if `purpose` may not read a set with this role; ValueError for an unknown purpose."""
     if purpose not in ALLOWED:
-        raise ValueError(f"no purpose {purpose!r}; there are: {', '.join(ALLOWED)}")
+        raise ValueError(f"unknown purpose {purpose!r}; choose one of {', '.join(ALLOWED)}")
     if role not in ALLOWED[purpose]:
-        raise RoleError(f"{label} has the role {role!r} and can't be read to {purpose}: {RULE[purpose]}")
+        raise RoleError(f"{label} has the role {role!r}, which the purpose {purpose!r} may not read: {RULE[purpose]}")

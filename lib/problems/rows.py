@@ -1,7 +1,7 @@
 """Rows of a problem set: from a local file, a folder in the hub's shape, or the hub at a pinned revision.
 
 Rows from the hub are cached under `data/cache/` in the same schema, so that the next time needs no network. The
-cache leaves out solutions in other languages than Python 3, nine tenths of the 7.5 GB of CodeContests train.
+cache excludes solutions in other languages than Python 3, nine tenths of the 7.5 GB of CodeContests train.
 """
 
 import gzip

@@ -20,7 +20,7 @@ from lib.runs import paths
 class Source:
     """Where rows come from and how they become problems.
 
-    `convert(row, source, split)` returns a problem, or the reason for leaving the row out. Rows lie on the hub, or in
+    `convert(row, source, split)` returns a problem, or the reason for excluding the row. Rows lie on the hub, or in
     `<split>.jsonl` (also .gz or .xz) in `folder`, relative to the repository. `drawn`: splits whose problems are taken
     out of another split when the source is frozen, as {split: the other split}.
     """
@@ -72,7 +72,7 @@ SOURCES = {
 def known_split(source: str, split: str | None = None) -> str:
     """`split`, or the source's only split. Raises ValueError, naming the sources or splits that exist."""
     if source not in SOURCES:
-        raise ValueError(f"no problem source {source!r}; there are: {', '.join(SOURCES)}")
+        raise ValueError(f"unknown problem source {source!r}; choose one of {', '.join(SOURCES)}")
     splits = SOURCES[source].splits
     if split is None and len(splits) == 1:
         return splits[0]
@@ -84,10 +84,10 @@ def known_split(source: str, split: str | None = None) -> str:
 def load_problems(
     name: str, split: str | None = None, source: str | Path | None = None, *, dev: bool = False, frozen: bool = True
 ) -> Problems:
-    """Loads the problems of a split, in the order of its rows. `.dropped` counts the rows left out, by reason.
+    """Loads the problems of a split, in the order of its rows. `.dropped` counts the excluded rows, by reason.
 
     `name`: a key of SOURCES, such as tiny_contests, codecontests, humaneval, mbpp (all 974 tasks) or mbpp_reg (tasks 11
-    to 210). `split` may be left out if there is only one. `source`: a local file of rows (.jsonl or .json, also .gz or
+    to 210). `split` may be omitted if there is only one. `source`: a local file of rows (.jsonl or .json, also .gz or
     .xz), or a folder in the hub's shape, read instead of the place in SOURCES. `dev`: the fixed subset for frequent
     checks. `frozen=False` does not compare the rows with the manifest, for rows that have none.
     Raises ValueError for an unknown name or split and for rows of another schema, FileNotFoundError for a missing
@@ -114,7 +114,7 @@ def _convert(name: str, split: str, rows: Iterator[dict], place: str | Path | No
         except (KeyError, TypeError, ValueError, IndexError, SyntaxError) as error:
             what = f"no column {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             at = place or SOURCES[name].hub or SOURCES[name].folder
-            raise ValueError(f"row {number} of {at}, split {split}, has not the schema of {name}: {what}") from error
+            raise ValueError(f"row {number} of {at}, split {split}, violates the schema of {name}: {what}") from error
         if isinstance(problem, str):
             dropped[problem] += 1
         elif problem.id in problems:

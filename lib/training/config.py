@@ -1,4 +1,4 @@
-"""One path from a preset and a notebook's parameters to the configuration of a training.
+"""Builds the configuration of a training from a preset and a notebook's parameters.
 
     config = training_config("grpo", run.preset["grpo"], run.folder / "checkpoints", scratch=run.scratch,
                              max_steps=steps, learning_rate=learning_rate, beta=beta, seed=seed)
@@ -9,7 +9,7 @@
    block.
 2. Two keys of a block are not TRL's: `lora`, the arguments of peft's LoraConfig, and `launch`, the file of an
    accelerate configuration (`lib.training.launch`).
-3. Keywords win over the block, and both over `DEFAULTS`, which is where this project departs from TRL's defaults.
+3. Keywords override the block, and both override `DEFAULTS`, this project's changes to TRL's defaults.
 4. `TrainingConfig.build` makes TRL's object. It is called inside each training process, since TRL's classes look at the
    process group and the device when they are made; the description itself is plain data that can be pickled.
 """
@@ -46,10 +46,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "dpo": {
         "per_device_train_batch_size": 32,
         "learning_rate": 1e-4,
-        "lr_scheduler_type": "constant_with_warmup",  # so that a training can be continued or cut off at any step
+        "lr_scheduler_type": "constant_with_warmup",  # so that a training can be continued or stopped at any step
         "beta": 0.1,
         "max_length": 4096,
-        "train_sampling_strategy": "sequential",  # the order is ours: pairs of similar length share a batch
+        "train_sampling_strategy": "sequential",  # already ordered: pairs of similar length share a batch
         "precompute_ref_log_probs": True,  # no second model in memory, and a step costs a third less
         "logging_steps": 1,
     },
@@ -62,7 +62,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "beta": 0.01,  # above 0, so that the reference model stays and the KL is logged
         "temperature": 1.0,
         "scale_rewards": "group",
-        "shuffle_dataset": False,  # the order is ours: see `lib.training.grpo.order_problems`
+        "shuffle_dataset": False,  # already ordered by `lib.training.grpo.order_problems`
         "logging_steps": 1,
     },
 }
@@ -76,7 +76,7 @@ class TrainingConfig:
     """The description of one training. `fields`: of TRL's config class for `kind`, one of TRL_CONFIGS.
 
     `folder`: where checkpoints are saved. `scratch`: a folder that outlives an interrupted run, from which the training
-    resumes (`lib.training.resume`); None: it does not resume. `completions`: a file for sampled completions, or None.
+    resumes (`lib.training.resume`); None: no resuming. `completions`: a file for sampled completions, or None.
     """
 
     kind: str
@@ -88,26 +88,26 @@ class TrainingConfig:
     completions: Path | None = None
 
     def __getattr__(self, name: str) -> Any:
-        """A field of TRL's class: `config.max_steps`."""
+        """Returns a field of TRL's class: `config.max_steps`."""
         if name.startswith("__") or name == "fields" or name not in self.fields:
             raise AttributeError(f"a {self.__class__.__name__} has no field {name!r}")
         return self.fields[name]
 
     def build(self, **changes: Any) -> Any:
-        """TRL's SFTConfig, DPOConfig or GRPOConfig for this process, with some fields changed."""
+        """Builds TRL's SFTConfig, DPOConfig or GRPOConfig for this process, with some fields changed."""
         values = self.fields | changes
         steps = values["save_steps"]
         return TRL_CONFIGS[self.kind](
             **values | {"save_steps": steps or values["max_steps"]},
             output_dir=str(self.folder),
             save_strategy="steps" if steps else "no",
-            save_only_model=self.scratch is None,  # nothing will resume from them
+            save_only_model=self.scratch is None,  # no training resumes from them
             use_cpu=values["bf16"] and not torch.cuda.is_available(),  # transformers refuses bf16 on a CPU unasked
         )
 
     def adapters(self) -> LoraConfig | None:
-        """peft's config, or None: all weights are trained. Seeds the process, because the trainer draws the first
-        adapters at random before it seeds anything itself."""
+        """Returns peft's config, or None if all weights are trained. Seeds the process, because the trainer initializes
+        the adapters at random before it sets its seed."""
         if not self.lora:
             return None
         set_seed(self.fields["seed"])
@@ -129,10 +129,10 @@ def training_config(
     completions: Path | None = None,
     **keywords: Any,
 ) -> TrainingConfig:
-    """The training of `kind` ("sft", "dpo" or "grpo") that a preset's `block` and some keywords describe.
+    """Returns the configuration of a training of `kind` ("sft", "dpo" or "grpo") from a preset's `block` and keywords.
 
     `keywords`: fields of TRL's class, `lora` or `launch`; `max_steps` is required. Raises ValueError for a field that
-    TRL's class (or peft's LoraConfig) does not have, or that this project sets itself.
+    TRL's class (or peft's LoraConfig) does not have, or that the training sets itself.
     """
     given = {"": block, "of the call": keywords}
     names = {field.name for field in fields(TRL_CONFIGS[kind]) if field.init} - set(SET_HERE)

@@ -1,11 +1,11 @@
 """DPO on preference pairs with TRL's DPOTrainer (Rafailov et al. 2023, arXiv 2305.18290).
 
-How it departs from TRL's defaults:
-1. A pair that would be cut is an error. TRL's collator cuts what is longer than `max_length` without a message, so that
-   a rejected program loses its end, and drops a row only when nothing but the prompt would be left.
-2. Log-probabilities of the reference, which is the policy as it is given, are computed once before the first step.
+Differences from TRL's defaults:
+1. A pair longer than `max_length` is an error. TRL's collator truncates it silently, so that a rejected program loses
+   its end, and drops a row only if nothing but the prompt would remain.
+2. The reference is the initial policy; its log-probabilities are computed once, before the first step.
 3. Pairs of a batch have similar lengths, which saves two thirds of the padding; every epoch has the same batches.
-4. The learning rate is constant after a short warm-up, so that a training can be cut off at any step.
+4. The learning rate is constant after a short warm-up, so that a training can be stopped at any step.
 """
 
 import random
@@ -29,7 +29,7 @@ from lib.training.pairs import Pair
 from lib.training.resume import read_log, train
 from lib.training.sft import Conversation, require_all_rows, require_short
 
-# Columns of TRL's log that are kept, and their names in curves.csv. Rewards are beta * log(policy / start) of whole
+# Columns of TRL's log that are kept, and their names in curves.csv. Rewards are beta * log(policy / reference) of whole
 # answers (nats); `accuracy`: the share of a step's pairs whose chosen answer has the higher reward.
 CURVE = {
     "step": "step",
@@ -47,7 +47,7 @@ Row = tuple[Conversation, str, str]  # conversation, chosen answer, rejected ans
 
 
 def preference_rows(pairs: list[Pair], instruction: str = "") -> list[Row]:
-    """The pairs as `train_dpo` takes them."""
+    """Converts pairs to the rows that `train_dpo` takes."""
     return [
         (messages(pair.chosen.problem, instruction), pair.chosen.completion, pair.rejected.completion) for pair in pairs
     ]
@@ -63,16 +63,16 @@ def train_dpo(
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step.
 
-    `early_stop` may end the training; a training that resumes after a kill is compared with the model given here. With
-    `launch` in the config it evaluates the saved checkpoints afterwards, so that it can't end the training early, and
-    the processes fill up the short last batch of an epoch with pairs of its first.
+    `early_stop` evaluates during the training and may end it; after a restart its baseline is still the model passed
+    here. With `launch` in the config it evaluates the saved checkpoints afterwards, so it can't end the training early,
+    and an incomplete last batch of an epoch is filled with pairs of the epoch's first batch.
 
     Raises ValueError without pairs, and when a prompt with one of its answers is longer than `max_length` tokens.
     """
     if config.launch:
         return launched(train_dpo, model, tokenizer, config, {"pairs": pairs}, early_stop)
     if not pairs:
-        raise ValueError("there are no pairs to train on: draw more samples per problem, or take more problems")
+        raise ValueError("there are no pairs to train on: draw more samples per problem, or use more problems")
     rows = [
         {
             "prompt": conversation,
@@ -105,9 +105,9 @@ def train_dpo(
 
 @contextmanager
 def _shared_dataset(rows: list[dict], args: DPOConfig) -> Generator[Dataset]:
-    """The rows while a trainer is made. With several processes TRL's main process writes the reference's
-    log-probabilities beside the data, and the others read them there: data in memory would have a folder of its own in
-    each process."""
+    """Provides the rows as a dataset while the trainer is built. With several processes, TRL's main process writes the
+    reference's log-probabilities next to the data and the others read them there; in-memory data would have a separate
+    folder in each process."""
     if args.world_size == 1:
         yield Dataset.from_list(rows)
         return
@@ -126,6 +126,6 @@ def _in_batches(lengths: list[int], size: int, seed: int) -> list[int]:
     rng = random.Random(seed)
     order = sorted(range(len(lengths)), key=lambda n: (lengths[n], rng.random()))
     batches = [order[i : i + size] for i in range(0, len(order), size)]
-    last = batches.pop() if len(order) % size else []  # a short batch in the middle would shift all that follow
+    last = batches.pop() if len(order) % size else []  # a short batch in the middle would shift all later ones
     rng.shuffle(batches)
     return [n for batch in batches for n in batch] + last

@@ -1,20 +1,20 @@
 """Early stopping: evaluates the policy during training, and ends the training when the policy has become worse.
 
-Every so many steps the policy answers the same problems greedily (`lib.training.greedy_probe`), and the verdicts are
+Every `every` steps the policy answers the same problems greedily (`lib.training.greedy_probe`), and the verdicts are
 compared with those before the first step. A violated limit ends the training, and the weights of the last evaluation
 without a violation are restored:
 
-| violation | when                                                                                            |
+| violation | when                                                                                                   |
 |---|---|
-| drop      | accepted_at_1 of a set fell by more than `drop`, and by more than chance (McNemar's exact test) |
-| timeouts  | the timeout rate of a set rose by more than `timeouts`, and by more than chance                 |
-| kl        | KL(policy || start) is above `kl` nats per token, or is not finite                              |
-| judge     | the judge failed on more than `judge_failures` of the answers                                   |
+| drop      | accepted_at_1 of a set fell by more than `drop`, and the drop is significant (McNemar's exact test)    |
+| timeouts  | the timeout rate of a set rose by more than `timeouts`, and the rise is significant                    |
+| kl        | KL(policy || initial policy) is above `kl` nats per token, or is not finite                            |
+| judge     | the judge failed on more than `judge_failures` of the answers                                          |
 
-Between two evaluations the values that a trainer logs itself (GRPO: `kl`, `timeout_rate`, `api_error_rate`) are held to
-the same limits; `kl` is the same estimator in both. `early_stop.json` has every evaluation and its violations.
+Between two evaluations the values that the trainer logs (GRPO: `kl`, `timeout_rate`, `api_error_rate`) are checked
+against the same limits; `kl` uses the same estimator in both. `early_stop.json` has all evaluations and violations.
 
-A training that was killed and resumes restores its earlier evaluations. A step with a violation is never saved as a
+A resumed training restores its earlier evaluations. A step with a violation is never saved as a
 checkpoint, so that a resumed training sees the same violation.
 """
 
@@ -36,8 +36,8 @@ from lib.training.greedy_probe import EvalPoint, GreedyProbe, Weights, mean, tra
 
 __all__ = ["EarlyStop", "EvalPoint", "GreedyProbe", "Limits", "violations"]
 FILE = "early_stop.json"
-KEPT = "eval_points.json"  # beside the checkpoints of a training: its evaluations, for a training that resumes
-WINDOW = 10  # logged steps over which timeout rates are averaged: a single step says little
+KEPT = "eval_points.json"  # evaluations, stored beside the checkpoints for a resumed training
+WINDOW = 10  # logged steps over which timeout rates are averaged: a single step is too noisy
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def violations(start: EvalPoint, now: EvalPoint, limits: Limits) -> list[str]:
 def _violations_of_log(values: dict[str, float], limits: Limits) -> list[str]:
     texts = []
     if "kl" in values and not values["kl"] <= limits.kl:  # NaN violates it too
-        texts.append(f"kl: {values['kl']:.3g} nats per token from the start")
+        texts.append(f"kl: {values['kl']:.3g} nats per token from the initial policy")
     if values.get("api_error_rate", 0.0) > limits.judge_failures:
         texts.append(f"judge: it failed on {values['api_error_rate']:.1%} of the answers")
     return texts
@@ -77,9 +77,9 @@ def _violations_of_log(values: dict[str, float], limits: Limits) -> list[str]:
 class EarlyStop(TrainerCallback):
     """Evaluates before the first step, every `every` steps and after the last; ends the training at a violation.
 
-    `probe(model, step)` gives an EvalPoint (`GreedyProbe`). `folder`: where `early_stop.json` is written after each of
-    them. Afterwards `points` are the evaluations, `violated` maps a step to its violations, and `stopped_at` is the
-    step at which the training was ended, or None. One copy of the trained weights is kept in the host's memory, which
+    `probe(model, step)` returns an EvalPoint (`GreedyProbe`). `folder`: where `early_stop.json` is written after each
+    evaluation. Afterwards `points` are the evaluations, `violated` maps a step to its violations, and `stopped_at` is
+    the step at which the training was ended, or None. One copy of the trained weights is kept in host memory, which
     needs the whole model in this process.
     """
 
@@ -94,8 +94,8 @@ class EarlyStop(TrainerCallback):
         self._scratch: Path | None = None
 
     def start(self, model, scratch: Path | None = None) -> None:
-        """Takes the baseline evaluation. A training that may resume calls this with the policy as it was before the
-        first step. `scratch`: the folder of its checkpoints, where evaluations are kept too."""
+        """Takes the baseline evaluation. A training that may resume calls this with the initial policy.
+        `scratch`: the folder of its checkpoints, where evaluations are stored too."""
         self._scratch = scratch
         self.points = [self.probe(model, 0)]
         self._keep(model, 0)
@@ -118,7 +118,7 @@ class EarlyStop(TrainerCallback):
             self._evaluate(model, step, control)
 
     def on_log(self, args, state, control, logs: Any = None, **_):
-        """Holds the values that the trainer logs itself to the same limits."""
+        """Checks the values that the trainer logs against the same limits."""
         texts = _violations_of_log(logs or {}, self.limits)
         if "timeout_rate" in (logs or {}):
             self._timeouts.append(logs["timeout_rate"])
@@ -131,15 +131,15 @@ class EarlyStop(TrainerCallback):
     def on_train_end(self, args, state, control, model: Any = None, **_):
         """After a violation, restores the weights of the last good evaluation."""
         if self.stopped_at is not None:
-            model.load_state_dict(self._last_good, strict=False)  # they are the weights that are trained
+            model.load_state_dict(self._last_good, strict=False)  # only the trained weights
             print(f"stopped at step {self.stopped_at}: {'; '.join(self.violated[self.stopped_at])}")
             print(f"restored the weights of step {self.last_good_step}")
 
     def review(self, model, curve: pd.DataFrame, saved: dict[int, Path]) -> pd.DataFrame:
-        """Checks a training that other processes have done: the logged values and the `saved` checkpoints, in order.
+        """Checks a finished training of other processes: the logged values and the `saved` checkpoints, in order.
 
-        `model` was given to `start`, and has the weights of the end. It is too late to end the training early, but a
-        violation restores the weights of the last good evaluation all the same, and the curve is returned up to there.
+        `model` is the one passed to `start`, now with the final weights. It is too late to end the training early, but
+        a violation still restores the weights of the last good evaluation, and the returned curve ends there.
         """
         control = TrainerControl()
         self._end_if(violations(self.points[0], self.points[0], self.limits), 0, control)
@@ -182,7 +182,7 @@ class EarlyStop(TrainerCallback):
         self.last_good_step, self._last_good = step, trained_weights(model)
 
     def _restored(self, step: int) -> list[EvalPoint]:
-        """The evaluations up to this step of the training that resumes, all but the first."""
+        """The evaluations of the resumed training up to this step, except the first."""
         if self._scratch is None or not (self._scratch / KEPT).is_file():
             return []
         kept = [point for point in json.loads((self._scratch / KEPT).read_text()) if 0 < point["step"] <= step]

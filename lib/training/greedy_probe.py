@@ -1,6 +1,6 @@
-"""Measures a policy while it is trained: greedy answers to fixed problems, and its KL to the policy it started from.
+"""Measures a policy while it is trained: greedy answers to fixed problems, and its KL to the initial policy.
 
-The KL is the estimator that TRL logs as `kl` in GRPO, in the same direction: KL(policy || start), estimated over tokens
+The KL is the estimator that TRL logs as `kl` in GRPO, in the same direction: KL(policy || initial policy), over tokens
 sampled from the policy at temperature 1, as the mean over all tokens of
 
     exp(start(token) - policy(token)) - (start(token) - policy(token)) - 1        (log-probabilities; in nats per token)
@@ -33,7 +33,7 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class EvalPoint:
-    """One measurement: the verdicts on greedy answers, set -> problem id -> verdict, and the KL to the start."""
+    """One measurement: the verdicts on greedy answers, set -> problem id -> verdict, and the KL to step 0."""
 
     step: int
     verdicts: dict[str, dict[str, Verdict]]
@@ -48,15 +48,15 @@ class EvalPoint:
         return replace(self, verdicts=verdicts)
 
     def stats(self, start: "EvalPoint") -> dict[str, dict]:
-        """Per set, over the judged problems: rates, and how many problems were lost and won since `start`."""
+        """Per set, over the judged problems: rates, and the problems newly failed (`lost`) and newly solved (`won`)."""
         return {name: _stats(start.verdicts[name], verdicts) for name, verdicts in self.verdicts.items()}
 
 
 class GreedyProbe:
-    """Makes an EvalPoint: greedy answers to `sets` (name -> problems), judged, and the KL to the start.
+    """Makes an EvalPoint: judged greedy answers to `sets` (name -> problems), and the KL to the initial policy.
 
-    The policy at step 0 is the start. Its trained weights are kept in the host's memory, and swapped in for a moment to
-    read the log-probabilities of the start; with adapters (LoRA) these are the adapters alone.
+    The initial policy is that of step 0. Its trained weights (with LoRA, only the adapters) are kept in host memory and
+    swapped in temporarily to compute its log-probabilities.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class GreedyProbe:
         self._start: Weights = {}
 
     def __call__(self, model: PreTrainedModel, step: int) -> EvalPoint:
-        """The measurement of `model`. The call for step 0 also keeps the weights that later ones are compared with."""
+        """Measures `model`. The call for step 0 also keeps the weights that later calls are compared with."""
         if step == 0:
             self._start = trained_weights(model)
         problems = [problem for group in self.sets.values() for problem in group]
@@ -102,7 +102,7 @@ class GreedyProbe:
 
 
 def k3(policy: torch.Tensor, start: torch.Tensor) -> float:
-    """KL(policy || start) from the log-probabilities that both give to tokens sampled from the policy (module docs)."""
+    """Estimates KL(policy || start) from the log-probabilities of tokens sampled from the policy (see module docs)."""
     ratio = start - policy
     return (ratio.exp() - ratio - 1).mean().item()
 
@@ -116,7 +116,7 @@ def log_probabilities(model: PreTrainedModel, rows: list[tuple[list[int], list[i
     size, values = max(1, MAX_TOKENS // width), []
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]
-        # Padded on the right: no token sees what comes after it, so that no mask is needed.
+        # Padded on the right: no token attends to later ones, so no mask is needed.
         ids = [prompt + answer + [pad] * (width - len(prompt) - len(answer)) for prompt, answer in batch]
         logits = model(input_ids=torch.tensor(ids, device=model.device)).logits
         for row, (prompt, answer) in zip(logits, batch, strict=True):
@@ -135,7 +135,7 @@ def trained_weights(model: torch.nn.Module) -> Weights:
 
 @contextmanager
 def _swapped(model: torch.nn.Module, weights: Weights) -> Generator[None]:
-    """The model with other weights for a moment."""
+    """Temporarily replaces the trained weights of the model."""
     kept = trained_weights(model)
     model.load_state_dict(weights, strict=False)
     try:
@@ -173,6 +173,6 @@ def _paired(pairs: list[tuple[Verdict, Verdict]], error_type: str) -> dict:
 
 
 def mean(values: Iterable[float]) -> float | None:
-    """The mean, None of nothing."""
+    """The mean; None without values."""
     numbers = [float(value) for value in values]
     return math.fsum(numbers) / len(numbers) if numbers else None

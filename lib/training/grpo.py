@@ -1,12 +1,12 @@
 """GRPO on code with TRL's GRPOTrainer: sampled programs, rewards from the judge, a curve with a row per step.
 
-How it departs from TRL's defaults:
-1. Rollouts come from `lib.policy.generation` through `rollout_func`: a row leaves the batch when it ends, which on two
-   CPU cores is several times faster than `model.generate`, and the samples depend on the seed and the step alone.
-2. The judge starts when the samples are written, and works while the reference model reads them: without that, one of
-   two CPU cores would be idle for much of the time.
+Differences from TRL's defaults:
+1. Rollouts come from `lib.policy.generation` through `rollout_func`. Finished sequences are removed from the batch,
+   which on two CPU cores is several times faster than `model.generate`. Samples depend only on the seed and the step.
+2. Judging starts once sampling ends and overlaps with the reference model's forward pass; otherwise one of two CPU
+   cores would be idle for much of the time.
 3. A reward of None (the judge failed) never becomes 0; a step with too many of them ends the training.
-4. `beta` above 0 keeps the reference model and with it the KL in the log; it is the estimator of
+4. `beta` is above 0, so the reference model is kept and the KL is logged. The logged KL uses the same (k3) estimator as
    `lib.training.greedy_probe`.
 """
 
@@ -39,8 +39,8 @@ from lib.training.resume import read_log, train
 from lib.training.sampling import judged_sample
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
-MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; with more, the rewards of the step mean little
-LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # about so many steps of a training leave so many completions in the log
+MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; above this share, the step's rewards are unreliable
+LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # log about 4 completions at about 10 steps of a training
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Rates are shares of a step's programs, times are
 # wall seconds; judge_s is how long the step waited for the judge, judging_s how long the judge worked.
@@ -64,7 +64,7 @@ class JudgedReward:
     """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
 
     Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES. Use it as a context manager: it owns a thread. `ends`: the
-    tokens that end a completion; a completion without one was truncated after `max_tokens`.
+    end tokens; a completion without one was truncated at `max_tokens`.
     """
 
     def __init__(
@@ -73,7 +73,8 @@ class JudgedReward:
         self.judge, self.reward, self.max_tokens, self.ends = judge, reward, max_tokens, ends
         self.problems = {problem.id: problem for problem in problems}
         self.__name__ = getattr(reward, "__name__", "reward")
-        self.seconds = self.judging = 0.0  # wall time waited for the judge, and judged, since the last step's end
+        # In this step: seconds spent waiting for the judge, and seconds the judge worked.
+        self.seconds = self.judging = 0.0
         self.completions: list[dict] = []  # some of the latest step, for the log
         self._thread = ThreadPoolExecutor(1)
         self._pending: tuple[list[tuple[str, str]], Any] = [], None
@@ -85,7 +86,7 @@ class JudgedReward:
         self._thread.shutdown()
 
     def begin(self, texts: list[str], problem_ids: list[str]) -> None:
-        """Starts to judge the completions in the background; the call that computes their rewards waits for it."""
+        """Starts judging the completions in the background; computing their rewards waits for it."""
         submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]
         self._pending = submissions, self._thread.submit(self._judge, submissions)
 
@@ -133,13 +134,13 @@ class JudgedReward:
 class Rollout:
     """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated).
 
-    Samples with `lib.policy.generation`, or with the vLLM of the trainer, which has random numbers of its own.
+    Samples with `lib.policy.generation`, or with the trainer's vLLM, whose random state is independent of `seed`.
     """
 
     def __init__(self, judged: JudgedReward, rows: list[dict], max_new_tokens: int, temperature: float, seed: int):
         self.judged, self.max_new_tokens, self.temperature, self.seed = judged, max_new_tokens, temperature, seed
-        # TRL passes prompts without their columns. If two problems share a prompt, some of the early verdicts are
-        # discarded and judged again.
+        # TRL passes prompts without their columns. If two problems have the same prompt, early judging may pick the
+        # wrong problem; those completions are judged again with the right one.
         self.problem_ids = {row["prompt"][-1]["content"]: row["problem_id"] for row in rows}
         self.seconds = 0.0
 
@@ -162,7 +163,7 @@ class Rollout:
                 prompts,
                 max_new_tokens=self.max_new_tokens,
                 temperature=self.temperature,
-                seed=seed * trainer.args.world_size + trainer.args.process_index,  # another one in every process
+                seed=seed * trainer.args.world_size + trainer.args.process_index,  # a different seed in each process
             )
             written, texts = [list(answer.ids) for [answer] in groups], [answer.text for [answer] in groups]
         self.judged.begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
@@ -171,8 +172,8 @@ class Rollout:
 
 
 class _StepLog(TrainerCallback):
-    """Adds to each log entry where the time of a step went, in seconds (update: the rest of the step); and to some
-    entries a few completions. Being in the log, they survive a kill together with the checkpoint."""
+    """Logs the seconds that each part of a step took (update: the rest of the step) and, at some steps, a few
+    completions. They are part of the trainer state and are restored from the checkpoint."""
 
     def __init__(self, rollout: Rollout, judged: JudgedReward):
         self.rollout, self.judged = rollout, judged
@@ -204,10 +205,11 @@ _RANKS = {
 
 
 def order_problems(problems: list[Problem], per_step: int, steps: int, curriculum: str, seed: int) -> list[Problem]:
-    """The problems of `steps` steps, each step of a single kind: prompts of similar length need little padding.
+    """Orders the problems for `steps` steps of `per_step` problems each.
 
-    They are drawn at random; when all have been used, TRL begins again. A curriculum changes only their order: the
-    problems with a difficulty exchange places, the others stay.
+    Batches contain only stdio or only function problems, in random order; an incomplete last batch of each kind is
+    dropped. TRL starts another epoch when they run out. With the curriculum `easy_to_hard`, problems with a known
+    difficulty are sorted among their positions; the others keep theirs.
     """
     if curriculum not in CURRICULA:
         raise ValueError(f"curriculum must be one of {', '.join(CURRICULA)}, not {curriculum!r}")
@@ -241,12 +243,11 @@ def train_grpo(
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step.
 
-    It holds the rewards and their parts, the KL, the judge's rates and the times.
-
-    `reward`: what `lib.rewards.make_reward` takes, or a reward function. `curriculum`: one of CURRICULA. `early_stop`
-    as in `lib.training.dpo.train_dpo`. With `launch` in the config every process samples and judges its share of a
-    step, and limits the judge's failures in it; times are those of the main process. Where weights are sharded, the
-    samples must come from vLLM.
+    Columns: reward and its parts, KL, verdict rates, timings. `reward`: what `lib.rewards.make_reward` takes, or a
+    reward function. `curriculum`: one of CURRICULA. `early_stop` evaluates during the training and may end it; with
+    `launch` in the config it evaluates the saved checkpoints afterwards. With `launch`, each process samples and judges
+    its part of the batch and checks its own judge failure rate; times are those of the main process. With sharded
+    weights, vLLM must generate the samples (`use_vllm`).
     """
     if config.launch:
         arguments = {"problems": problems, "judge": judge, "reward": reward}
@@ -281,10 +282,10 @@ def train_grpo(
 
 
 def part_columns(log: list[dict]) -> dict[str, str]:
-    """The columns of a trainer's log that hold parts of rewards."""
+    """The columns of a trainer's log that contain parts of rewards."""
     return {name: name for entry in log for name in entry if name.startswith("reward/")}
 
 
 def with_tokens(curve: pd.DataFrame, completions_per_step: int) -> pd.DataFrame:
-    """The curve with `tokens`: how many the policy has generated up to each step, over all processes."""
+    """Adds `tokens` to the curve: the number generated up to each step, over all processes."""
     return curve.assign(tokens=(curve.completion_tokens * completions_per_step).round().cumsum().astype(int))

@@ -3,10 +3,10 @@
 When a config has `launch`, the file of an accelerate configuration, `train_sft`, `train_dpo` and `train_grpo` pass
 their call on to `launched`. The weights and the call are written to a temporary folder in the folder of the
 checkpoints; `accelerate launch` starts the processes; each loads the weights and makes the same call without `launch`.
-The main process leaves the curve, and the weights of the last checkpoint are loaded into the caller's model, which lies
-in the host's memory while the others train.
+The main process saves the curve, and the weights of the last checkpoint are loaded into the caller's model, which stays
+in host memory during the training.
 
-The processes end with their caller, however that ends: the kernel kills them.
+When the caller ends, for any reason, the kernel kills the processes.
 
     python -m lib.training.launch start <accelerate's config file> <folder of the call> <caller's process id>
     python -m lib.training.launch train <folder of the call> <process id of `start`>
@@ -32,15 +32,15 @@ _QUOTED = 4000  # characters of the errors of a failed training that its excepti
 
 
 def launched(train: Callable, model, tokenizer, config, arguments: dict, early_stop=None):
-    """What `train(model, tokenizer, **arguments, config=config)` returns, trained by the processes that the file
-    `config.launch` describes (relative to the repository's root); the weights of `model` are changed in place.
+    """Runs `train(model, tokenizer, **arguments, config=config)` in several processes and returns its result; the
+    weights of `model` are changed in place. `config.launch`: accelerate's file, relative to the repository's root.
 
-    A `judge` among the arguments is made anew in every process, with its share of the workers. `early_stop` evaluates
-    the saved checkpoints when the training has ended, so that it can't end it; after a violation it cuts the curve
-    (`EarlyStop.review`).
+    Each process creates its own copy of a `judge` among the arguments, with its share of the workers. `early_stop`
+    evaluates the saved checkpoints after the training, so it can't end it early; after a violation it shortens the
+    curve (`EarlyStop.review`).
 
-    Raises FileNotFoundError without that file, ValueError for what such a training can't do, and RuntimeError with the
-    reason when a process fails.
+    Raises FileNotFoundError without that file, ValueError for an unsupported configuration, and RuntimeError with the
+    reason if a process fails.
     """
     import pandas as pd
     import torch
@@ -80,13 +80,13 @@ def launched(train: Callable, model, tokenizer, config, arguments: dict, early_s
 
 def _require_possible(config, layout: dict, file: Path) -> None:
     if not config.save_steps:
-        raise ValueError("with launch, weights come back through the last checkpoint: set save_steps above 0")
+        raise ValueError("with launch, the trained weights are read from the last checkpoint: set save_steps above 0")
     if config.lora:
-        raise ValueError("with launch, all weights are trained: leave out lora, or launch")
+        raise ValueError("launch trains all weights and does not support lora: leave out lora or launch")
     zero = (layout.get("deepspeed_config") or {}).get("zero_stage", 3)
     sharded = layout["distributed_type"] == "FSDP" or (layout["distributed_type"] == "DEEPSPEED" and zero == 3)
     if sharded and config.kind == "grpo" and not config.fields.get("use_vllm"):
-        raise ValueError(f"{file} leaves no process a whole model to sample from: set use_vllm, so that vLLM samples")
+        raise ValueError(f"with {file} no process has the whole model to sample from: set use_vllm")
 
 
 def _run(config: Path, folder: Path) -> None:
@@ -101,7 +101,7 @@ def _run(config: Path, folder: Path) -> None:
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-            start_new_session=True,  # an interruption is for the caller, which then ends them
+            start_new_session=True,  # only the caller gets an interruption, and ends them
         )
         assert starter.stdout is not None
         try:
@@ -109,7 +109,7 @@ def _run(config: Path, folder: Path) -> None:
                 print(line, end="", flush=True)
             code = starter.wait()
         finally:
-            starter.kill()  # and with it all below
+            starter.kill()  # and with it all its children
             starter.stdout.read()  # until nobody is left to write
             starter.wait()
     if not (folder / "curve.pickle").is_file():
@@ -119,7 +119,7 @@ def _run(config: Path, folder: Path) -> None:
 
 
 def _share(options: dict, processes: int) -> dict:
-    """The options of a process's judge: all judges together have the workers of the one they replace."""
+    """The options of a process's judge: the workers of the original judge are divided among the processes."""
     return options | {"workers": max(1, options["workers"] // processes)}
 
 
@@ -131,7 +131,7 @@ def _start(config: str, folder: str, caller: str) -> None:
 
 
 def _train(folder: str, starter: str) -> None:
-    """The life of one process; the main one prints, and leaves the curve."""
+    """Runs one training process; the main one prints and saves the curve."""
     _die_with(int(starter))
     rank = int(os.environ.get("RANK", "0"))
     try:
@@ -164,7 +164,7 @@ def _train(folder: str, starter: str) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Has the kernel kill this process when its parent ends, also when the parent has ended already."""
+    """Makes the kernel kill this process when its parent ends; exits if the parent has already ended."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the process that started this training has ended")

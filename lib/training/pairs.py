@@ -4,7 +4,7 @@ chosen    highest pass_ratio; ties: the shorter answer (tokens), then the faster
 rejected  lowest pass_ratio; ties: syntax errors first, then timeouts, then the earlier sample
 
 A problem gives no pair when no sample passed a test, when all samples are about equally good (pass ratios less than
-`MARGIN` apart), or when the judge reached a verdict on fewer than two samples: an api_error says nothing about a
+`MARGIN` apart), or when the judge reached a verdict on fewer than two samples: an api_error does not describe a
 program. Syntax errors and timeouts of another policy on the same problems become further pairs, the flywheel: the best
 program for the problem against each of them. No torch, no judge: pure functions over plain data.
 """
@@ -20,8 +20,8 @@ from lib.rewards import Sample
 
 MARGIN = Fraction(3, 10)  # least difference of pass ratios within a pair, compared exactly
 TIME_STEP = 0.05  # seconds of CPU; less is noise, and would make a rerun choose differently
-HARD = ("syntax_error", "timeout")  # what becomes a hard negative, and in which order it is rejected
-TIES = ("tokens", "time")  # which of two equally good samples is better: compared in this order
+HARD = ("syntax_error", "timeout")  # error types of hard negatives, in the order of rejection
+TIES = ("tokens", "time")  # tie-breakers between equally good samples, in this order
 REASONS = ("no sample passes a test", "all samples pass all tests", "pass ratios too close", "too few verdicts")
 
 
@@ -64,7 +64,7 @@ def hard_negatives(
     """Further pairs: the best sample for a problem against at most `limit` different `failures` on the same problem.
 
     `pairs`: the existing ones; a rejected text is not rejected twice. Failures on problems without a good sample in
-    `groups` are left out, since there is nothing to prefer to them.
+    `groups` are excluded, since no answer could be preferred to them.
     """
     known = {(pair.rejected.problem.id, pair.rejected.completion) for pair in pairs}
     best = {judged[0].problem.id: min(judged, key=_merit) for group in groups if (judged := _judged(group))}
@@ -81,7 +81,7 @@ def hard_negatives(
 
 
 def quality_report(groups: Sequence[Sequence[Sample]], pairs: Sequence[Pair], without: Counter[str]) -> dict:
-    """What to know about a set of pairs before training on it, in plain JSON.
+    """Describes a set of pairs before training on it, in plain JSON.
 
     Counts of problems, samples, pairs and of problems without a pair, by reason; delta: the distribution of the
     difference of pass ratios; error types and mean tokens of both sides; the judge's cost: CPU seconds of all samples,
@@ -112,7 +112,7 @@ def quality_report(groups: Sequence[Sequence[Sample]], pairs: Sequence[Pair], wi
 
 
 def tie_ablation(groups: Sequence[Sequence[Sample]]) -> dict[str, dict]:
-    """What the order of ties changes: pairs that differ from those of TIES, and what the chosen samples cost."""
+    """Compares orders of tie-breakers: pairs that differ from those of TIES, and the cost of the chosen samples."""
     pairs, _ = build_pairs(groups)
     rows = {}
     for order in (TIES, ("tokens",), ("time", "tokens")):

@@ -1,13 +1,13 @@
-"""Training for repair: first the form of a dialogue by supervision, then GRPO over whole dialogues.
+"""Training for repair: SFT on example dialogues, then GRPO over whole dialogues.
 
-A policy that has only seen a statement and an answer doesn't know what to do with feedback. `repair_examples` makes
-dialogues that teach it, from train problems that the policy fails: programs that the policy wrote and that failed
-public tests, the feedback on them, and a program that all tests accept. The loss is on that last program.
+A policy that has only seen a statement and an answer has not learned to use feedback. `repair_examples` builds example
+dialogues from train problems that the policy fails: its programs that failed public tests, the feedback on them, and a
+program that passes all tests. The loss is on that last program.
 
-`train_repair` then samples whole dialogues. A dialogue is one completion for TRL: what the policy wrote in all rounds
-learns from one return (`lib.rewards.RETURNS`), and the feedback is masked (`env_mask`), so that the policy learns to
-use it and not to write it. The return comes from verdicts on all tests of the train problem, as every reward here; the
-feedback that the policy reads comes from its public tests.
+`train_repair` then samples whole dialogues. For TRL, a dialogue is one completion: all tokens that the policy generated
+share one return (`lib.rewards.RETURNS`), and the feedback is masked (`env_mask`), so that the policy learns to use it
+and not to generate it. Like every reward here, the return uses the verdicts on all tests of the train problem; the
+feedback comes from its public tests only.
 """
 
 import random
@@ -70,12 +70,12 @@ def repair_examples(
 ) -> tuple[list[tuple[Conversation, str]], list[Problem], dict[str, int]]:
     """(conversation, program) pairs for `lib.training.sft.train_sft`; the problems that the policy failed; counts.
 
-    A problem that the policy solves at once teaches no repair: there the answer after a failure would be the answer it
-    gives anyway, and it would learn to ignore the feedback. So dialogues are made of problems whose greedy program
-    fails public tests. Each begins with that program, continues with none or some of the failures among
-    `decoding.samples` samples, and ends with a program that all tests accept, a sample or a solution: one dialogue for
-    each such program. Every problem also gives its statement alone with an accepted program, so that round 1 is not
-    forgotten. Pairs of more than `max_length` tokens are left out and counted.
+    Problems solved in the first round are excluded from the dialogues: they contain no failure to repair, and the
+    policy would learn to ignore the feedback. A dialogue begins with the greedy program that failed public tests,
+    continues with zero or more of the failures among `decoding.samples` samples, and ends with a program that passes
+    all tests, a sample or a solution; there is one dialogue for each such program. Every problem also gives its
+    statement alone with an accepted program, so that round 1 is not forgotten. Pairs of more than `max_length` tokens
+    are excluded and counted.
     """
     problems = [problem for problem in problems if only_public(problem)]
     chats = {problem.id: messages(problem, instruction) for problem in problems}
@@ -115,8 +115,8 @@ def _right_and_wrong(
     give_feedback: FeedbackFunction,
     solved: Sequence[Problem] = (),
 ) -> tuple[dict[str, dict[str, None]], dict[str, dict[str, Conversation]]]:
-    """By problem: the different programs that all tests accept, solutions of `solved` among them; and the different
-    wrong answers, each with the feedback on it."""
+    """Returns, by problem, the distinct correct programs, including solutions of `solved`, and the distinct incorrect
+    answers, each with the feedback on it."""
     programs = [(extract(completion.text).program, problem) for problem, completion in offered]
     views: list[Any] = [only_public(problem) for problem, _ in offered]
     pairs = [(program, view) for (program, _), view in zip(programs, views, strict=True)]
@@ -138,7 +138,7 @@ def _right_and_wrong(
 
 
 class Rollout:
-    """A sampled dialogue per prompt entry, as TRL's `rollout_func`; their returns, as its reward function."""
+    """TRL's `rollout_func`, which samples a dialogue per prompt entry, and its reward function, their returns."""
 
     __name__ = "dialogue"
 
@@ -150,7 +150,7 @@ class Rollout:
         self.seconds = 0.0
 
     def rollout(self, prompts: list, trainer: GRPOTrainer) -> dict:
-        """The dialogues as token sequences, with a mask that leaves the feedback out of the loss."""
+        """Samples the dialogues as token sequences, with a mask that excludes the feedback from the loss."""
         started = time.perf_counter()
         tokenizer: Any = trainer.processing_class
         self.dialogues = run_dialogues(
@@ -207,7 +207,7 @@ def train_repair(
     random.Random(args.seed).shuffle(drawn)
     drawn = drawn[: args.max_steps * args.generation_batch_size // args.num_generations]
     if not drawn:
-        raise ValueError("no problem with public tests to train on: without them there is no feedback")
+        raise ValueError("no problem with public tests to train on, but feedback needs them: use other problems")
     rows = [{"prompt": messages(problem, instruction)} for problem in drawn]
     options = {"rounds": rounds, "max_new_tokens": answer_limit, "temperature": args.temperature}
     rollout = Rollout(drawn, judge, give_feedback, returns, seed=args.seed, instruction=instruction, **options)
@@ -228,6 +228,6 @@ def train_repair(
 
 
 def _described(returns: Callable) -> str:
-    """A function for the identity of a training; the repr of a function would hold its address."""
+    """Describes a function for the identity of a training; its repr would contain a memory address."""
     keywords = getattr(returns, "keywords", {})
     return f"{getattr(getattr(returns, 'func', returns), '__name__', 'returns')} {sorted(keywords.items())}"

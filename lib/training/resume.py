@@ -1,9 +1,9 @@
-"""Runs a Trainer of transformers or TRL to its end, and resumes a training that was killed.
+"""Runs a Trainer of transformers or TRL to its end, and resumes an interrupted training.
 
-1. About ten lines report the progress. They read as well in an executed notebook as on a terminal.
+1. About ten lines report the progress. They are readable in an executed notebook and on a terminal.
 2. A loss or gradient that is not finite ends the training. The Trainer would log an average in its place and continue.
-3. A training that was killed resumes from its last checkpoint with the same data order, seeds and optimizer, so that
-   curve and weights are those of an undisturbed training. Checkpoints are written to a folder that outlives the run
+3. An interrupted training resumes from its last checkpoint with the same data order, seeds and optimizer, so that
+   curve and weights are those of an uninterrupted training. Checkpoints are written to a folder that outlives the run
    (`Run.scratch`), because a run that starts again begins with an empty folder. Training resumes only if arguments,
    data and initial weights are unchanged; `Run.scratch` is another folder when the code changed.
 4. With several processes (`lib.training.launch`) the main process prints, and decides about checkpoints.
@@ -47,7 +47,7 @@ def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: 
     BlockingIOError while another process trains in `scratch`.
     """
     if trainer.args.world_size != (started := int(os.environ.get("WORLD_SIZE", "1"))):
-        raise RuntimeError(f"of {started} processes that were started only {trainer.args.world_size} train together")
+        raise RuntimeError(f"only {trainer.args.world_size} of {started} processes train together: check `launch`")
     if isinstance(trainer.model, PeftModel):  # the adapters' config then names the exact weights that they belong to
         trainer.model.peft_config["default"].revision = getattr(trainer.model.config, "_commit_hash", None)
     trainer.remove_callback(PrinterCallback)
@@ -109,7 +109,7 @@ class _Clock(TrainerCallback):
 
 
 class _Lines(TrainerCallback):
-    """Prints the step and some logged values, LINES times in a training."""
+    """Prints the step and some logged values about LINES times during a training."""
 
     def __init__(self, shown: tuple[str, ...]):
         self.shown, self.latest = shown, 0
@@ -127,7 +127,7 @@ class _Finite(TrainerCallback):
         for name in ("loss", "grad_norm"):
             if not math.isfinite(float(logs.get(name, 0.0))):
                 raise FloatingPointError(
-                    f"{name} is {logs[name]} at step {state.global_step}: lower the learning rate, or look at the data "
+                    f"{name} is {logs[name]} at step {state.global_step}: lower the learning rate, or check the data "
                     "of this step"
                 )
 
@@ -149,7 +149,7 @@ def _locked(scratch: Path) -> Generator[None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise BlockingIOError(f"another process trains {scratch.name} at this moment: wait for it") from None
+        raise BlockingIOError(f"another process is training in {scratch.name}: wait until it ends") from None
     else:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Samples of a policy for some problems, judged: what pairs are built from, and what rewards are computed from."""
+"""Judged samples of a policy, from which pairs are built and rewards are computed."""
 
 from lib.judge import Verdict
 from lib.metrics import require_judge
@@ -12,7 +12,7 @@ from lib.rewards import Sample
 def judged_sample(
     problem: Problem, text: str, tokens: int, verdict: Verdict, max_tokens: int, truncated: bool
 ) -> Sample:
-    """The Sample of one completion and its verdict."""
+    """Makes the Sample of one completion and its verdict."""
     extraction = extract(text)
     return Sample(
         text, tokens, truncated, extraction.program, verdict, problem, extraction.format_ok, max_tokens=max_tokens
@@ -22,7 +22,7 @@ def judged_sample(
 def sample_and_judge(
     model, tokenizer, problems: list[Problem], judge, decoding: Protocol, *, instruction: str = "", seed: int = 0
 ) -> list[list[Sample]]:
-    """`decoding.samples` judged completions for each problem. Raises lib.metrics.JudgeFailure as an evaluation does."""
+    """Samples and judges `decoding.samples` completions per problem. Raises JudgeFailure above 1 % judge failures."""
     chats = [messages(problem, instruction) for problem in problems]
     limits = {"max_new_tokens": decoding.max_new_tokens, "temperature": decoding.temperature, "seed": seed}
     groups = generate(model, tokenizer, chats, samples=decoding.samples, **limits)

@@ -1,7 +1,7 @@
 """Supervised fine-tuning on (conversation, program) pairs with TRL's SFTTrainer; it trains the tiny base model too.
 
-How it departs from TRL's defaults: the loss is on the completion only, and a pair that is longer than `max_length` is
-an error: TRL drops it, or cuts the end of its program, without a message.
+Differences from TRL's defaults: the loss is on the completion only, and a pair longer than `max_length` is an error
+(TRL silently drops it or truncates its program).
 """
 
 import re
@@ -31,11 +31,11 @@ _READS_INPUT = re.compile(r"\b(input|stdin|open|fileinput)\b")
 
 
 def order_rows(lengths: list[int], batch_size: int, steps: int, easy: int, easy_steps: int, seed: int) -> list[int]:
-    """The rows of `steps` batches, one after the other: a function of its arguments alone.
+    """Returns the rows of `steps` batches, one after the other; depends only on its arguments.
 
     Rows of a batch have similar lengths. `easy_steps` batches are drawn from the first `easy` rows, the others from
     all; every row is seen before any is seen again. (The Trainer's own grouping draws from the process's random
-    numbers, so that a training that resumes after a kill would see another order.)
+    numbers, so a resumed training would see another order.)
     """
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
@@ -65,15 +65,15 @@ def train_sft(
     """Trains `model` in place on (messages, program); returns the curve, one row per logged step.
 
     The first `easy_steps` batches are drawn from the first `easy` pairs alone: a warm-up before the larger set. With
-    `save_steps` in the config, checkpoint-<step> is saved every so many steps and at the end: a model folder. With
-    `launch` in the config several processes share every batch, and errors come as RuntimeError with the reason.
+    `save_steps` in the config, checkpoint-<step>, a model folder, is saved every `save_steps` steps and at the end.
+    With `launch` in the config several processes share each batch, and errors are raised as RuntimeError.
 
     Raises ValueError when a pair has more than `max_length` tokens.
     """
     if config.launch:
         return launched(train_sft, model, tokenizer, config, {"pairs": pairs, "easy": easy, "easy_steps": easy_steps})
     if easy_steps and not easy:
-        raise ValueError(f"easy_steps is {easy_steps}, and there are no easy pairs: set easy_steps to 0")
+        raise ValueError(f"easy_steps is {easy_steps}, but there are no easy pairs: set easy_steps to 0")
     rows = [
         {"prompt": conversation, "completion": [{"role": "assistant", "content": answer(program)}]}
         for conversation, program in pairs
@@ -122,10 +122,10 @@ def verified_pairs(
     """(messages, program) of solutions that the judge accepts: at most `per_problem` for each problem.
 
     `prefer`: the `shortest` solutions are used, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
-    Left out unjudged: solutions of more than `longest` characters, those that with their statement have more tokens
-    than `tokens` (a tokenizer, a limit) allows, and programs that never read their input.
+    Excluded before judging: solutions of more than `longest` characters, those that with their statement have more
+    tokens than `tokens` (a tokenizer, a limit) allows, and programs that never read their input.
     Pairs of easy problems come first: problems whose difficulty is in `easy` or not known.
-    Also returns counts: of problems, of those with solutions, of solutions left out and judged, of solutions that the
+    Also returns counts: of problems, of those with solutions, of solutions excluded and judged, of solutions that the
     set calls correct and the judge rejects, of the resulting pairs, and of the easy ones among them.
     """
     preference = PREFER[prefer]

@@ -7,11 +7,11 @@
         +reward.custom_reward_function.reward_kwargs.reward=sparse
 
 The schema is that of verl's documentation ("Prepare Data for Post-Training") and of `RLHFDataset` in verl 0.9.1, which
-is no dependency of this project.
+is not a dependency of this project.
 
-A judge that failed gives no score. verl 0.9.1 can't represent that: with one None among the scores of a batch its agent
-loop leaves out the rewards of the whole batch, which fails later and elsewhere, and its managers turn their own
-time-outs into 0. So `compute_score` raises, which ends the training; the judge has tried four times by then.
+If the judge fails, there is no score. verl 0.9.1 can't represent that: with one None among the scores of a batch, its
+agent loop drops the rewards of the whole batch, which causes an error later, and its managers turn their own time-outs
+into 0. So `compute_score` raises, which ends the training; the judge has tried four times by then.
 """
 
 import functools
@@ -55,7 +55,7 @@ def rows(problems: list[Problem], instruction: str = "") -> list[dict]:
 def export(name: str, split: str, path: Path, instruction: str = "") -> Problems:
     """Writes a frozen set as a parquet file for verl, atomically; returns its problems.
 
-    Raises RoleError for a test set, since verl would see it while training; else as `load_problems`.
+    Raises RoleError for a test set, since verl would train on it, and what `load_problems` raises.
     """
     from datasets import Dataset  # here: a reward worker of verl needs no more than the judge
 

@@ -86,7 +86,7 @@ def test_the_oracle_is_pass_at_k_and_no_rule_beats_it():
 
 
 def test_the_oracle_can_not_choose():
-    with pytest.raises(ValueError, match="no rule 'oracle"):
+    with pytest.raises(ValueError, match="unknown rule 'oracle"):
         choose(ORACLE, some_samples(0)[0])
 
 

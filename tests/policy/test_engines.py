@@ -146,7 +146,7 @@ def test_a_notebook_names_its_engine_and_finds_the_model_that_a_server_serves(po
         assert completions(found, eval_at_1(8)) == completions(engine(policy, server), eval_at_1(8))
         with pytest.raises(ServerError, match="does not list the model it serves"):
             open_engine(f"{server.url}/elsewhere", "path", *policy)
-    with pytest.raises(ValueError, match="no engine is called 'sglang'"):
+    with pytest.raises(ValueError, match="unknown engine 'sglang'"):
         open_engine("sglang", "path", *policy)
 
 

@@ -26,7 +26,7 @@ def test_prompts_of_too_many_tokens_are_left_out_with_a_word_and_the_instruction
     assert drop_long_prompts([PROBLEM, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM, PROBLEM]
     assert capsys.readouterr().out == ""
     assert drop_long_prompts([long, PROBLEM], tokenizer, limit, "Answer.") == [PROBLEM]
-    assert capsys.readouterr().out == f"1 of 2 prompts have more than {limit} tokens: left out\n"
+    assert capsys.readouterr().out == f"1 of 2 prompts have more than {limit} tokens: excluded\n"
     assert drop_long_prompts([PROBLEM], tokenizer, limit, "Answer in Python.") == []
 
 

@@ -49,5 +49,5 @@ def test_a_notebook_names_its_protocol():
     assert (asked.instruction, asked.seed, asked.decoding()["seed"]) == ("In Python.", 7, 7)
     assert "seed" not in protocol_named("EVAL@1", 128, seed=7).decoding(), "a greedy answer has no seed"
     for name in ("EVAL@0", "EVAL@k", "eval@1", "EVAL@budget", "ROLLOUT"):
-        with pytest.raises(ValueError, match=f"no protocol is called '{name}'"):
+        with pytest.raises(ValueError, match=f"unknown protocol '{name}'"):
             protocol_named(name, 128)

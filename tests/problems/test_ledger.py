@@ -46,7 +46,7 @@ def run(tmp_path) -> Run:
     ],
 )
 def test_a_set_whose_role_the_purpose_does_not_allow_is_not_opened(run, purpose, name):
-    with pytest.raises(RoleError, match=rf"{name} has the role .* can't be read to {purpose}: \w+"):
+    with pytest.raises(RoleError, match=rf"{name} has the role .*, which the purpose '{purpose}' may not read: \w+"):
         read_problems(run, name, purpose=purpose)
     assert read_ledger(run.folder) == []
 
@@ -88,12 +88,12 @@ def test_the_sets_of_a_purpose_are_those_with_its_roles_in_the_order_of_the_pres
     report = read_sets(run, "report", without=["contests_valid_big"])
     assert {name: len(problems) for name, problems in report.items()} == sizes
     assert list(report) == list(sizes)
-    with pytest.raises(ValueError, match="no sets to tune; there are sets to: train, select, report"):
+    with pytest.raises(ValueError, match="unknown purpose 'tune'; read_sets accepts train, select or report"):
         read_sets(run, "tune")
 
 
 def test_an_unknown_purpose_or_set_is_told_the_known_ones(run):
-    with pytest.raises(ValueError, match="no purpose 'tune'; there are: train, select, monitor, report"):
+    with pytest.raises(ValueError, match="unknown purpose 'tune'; choose one of train, select, monitor, report"):
         read_problems(run, "contests_valid", purpose="tune")
     with pytest.raises(ValueError, match="the preset has no set 'valid'; it has: contests_train, mbpp_train, contests"):
         read_problems(run, "valid", purpose="select")
@@ -103,7 +103,7 @@ def test_an_unknown_purpose_or_set_is_told_the_known_ones(run):
 def test_after_a_test_set_nothing_is_trained_or_selected(run, purpose):
     run.ledger.require_phase(purpose)
     read_problems(run, "contests_test", purpose="report", limit=1)
-    with pytest.raises(RoleError, match=rf"opened the test set contests_test: from then on it may not {purpose}"):
+    with pytest.raises(RoleError, match=rf"already read the test set contests_test, so it may no longer {purpose}"):
         read_problems(run, "contests_train", purpose=purpose)
     with pytest.raises(RoleError, match="Open test sets when all training and selection is done"):
         run.ledger.require_phase(purpose)

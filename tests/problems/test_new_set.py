@@ -111,7 +111,7 @@ def test_a_ledger_that_learnt_from_another_presets_test_set_is_caught(puzzles):
     puzzles.write("params/other/preset.yaml", PRESET)
     text = "\n".join(offences(puzzles.root / "artifacts"))
     assert "tiny/10_sft-s0: read puzzles, split test, whose role is not known" in text
-    assert "tiny/10_sft-s0: read puzzles, split test (role test) to train: weights and preference pairs" in text
+    assert "tiny/10_sft-s0: read puzzles, split test (role test) to train: weights are trained" in text
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,12 @@ def test_a_ledger_that_learnt_from_another_presets_test_set_is_caught(puzzles):
     [
         (
             "{source: puzles, split: test, role: test}",
-            "sets, puzzles: no problem source 'puzles'; there are: tiny_contests,",
+            "sets, puzzles: unknown problem source 'puzles'; choose one of tiny_contests,",
         ),
         ("{source: puzzles, split: dev, role: test}", "sets, puzzles: puzzles has no split 'dev'; it has: test"),
         (
             "{source: puzzles, split: test, role: eval}",
-            "sets, puzzles: no role 'eval'; there are: train, select, monitor",
+            "sets, puzzles: unknown role 'eval'; choose one of train, select, monitor",
         ),
         ("{source: puzzles, split: test}", "sets, puzzles: .*missing 1 required positional argument: 'role'"),
     ],

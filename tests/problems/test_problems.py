@@ -162,7 +162,7 @@ def test_files_may_be_compressed(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("codecontest",), "no problem source 'codecontest'; there are: tiny_contests, "),
+        (("codecontest",), "unknown problem source 'codecontest'; choose one of tiny_contests, "),
         (("codecontests",), "has no split None; it has: train, valid, valid_big, test"),
         (("humaneval", "train"), "has no split 'train'; it has: test"),
     ],
@@ -179,10 +179,10 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_row_of_another_schema_is_named(tmp_path):
     rows = [CONTEST, {key: value for key, value in CONTEST.items() if key != "private_tests"}]
-    with pytest.raises(ValueError, match=r"row 2 of .* has not the schema of codecontests: no column 'private_tests'"):
+    with pytest.raises(ValueError, match=r"row 2 of .* violates the schema of codecontests: no column 'private_tests'"):
         load_problems("codecontests", "train", file_of(tmp_path / "rows.jsonl", *rows))
     uneven = {**CONTEST, "public_tests": {"input": ["1"], "output": []}}
-    with pytest.raises(ValueError, match=r"row 1 of .* has not the schema of codecontests: ValueError"):
+    with pytest.raises(ValueError, match=r"row 1 of .* violates the schema of codecontests: ValueError"):
         load_problems("codecontests", "train", file_of(tmp_path / "rows.jsonl", uneven))
     (tmp_path / "rows.jsonl").write_text("{not json\n")
     with pytest.raises(ValueError, match=r"line 1 of rows\.jsonl is not JSON"):

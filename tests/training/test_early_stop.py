@@ -40,8 +40,8 @@ START = point(success=20, wrong_answer=20)
     [
         (point(success=12, wrong_answer=28), "drop: monitor lost 20.0% of accepted_at_1 (p = 0.008)"),
         (point(success=20, wrong_answer=12, timeout=8), "timeouts: on monitor their rate rose by 20.0%"),
-        (point(kl=0.6, success=20, wrong_answer=20), "kl: 0.6 nats per token from the start"),
-        (point(kl=math.nan, success=20, wrong_answer=20), "kl: nan nats per token from the start"),
+        (point(kl=0.6, success=20, wrong_answer=20), "kl: 0.6 nats per token from the initial policy"),
+        (point(kl=math.nan, success=20, wrong_answer=20), "kl: nan nats per token from the initial policy"),
         (point(success=20, wrong_answer=15, api_error=5), "judge: it failed on 12.5% of the answers"),
     ],
     ids=["drop", "timeouts", "kl", "no number", "judge"],

@@ -101,7 +101,7 @@ def test_the_reward_is_chosen_by_reward_kwargs():
     assert call(half, reward="dense_by_visibility")["score"] == 0.5
     mixed = call(half, reward={"dense": 1.0, "format": 0.5})
     assert (mixed["score"], mixed["dense"], mixed["format"]) == (0.75, 0.25, 1.0)
-    with pytest.raises(ValueError, match="no reward 'dens'"):
+    with pytest.raises(ValueError, match="unknown reward 'dens'"):
         call(half, reward="dens")
     with pytest.raises(ValueError, match="soft_overlong needs the number of generated tokens"):
         call(half, reward="soft_overlong")

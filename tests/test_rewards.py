@@ -134,8 +134,8 @@ def test_a_mapping_of_weights_is_their_sum_and_every_term_and_part_is_reported()
         ("dens", r"unknown reward 'dens'; choose one of dense, sparse, dense_by_visibility, format, soft_overlong"),
         ({"dense": 1, "dens": 1}, "unknown reward 'dens'"),
         ({}, "is empty"),
-        ({"dense": "1"}, "the weight of the reward dense is '1': a number is needed"),
-        ({"dense": True}, "a number is needed"),
+        ({"dense": "1"}, "the weight of the reward dense is '1': it must be a number"),
+        ({"dense": True}, "it must be a number"),
     ],
 )
 def test_a_wrong_description_of_a_reward_is_an_error_that_says_what_there_is(spec, message):

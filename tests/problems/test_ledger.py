@@ -105,7 +105,7 @@ def test_after_a_test_set_nothing_is_trained_or_selected(run, purpose):
     read_problems(run, "contests_test", purpose="report", limit=1)
     with pytest.raises(RoleError, match=rf"already read the test set contests_test, so it may no longer {purpose}"):
         read_problems(run, "contests_train", purpose=purpose)
-    with pytest.raises(RoleError, match="Open test sets when all training and selection is done"):
+    with pytest.raises(RoleError, match="Read test sets only after all training and selection"):
         run.ledger.require_phase(purpose)
     run.ledger.require_phase("evaluate")
     read_problems(run, "contests_valid", purpose="report", limit=1)

@@ -118,7 +118,7 @@ def test_two_processes_do_not_train_in_one_folder(start, tmp_path):
     scratch.mkdir()
     other = os.open(scratch, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
-    with pytest.raises(BlockingIOError, match="another process trains scratch"):
+    with pytest.raises(BlockingIOError, match="another process is training in scratch"):
         sft(start, tmp_path / "run", scratch)
     os.close(other)
     sft(start, tmp_path / "run", scratch)

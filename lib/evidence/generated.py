@@ -1,7 +1,7 @@
 """Generated blocks of a page: text between two comments that a function writes from the records.
 
     <!-- generated: results -->
-    | row | contests test | ...
+    | method | `contests_test` | ...
     <!-- end -->
 
 The first comment names a function in `lib/evidence/blocks.py`, followed by arguments, in quotes if they contain spaces.

@@ -5,9 +5,9 @@
    there are several pairs. MARGIN is the region of practical equivalence (Kruschke 2018, "Rejecting or accepting
    parameter values in Bayesian estimation"):
 
-       equal    the interval lies within -MARGIN to +MARGIN: a difference that matters is ruled out
-       better   the interval lies above 0 (worse: below 0)
-       open     the interval holds 0, and differences that matter; or too few seeds were run for a statement on recipes
+       equal    the interval lies between -MARGIN and +MARGIN: larger differences are ruled out
+       better   otherwise, the interval lies above 0 (worse: below 0)
+       open     the interval contains 0, but also differences of MARGIN or more; or too few seeds were run
 
 3. Neither p values nor single seeds may contradict the interval silently: where the permutation test's p value,
    adjusted for all planned comparisons (Holm 1979), or the sign of a seed disagrees with it, the verdict is `mixed`
@@ -83,22 +83,23 @@ class Comparison:
     def _decide(self) -> tuple[str, str]:
         a, b, n = self.a, self.b, len(self.by_seed)
         if n < self.needs:
-            return "open", f"Open ({n} of {self.needs} seeds): {b} against {a}"
+            return "open", f"Open ({n} of {self.needs} seeds were run): {b} against {a}"
         if self.low > -MARGIN and self.high < MARGIN:
-            return "equal", f"{b} equals {a} within {MARGIN:.0f} points"
+            return "equal", f"{b} equals {a} within the margin of {MARGIN:.0f} points"
         apart = self.low > 0 or self.high < 0
         contradictions = []
         if apart and any(np.sign(pair["points"]) != np.sign(self.points) for pair in self.by_seed.values()):
-            contradictions.append("the interval excludes 0, but not every seed has this sign")
+            contradictions.append("the interval excludes 0, but the seeds differ in sign")
         if self.p_value is not None and apart != (self.p_value < ALPHA):
-            relation = "excludes 0, but p is at least" if apart else "holds 0, but p is below"
+            relation = "excludes 0, but p is at least" if apart else "contains 0, but p is below"
             contradictions.append(f"the interval {relation} {ALPHA}")
         if contradictions:
             return "mixed", f"Mixed ({'; '.join(contradictions)}): {b} against {a}"
         if apart:
             word = "better" if self.points > 0 else "worse"
             return word, f"{b} is {word} than {a}"
-        return "open", f"Open (the interval holds 0, and differences that matter): {b} against {a}"
+        reason = f"the 95 % interval contains 0, but also differences of {MARGIN:.0f} points or more"
+        return "open", f"Open ({reason}): {b} against {a}"
 
     def table(self) -> pd.DataFrame:
         """What was accepted on each side, the difference, and the verdict; one value a row."""

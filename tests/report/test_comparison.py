@@ -62,19 +62,19 @@ def test_a_clear_difference_has_a_winner_whichever_side_it_is(tmp_path):
 def test_equal_recipes_are_called_equal_when_the_interval_is_narrow(tmp_path):
     found = compared(tmp_path, [0.6, 0.61, 0.59], [0.6, 0.6, 0.6], shared=1.0)
     assert found.verdict == "equal"
-    assert found.sentence.startswith("sparse equals dense within 5 points")
+    assert found.sentence.startswith("sparse equals dense within the margin of 5 points")
 
 
 def test_equal_recipes_that_vary_much_leave_the_question_open(tmp_path):
     found = compared(tmp_path, [0.5, 0.7, 0.6], [0.7, 0.5, 0.6], shared=0.0)
     assert found.verdict == "open"
-    assert found.sentence.startswith("Open (the interval holds 0")
+    assert found.sentence.startswith("Open (the 95 % interval contains 0")
 
 
 def test_two_seeds_conclude_nothing_however_large_the_difference(tmp_path):
     found = compared(tmp_path, [0.2, 0.2], [0.9, 0.9])
     assert found.verdict == "open"
-    assert found.sentence.startswith("Open (2 of 3 seeds)")
+    assert found.sentence.startswith("Open (2 of 3 seeds were run)")
 
 
 @pytest.mark.parametrize(
@@ -82,15 +82,15 @@ def test_two_seeds_conclude_nothing_however_large_the_difference(tmp_path):
     [
         ({}, "better", ""),
         ({"points": (-9.0, -8.0, -9.0), "low": -15.0, "high": -1.0}, "worse", ""),
-        ({"points": (9.0, 9.0, -1.0)}, "mixed", "not every seed has this sign"),
+        ({"points": (9.0, 9.0, -1.0)}, "mixed", "the seeds differ in sign"),
         ({"p": 0.05}, "mixed", "the interval excludes 0, but p is at least 0.05"),
         ({"p": 0.001, "p_holm": 0.06, "family": 9}, "mixed", "the interval excludes 0, but p is at least 0.05"),
-        ({"low": -0.5}, "mixed", "the interval holds 0, but p is below 0.05"),
-        ({"low": -0.5, "p": 0.4}, "open", "the interval holds 0, and differences that matter"),
-        ({"low": 0.0, "p": 0.4}, "open", "the interval holds 0"),
-        ({"points": (2.0, 2.0, 2.0), "low": 0.5, "high": 4.9}, "equal", "within 5 points"),
-        ({"points": (2.0, 2.0, 2.0), "low": -4.9, "high": 5.0, "p": 0.4}, "open", "differences that matter"),
-        ({"points": (2.0, 2.0, 2.0), "low": -5.0, "high": 4.9, "p": 0.4}, "open", "differences that matter"),
+        ({"low": -0.5}, "mixed", "the interval contains 0, but p is below 0.05"),
+        ({"low": -0.5, "p": 0.4}, "open", "contains 0, but also differences of 5 points or more"),
+        ({"low": 0.0, "p": 0.4}, "open", "interval contains 0"),
+        ({"points": (2.0, 2.0, 2.0), "low": 0.5, "high": 4.9}, "equal", "within the margin of 5 points"),
+        ({"points": (2.0, 2.0, 2.0), "low": -4.9, "high": 5.0, "p": 0.4}, "open", "differences of 5 points or more"),
+        ({"points": (2.0, 2.0, 2.0), "low": -5.0, "high": 4.9, "p": 0.4}, "open", "differences of 5 points or more"),
         ({"points": (9.0,), "p": 0.001}, "open", "1 of 3 seeds"),
         ({"p": None}, "better", "over problems and 3 seeds."),
         ({"points": (9.0,), "needs": 1}, "better", "over problems alone"),

@@ -101,7 +101,7 @@ def test_the_verdict_follows_the_interval_and_needs_three_seeds(tmp_path, chance
     assert found.verdict == verdict
     assert "p =" not in found.sentence, "the record holds intervals only"
     two = versus_controls({n: repairs[n] for n in (0, 1)})[RESAMPLING]
-    assert two.sentence.startswith("Open (2 of 3 seeds)")
+    assert two.sentence.startswith("Open (2 of 3 seeds were run)")
 
 
 def test_nothing_is_credited_to_feedback_before_repair_beats_every_control():

@@ -121,7 +121,7 @@ def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatc
     monkeypatch.setattr(manifest, "checksum", lambda *_: "0" * 64)
     test = Problem("p", "tiny_contests", "test", "stdio", "Add.", (Test("1", "1"),))
     run.ledger.record("contests_test", *CONTESTS, "test", "report", [test])
-    with pytest.raises(RoleError, match="it may not train"), run.phase("train"):
+    with pytest.raises(RoleError, match="it may no longer train"), run.phase("train"):
         raise AssertionError("the phase must not begin")
 
 

@@ -244,7 +244,7 @@ def plant_an_unknown_purpose(evidence):
     [
         (
             plant_training_on_test,
-            "tiny/10_sft-s0: read tiny_humaneval, split test (role test) to train: weights are trained and",
+            "tiny/10_sft-s0: read tiny_humaneval, split test (role test) to train: weights are trained",
         ),
         (plant_selection_on_test, "tiny/10_sft-s0: read tiny_contests, split test (role test) to select: checkpoints"),
         (plant_training_on_select, "tiny/20_dpo-s0: read tiny_contests, split valid (role select) to train"),

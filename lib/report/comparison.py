@@ -22,10 +22,13 @@ import pandas as pd
 
 from lib.report.outcomes import accepted
 from lib.report.runs import MAIN_SET, SEEDS, Runs, Stage, pairs
+from lib.runs.paths import artifacts
+from lib.runs.run import UpstreamError
 from lib.statistics import crossed_bootstrap, mcnemar_exact, mean_sd, sign_flip
 
 MARGIN = 5.0  # points: a smaller difference does not matter here
 ALPHA = 0.05
+BASELINE = "03_baseline-s0"  # the run that measures the base model
 
 
 @dataclass(frozen=True)
@@ -115,13 +118,19 @@ class Comparison:
 
 
 def against_control(run, control_run_name: str, dataset: str = MAIN_SET) -> Comparison:
-    """The run that is being executed against the finished run `control_run_name`, from the verdicts.csv of both.
+    """The run under execution against the finished run `control_run_name` (or "base"), by the verdicts.csv of both.
 
     One run a side: the verdict is about these two policies, its interval over problems alone. A smoke run, which has
     measured fewer problems, is compared on those that both have. Raises UpstreamError for a control that has not been
     run; ValueError when no problem of `dataset` was measured in both.
     """
-    stages = [Stage(control_run_name, run.upstream(control_run_name)), Stage(run.name, run.folder)]
+    if control_run_name == "base":  # the untrained policy: the same for every seed, and named by no parameter
+        folder, control_run_name = artifacts() / run.params["preset"] / BASELINE, BASELINE
+        if not (folder / "verdicts.csv").is_file():
+            raise UpstreamError(f"no results of the base model: python -m lib.matrix {run.params['preset']} {BASELINE}")
+    else:
+        folder = run.upstream(control_run_name)
+    stages = [Stage(control_run_name, folder), Stage(run.name, run.folder)]
     solved = accepted(stages, dataset, shared=True)
     return _compared(control_run_name, run.name, dataset, {run.params["seed"]: solved}, needs=1)
 

@@ -175,6 +175,17 @@ def test_a_run_is_compared_with_its_control_over_problems_alone(tmp_path):
         against_control(Run(tmp_path / "30_grpo-s1"), "03_baseline-s0")
 
 
+def test_a_run_that_starts_from_the_base_model_is_compared_with_the_baseline(tmp_path, monkeypatch):
+    monkeypatch.setenv("RLVR_ARTIFACTS", str(tmp_path))
+    run = Run(tmp_path / "tiny" / "30_grpo-s1")
+    run.params["preset"] = "tiny"
+    stage(run.folder, np.arange(N) < 120)
+    with pytest.raises(UpstreamError, match="python -m lib.matrix tiny 03_baseline-s0"):
+        against_control(run, "base")
+    stage(tmp_path / "tiny" / "03_baseline-s0", np.arange(N) < 80)
+    assert against_control(run, "base").points == pytest.approx(20.0)
+
+
 def test_a_smoke_run_is_compared_on_the_problems_that_both_have(tmp_path):
     stage(tmp_path / "10_sft-s1", np.arange(N) < 80)
     stage(tmp_path / "30_grpo-s1", np.arange(8) < 8)

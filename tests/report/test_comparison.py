@@ -180,7 +180,7 @@ def test_a_run_that_starts_from_the_base_model_is_compared_with_the_baseline(tmp
     run = Run(tmp_path / "tiny" / "30_grpo-s1")
     run.params["preset"] = "tiny"
     stage(run.folder, np.arange(N) < 120)
-    with pytest.raises(UpstreamError, match="python -m lib.matrix tiny 03_baseline-s0"):
+    with pytest.raises(UpstreamError, match=r"lib\.matrix tiny 03_baseline-s0"):
         against_control(run, "base")
     stage(tmp_path / "tiny" / "03_baseline-s0", np.arange(N) < 80)
     assert against_control(run, "base").points == pytest.approx(20.0)

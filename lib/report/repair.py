@@ -17,17 +17,17 @@ from lib.statistics import mean_sd
 
 RESAMPLING = "b. resampling, trained policy, tokens generated"  # the control that repair has to beat
 COLUMNS: dict[str, tuple[Callable[[dict], float | None], str]] = {  # of lib.evaluation.repair_metrics.summary
-    "accepted_at_1, %": (lambda one: 100 * one["accepted_at_1"], "{:.1f}"),
-    "accepted_at_multi, %": (lambda one: 100 * one["accepted_at_multi"], "{:.1f}"),
-    "recovery_rate, %": (lambda one: None if one["recovery_rate"] is None else 100 * one["recovery_rate"], "{:.1f}"),
-    "Δ pass_ratio mean": (lambda one: one["delta_pass_ratio"]["mean"], "{:+.2f}"),
-    "P50": (lambda one: one["delta_pass_ratio"]["p50"], "{:+.2f}"),
-    "P90": (lambda one: one["delta_pass_ratio"]["p90"], "{:+.2f}"),
-    "avg_rounds_used": (lambda one: one["avg_rounds_used"], "{:.2f}"),
-    "rounds saved, %": (lambda one: 100 * one["saved_rounds"], "{:.1f}"),
-    "missed": (lambda one: one["missed"], "{:.1f}"),
-    "tokens per solved": (lambda one: one["cost_per_solved_tokens"]["repair"], "{:.0f}"),
-    "in one round": (lambda one: one["cost_per_solved_tokens"]["single"], "{:.0f}"),
+    "accepted_at_1, %": (lambda row: 100 * row["accepted_at_1"], "{:.1f}"),
+    "accepted_at_multi, %": (lambda row: 100 * row["accepted_at_multi"], "{:.1f}"),
+    "recovery_rate, %": (lambda row: None if row["recovery_rate"] is None else 100 * row["recovery_rate"], "{:.1f}"),
+    "Δ pass_ratio mean": (lambda row: row["delta_pass_ratio"]["mean"], "{:+.2f}"),
+    "P50": (lambda row: row["delta_pass_ratio"]["p50"], "{:+.2f}"),
+    "P90": (lambda row: row["delta_pass_ratio"]["p90"], "{:+.2f}"),
+    "avg_rounds_used": (lambda row: row["avg_rounds_used"], "{:.2f}"),
+    "rounds saved, %": (lambda row: 100 * row["saved_rounds"], "{:.1f}"),
+    "missed": (lambda row: row["missed"], "{:.1f}"),
+    "tokens per solved": (lambda row: row["cost_per_solved_tokens"]["repair"], "{:.0f}"),
+    "in one round": (lambda row: row["cost_per_solved_tokens"]["single"], "{:.0f}"),
 }
 
 
@@ -43,7 +43,7 @@ def settings_table(repairs: dict[int, dict]) -> pd.DataFrame:
     """A row per way to repair (rounds, feedback, policy): the metrics of Phase 4, mean ± sd over the seeds."""
     rows = {
         name: {
-            column: _mean_sd([value(one[MAIN_SET][name]) for one in repairs.values()], form)
+            column: _mean_sd([value(run[MAIN_SET][name]) for run in repairs.values()], form)
             for column, (value, form) in COLUMNS.items()
         }
         for name in next(iter(repairs.values()))[MAIN_SET]
@@ -54,8 +54,8 @@ def settings_table(repairs: dict[int, dict]) -> pd.DataFrame:
 def rounds_table(repairs: dict[int, dict]) -> pd.DataFrame:
     """What each round of the longest dialogues took, means over the seeds: dialogues, accepted, tokens generated and
     read, CPU seconds of the public tests."""
-    wholes = [next(iter(one[MAIN_SET].values())) for one in repairs.values()]
-    parts = [pd.DataFrame([*one["by_round"], one["total"]]) for one in wholes]
+    wholes = [next(iter(run[MAIN_SET].values())) for run in repairs.values()]
+    parts = [pd.DataFrame([*run["by_round"], run["total"]]) for run in wholes]
     table = sum(parts[1:], parts[0]) / len(parts)
     return table.set_axis([*(f"round {k}" for k in range(1, len(table))), "total"]).round(2)
 
@@ -64,11 +64,11 @@ def versus_controls(repairs: dict[int, dict]) -> dict[str, Comparison]:
     """Repair against each of its controls on the main set; by the record, without a p value over the seeds."""
     compared = {}
     for name in next(iter(repairs.values()))["controls"] if repairs else ():
-        by_seed = {seed: one["controls"][name] for seed, one in repairs.items()}
+        by_seed = {seed: run["controls"][name] for seed, run in repairs.items()}
         keys = ("control", "repair", "points", "low", "high")
-        control, repair, points, low, high = (fmean(one[key] for one in by_seed.values()) for key in keys)
+        control, repair, points, low, high = (fmean(pair[key] for pair in by_seed.values()) for key in keys)
         problems = next(iter(next(iter(repairs.values()))[MAIN_SET].values()))["n"]
-        seeds = {seed: {"points": one["points"]} for seed, one in by_seed.items()}
+        seeds = {seed: {"points": pair["points"]} for seed, pair in by_seed.items()}
         compared[name] = Comparison(
             name, REPAIR, MAIN_SET, problems, 100 * control, 100 * repair, points, low, high, p=None, by_seed=seeds
         )
@@ -79,8 +79,8 @@ def feedback_credit(controls: dict[str, Comparison], continued: Comparison | Non
     """Whether a gain of repair may be credited to feedback: only if repair is better than each control that spends the
     same without feedback. `controls`: of `versus_controls`; `continued`: repair against GRPO continued."""
     needed = {"GRPO continued": continued, "resampling at equal tokens": controls.get(RESAMPLING)}
-    needed["feedback without information"] = next((one for name, one in controls.items() if name[:2] == "d."), None)
-    verdicts = {name: one.verdict if one else NOT_RUN for name, one in needed.items()}
+    needed["feedback without information"] = next((test for name, test in controls.items() if name[:2] == "d."), None)
+    verdicts = {name: test.verdict if test else NOT_RUN for name, test in needed.items()}
     credited = all(verdict == "better" for verdict in verdicts.values())
     details = ", ".join(f"{verdict} ({name})" for name, verdict in verdicts.items())
     return f"{'Credited' if credited else 'Nothing is credited'} to feedback: repair against its controls: {details}."
@@ -91,7 +91,7 @@ def moves(repairs: dict[int, dict]) -> dict[str, pd.DataFrame]:
     that never occur are left out."""
     tables = {}
     for number in next(iter(repairs.values()))["transitions"] if repairs else ():
-        parts = [pd.DataFrame(one["transitions"][number]).T for one in repairs.values()]
+        parts = [pd.DataFrame(run["transitions"][number]).T for run in repairs.values()]
         table = sum(parts[1:], parts[0])
         tables[f"round {number} to {int(number) + 1}"] = table.loc[table.any(axis=1), table.any(axis=0)].astype(int)
     return tables

@@ -47,13 +47,13 @@ def training_table(rows: dict[str, Runs], per_step: int) -> pd.DataFrame:
     runs = by_name(rows)
 
     def line(stage: Stage) -> dict:
-        line = [training(one, per_step) for one in lineage(stage, runs)]
-        tokens = [one["tokens"] for one in line if one["tokens"]]
+        line = [training(ancestor, per_step) for ancestor in lineage(stage, runs)]
+        tokens = [cost["tokens"] for cost in line if cost["tokens"]]
         return {
             "rollout tokens": line[0]["tokens"],
             "minutes": line[0]["minutes"],
             "rollout tokens in all": sum(tokens) or None,
-            "minutes in all": sum(one["minutes"] or 0.0 for one in line),
+            "minutes in all": sum(cost["minutes"] or 0.0 for cost in line),
         }
 
     return _table(rows, line)
@@ -110,7 +110,7 @@ def budget_table(rows: dict[str, Runs], best: str, names: list[str], per_step: i
     sizes = [2**k for k in range(samples.bit_length())]
     for name in names:
         found = [(n, compare(rows, best, name, MAIN_SET, seed, samples=n)) for n in sizes]
-        compared = {n: one for n, one in found if one}
+        compared = {n: pair for n, pair in found if pair}
         if len(compared) < len(sizes):
             lines[name] = {"same tokens": NOT_RUN}
             continue
@@ -130,7 +130,7 @@ def budget_table(rows: dict[str, Runs], best: str, names: list[str], per_step: i
 
 
 def _rollout_tokens(stage: Stage, runs: dict[str, Stage], per_step: int) -> float:
-    return sum(training(one, per_step)["tokens"] or 0.0 for one in lineage(stage, runs))
+    return sum(training(ancestor, per_step)["tokens"] or 0.0 for ancestor in lineage(stage, runs))
 
 
 def _table(rows: dict[str, Runs], line: Callable[[Stage], dict]) -> pd.DataFrame:

@@ -144,7 +144,7 @@ def stale(committed) -> set[str]:
 
 def test_a_run_was_made_with_the_parameters_and_the_data_that_are_here_or_is_marked_as_stale(run, stale):
     if f"{run.parent.name}/{run.name}" in stale:
-        return  # readers are told so
+        pytest.skip("executed by older code, and marked as stale")
     info = read(run, "run_info.json")
     declared = read_parameters(ROOT / "notebooks" / notebook_of(run).name)
     file = ROOT / "params" / run.parent.name / f"{run.name}.yaml"
@@ -196,7 +196,7 @@ def test_the_ledgers_prove_that_no_test_problem_was_learnt_from(committed):
 @pytest.mark.parametrize("report", ["90_report-s0", "90_report-matrix-s0"])
 def test_the_report_was_made_from_the_runs_that_are_committed_or_is_marked_as_stale(committed, report, stale):
     if f"tiny/{report}" in stale:
-        return
+        pytest.skip("executed by older code, and marked as stale")
     artifacts = committed / "artifacts" / "tiny"
 
     class Reader:

@@ -44,7 +44,7 @@ LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # log about 4 completions at about 10 step
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Rates are shares of a step's programs, times are
 # wall seconds; judge_s is how long the step waited for the judge, judging_s how long the judge worked.
-CURVE = {
+POLICY_CURVE = {  # of every online training
     "step": "step",
     "reward": "reward",
     "reward_std": "reward_std",
@@ -53,6 +53,8 @@ CURVE = {
     "entropy": "entropy",
     "grad_norm": "grad_norm",
     "completions/mean_length": "completion_tokens",
+}
+CURVE = POLICY_CURVE | {
     "completions/clipped_ratio": "truncation_rate",
     **{f"{name}_rate": f"{name}_rate" for name in ERROR_TYPES},
     **{f"{part}_s": f"{part}_s" for part in ("generate", "judge", "judging", "update", "step")},

@@ -34,21 +34,13 @@ from lib.problems import Problem
 from lib.rewards import ReturnFunction
 from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
-from lib.training.grpo import MAX_JUDGE_FAILURES, with_tokens
+from lib.training.grpo import MAX_JUDGE_FAILURES, POLICY_CURVE, with_tokens
 from lib.training.resume import read_log, train
 from lib.training.sft import Conversation
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Tokens are those that the policy wrote, in all
 # rounds; `accepted_*` are shares of the dialogues, `timeout_rate` and `api_error_rate` of the programs.
-CURVE = {
-    "step": "step",
-    "reward": "reward",
-    "reward_std": "reward_std",
-    "frac_reward_zero_std": "zero_variance_groups",
-    "kl": "kl",
-    "entropy": "entropy",
-    "grad_norm": "grad_norm",
-    "completions/mean_length": "completion_tokens",
+CURVE = POLICY_CURVE | {
     **{name: name for name in ("rounds", "accepted_first", "accepted_last", "timeout_rate", "api_error_rate")},
     "rollout_s": "rollout_s",
     "minutes": "minutes",

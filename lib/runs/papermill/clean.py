@@ -5,6 +5,7 @@
 3. A cell's stdout and stderr become one text each, until another output comes between: their division into messages
    depends on timing. Progress bars are removed.
 4. Of a widget only its static rendering stays (HTML or text): readers of a finished notebook have no kernel.
+5. A table of pandas is kept as HTML alone, not as text a second time.
 """
 
 import copy
@@ -31,6 +32,7 @@ RANDOM = (
 )
 VIEW = "application/vnd.jupyter.widget-view+json"
 OPAQUE = ("image/png", "image/jpeg", "image/gif", "application/pdf")  # base64, which may look like a path
+TABLE = 'class="dataframe"'  # of pandas
 MOVING = ("start_time", "end_time", "duration", "environment_variables", "version")
 
 
@@ -94,7 +96,7 @@ def clean(notebook: nbformat.NotebookNode, shorten: Callable[[str], str]) -> nbf
         if INJECTED in cell.metadata.get("tags", []):
             cell.source = shorten(cell.source)
         if cell.cell_type == "code":
-            cell.outputs = [_each_text(output, shorten) for output in _joined(_without_widgets(cell.outputs))]
+            cell.outputs = [_each_text(output, shorten) for output in _joined(_without_doubles(cell.outputs))]
     notebook.metadata.pop("widgets", None)
     notebook.metadata.papermill = _each_text(_without_clocks(notebook.metadata.papermill), shorten)
     notebook.metadata.get("language_info", {}).pop("version", None)  # run_info.json has the versions
@@ -116,10 +118,13 @@ def _each_text(value, change: Callable[[str], str]):
     return value
 
 
-def _without_widgets(outputs: Iterable) -> Iterable:
-    """Outputs without live widgets, of which the static rendering stays, and without progress bars."""
+def _without_doubles(outputs: Iterable) -> Iterable:
+    """Outputs in one form: of live widgets the static rendering, of tables the HTML; without progress bars."""
     for output in outputs:
-        is_widget = output.get("data", {}).pop(VIEW, None) is not None
+        data = output.get("data", {})
+        if TABLE in data.get("text/html", ""):
+            data.pop("text/plain", None)
+        is_widget = data.pop(VIEW, None) is not None
         if not (is_widget and BAR.search(output.data.get("text/plain", ""))):
             yield output
 

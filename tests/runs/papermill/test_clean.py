@@ -116,3 +116,12 @@ def test_of_a_widget_only_its_static_rendering_stays(cleaned):
     outputs = [output.data for output in result.cells[0].outputs]
     assert outputs == [{"text/html": "<p>all rounds</p>"}, {"text/plain": "Slider()"}]
     assert "widgets" not in result.metadata
+
+
+def test_a_table_of_pandas_is_kept_as_html_alone(cleaned):
+    html = '<table border="1" class="dataframe"><tr><td>1</td></tr></table>'
+    table = new_output("execute_result", {"text/html": html, "text/plain": "   a\n0  1"})
+    other = new_output("execute_result", {"text/html": "<table></table>", "text/plain": "1"})
+    shown, kept = cleaned(table, other).cells[0].outputs
+    assert shown.data == {"text/html": html}
+    assert kept.data == {"text/html": "<table></table>", "text/plain": "1"}

@@ -3,6 +3,8 @@
 Every figure is read from the record of one run, the report over the whole matrix (REPORT).
 """
 
+from typing import Any
+
 from lib.evidence.committed import Committed
 from lib.evidence.stale import Staleness
 from lib.evidence.values import RecordError, Records
@@ -24,7 +26,7 @@ RUNS = {  # row of the report -> the runs that it is made from
     "GRPO dense → repair, round 1": "40_repair-s*",
     "GRPO dense → repair": "40_repair-s*",
 }
-TEXTS = {
+TEXTS: dict[str, dict[str, Any]] = {
     "en": {
         "head": "| method | {sets} | seeds | command |",
         "note": "Accepted programs in percent, mean ± standard deviation over the seeds; {counts}. One program per "

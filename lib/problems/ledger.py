@@ -59,11 +59,6 @@ class Ledger:
         write_atomically(self._file, json_lines(self._lines))
 
 
-def _needs_ledger(run: Path) -> bool:
-    """Whether a run has measured or trained, for which it must have read problems; a report over runs reads none."""
-    return any((run / name).is_file() for name in ("verdicts.csv", "curves.csv"))
-
-
 def read_ledger(run: Path) -> list[dict]:
     """The readings of a run. Raises FileNotFoundError if it kept no ledger."""
     lines = [json.loads(line) for line in (run / FILE).read_text().splitlines()]
@@ -76,11 +71,11 @@ def offences(artifacts: Path) -> list[str]:
     finished = {run: info for run, info in infos.items() if info["status"] == "finished"}
     declared, ledgers, violations = declared_roles(), {}, []
     for run in finished:
+        if not any((run / name).is_file() for name in (FILE, "verdicts.csv", "curves.csv")):
+            continue  # it has neither measured nor trained: a report over other runs reads no problems
         try:
             ledgers[run] = read_ledger(run)
         except (FileNotFoundError, ValueError) as error:
-            if isinstance(error, FileNotFoundError) and not _needs_ledger(run):
-                continue
             violations.append(f"{_name(run)}: no readable {FILE} ({type(error).__name__}): run it again")
     for run, lines in ledgers.items():
         violations += [f"{_name(run)}: {offence}" for offence in _within(run, lines, declared)]

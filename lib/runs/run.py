@@ -183,9 +183,8 @@ class Run:
         figure.savefig(drawn, format="png", dpi=100, bbox_inches="tight")
         pyplot.close(figure)
         # an octree keeps rare colours, such as a line's in the legend; the median cut mixes them with others
-        Picture.open(drawn).convert("RGB").quantize(128, method=Picture.Quantize.FASTOCTREE).save(
-            image, "png", optimize=True
-        )
+        picture = Picture.open(drawn).convert("RGB").quantize(128, method=Picture.Quantize.FASTOCTREE)
+        picture.save(image, "png", optimize=True)
         paths.write_atomically(self._file(f"figures/{name}.png"), image.getvalue())
         display(Image(image.getvalue(), alt=alt))
 

@@ -102,6 +102,8 @@ def test_the_page_has_the_four_pages_that_are_followed_here():
 
 
 def test_add_a_reward(copy):
+    control = Path("artifacts") / "tiny" / "03_baseline-s0"  # comes with every clone
+    shutil.copytree(ROOT / control, copy.folder / control)
     copy.follow("Add a reward")
     run = copy.folder / "artifacts" / "tiny" / "30_grpo-short-s0"
     assert copy.read(run / "run_info.json")["status"] == "finished"

@@ -13,7 +13,7 @@ from lib.runs.paths import root
 from lib.runs.record import MIME
 
 ROUNDS = Path(__file__).parents[1] / "report" / "repair.jsonl"  # a repair run at smoke scale
-SMOKE = {"policy": '"base"', "steps": "3", "problems": "4"}
+SMOKE = {"policy": '"base"', "steps": "3", "limit": "4"}
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -62,6 +62,8 @@ def test_the_stepper_shows_the_round_of_the_problem_that_was_chosen(lab, page, p
 
 
 def test_grpo_runs_to_its_record_in_jupyterlab(lab, page, picture):
+    control = Path("tiny") / "03_baseline-s0"
+    shutil.copytree(root() / "artifacts" / control, lab.artifacts / control)
     lab.open(page, "30_grpo")
     lab.give(page, "30_grpo", SMOKE)
     lab.run_all(page)

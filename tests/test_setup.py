@@ -67,6 +67,15 @@ def test_a_target_makes_the_virtual_environment_itself(target, tmp_path):
     assert "pip install" in dry.stdout
 
 
+def test_what_make_starts_keeps_compiled_modules(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    probe = tmp_path / "probe.mk"
+    probe.write_text("probe:\n\t@env\n")
+    shown = make("-f", "Makefile", "-f", str(probe), "probe")
+    assert "PATH=" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
+
+
 def test_without_a_fitting_python_make_says_which_one_is_needed(tmp_path):
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
     (tmp_path / "pyproject.toml").write_text("")

@@ -3,7 +3,7 @@
 import pytest
 from judged import SQUARE, function
 
-from lib.judge.host.cases import plan
+from lib.judge.host.cases import plan, problem_with
 from lib.problems import Problem, Test
 
 HONEST = {
@@ -152,7 +152,32 @@ def test_what_counts_as_a_case():
     assert cases("def check(g):\n  assert g(1)\n  assert g(2)\n  for n in 'ab':\n    assert g(n)\ncheck(f)") == 3
     assert cases("f(1)") == 1
     assert cases("def helper(g):\n  assert g(1)\n  assert g(2)\nhelper(f)\nhelper(g)") == 1
-    assert cases("assert f(") == 1
+
+
+UNFIT = {
+    "not Python": ("assert f(1) ==", "it is not Python: SyntaxError"),
+    "a statement out of place": ("return f(1)", "it is not Python: SyntaxError"),
+    "null bytes": ("assert f(1) == '\0'", "it is not Python"),
+    "brackets without end": ("(" * 300, "it is not Python"),
+    "a package": ("import numpy as np\nassert f(1) == 1", "line 1 imports numpy"),
+    "a package within a function": ("def check(g):\n  from numpy import array\ncheck(f)", "line 2 imports numpy"),
+    "a package's module": ("import numpy.linalg\nassert f(1)", "line 1 imports numpy"),
+    "a relative import": ("from . import x\nassert f(1)", "line 1 imports"),
+    "the program's source": ("import inspect\nassert 'for' not in inspect.getsource(f)", "line 1 imports inspect"),
+    "the program's code": ("assert f.__code__.co_argcount == 1", "line 1 uses __code__"),
+    "fixtures": ("def test_f(tmp_path):\n  assert f(tmp_path)", "line 1: test_f needs fixtures"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_test_by_which_nothing_can_be_judged_is_named_when_it_is_read(name):
+    test, reason = UNFIT[name]
+    assert problem_with(test).startswith(reason)
+
+
+def test_packages_that_programs_have_are_no_reason():
+    assert problem_with("import numpy as np\nassert f(1) == 1", packages=("numpy",)) == ""
+    assert problem_with("def test_f(n=3): assert f(n)") == ""
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ import pytest
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
 
 from lib.judge import Judge, Verdict
+from lib.judge.host import prepared
+from lib.judge.host.cases import plan
 from lib.judge.host.stream import AHEAD, ATTEMPTS
 from lib.problems import Problem
 
@@ -323,10 +325,16 @@ def test_killed_workers_make_no_wrong_verdict():
         assert judge.judge("print(42)", ANSWER).accepted, "dead workers are replaced"
 
 
-def test_a_judge_that_fails_again_and_again_says_api_error():
-    """No worker can judge this problem: its test is not Python."""
+def test_a_judge_that_fails_again_and_again_says_api_error(monkeypatch):
+    """No worker can judge this problem: its plan is damaged."""
+
+    def damaged(test, problem):
+        text, cases = plan(test, problem)
+        return text.replace(b"damaged", b"'"), cases
+
+    monkeypatch.setattr(prepared, "plan", damaged)
     with Judge(workers=2) as judge:
-        pairs = [("def f(x): return x", function("assert f(1) ==")), ("def f(x): return x * x", SQUARE)]
+        pairs = [("def f(x): return x", function("assert f(1), 'damaged'")), ("def f(x): return x * x", SQUARE)]
         for hits in (0, 1):  # an api_error is not remembered, the other verdict is
             verdicts = judge.judge_many(pairs)
             assert [verdict.error_type for verdict in verdicts] == ["api_error", "success"]

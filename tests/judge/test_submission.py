@@ -152,10 +152,9 @@ def test_the_main_part_of_a_program_does_not_run_for_function_problems(judge):
     assert judge.judge("def f(x): return x * x\nif __name__ == '__main__': f(input())", SQUARE).accepted
 
 
-def test_a_test_that_is_no_python_is_the_judges_failure_not_the_programs(judge):
-    verdict = judge.judge("def f(x): return x", function("assert f(1) =="))
-    assert verdict.error_type == "api_error"
-    assert "SyntaxError" in verdict.feedback
+def test_a_test_that_is_no_python_is_refused_before_any_program_runs(judge):
+    with pytest.raises(ValueError, match="problem test/f: no program can be judged by test 2: it is not Python"):
+        judge.judge("def f(x): return x", function("assert f(1) == 1", "assert f(1) =="))
 
 
 @pytest.mark.parametrize("program", ["x = 'x'\nwhile True: x += x[: 1 << 20]", "x = 'x'\nwhile True: x += x"])

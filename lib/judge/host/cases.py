@@ -13,10 +13,50 @@ import builtins
 import json
 import symtable
 import sys
+from functools import lru_cache
 
 from ..problem import Problem
 
 _BUILTINS = frozenset(dir(builtins))
+_BEYOND = {  # what reads or needs the program's own process
+    **dict.fromkeys(("gc", "inspect", "dis", "tracemalloc", "__main__"), "looks into the program's process"),
+    **dict.fromkeys(("subprocess", "multiprocessing", "socket"), "starts processes or connections"),
+}
+_INSIDES = {"__code__", "__globals__", "__closure__", "_getframe", "getrefcount"}
+
+
+@lru_cache(maxsize=4096)
+def problem_with(test: str, packages: tuple[str, ...] = ()) -> str:
+    """Why no program can be judged by this test of a function problem (Python source), or "".
+
+    Call it where a set is read, and leave such a test out. `packages`: those that programs may import besides the
+    standard library.
+    """
+    try:
+        compile(test, "tests.py", "exec", dont_inherit=True)
+        tree = ast.parse(test)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"it is not Python: {type(error).__name__}: {error}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            modules = [node.module or "."] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            for name in (module.partition(".")[0] for module in modules):
+                if name in _BEYOND:
+                    return f"line {node.lineno} imports {name}: it {_BEYOND[name]}"
+                if name not in sys.stdlib_module_names and name not in packages:
+                    return f"line {node.lineno} imports {name or 'a relative module'}, which programs do not have"
+        if isinstance(node, ast.Attribute) and node.attr in _INSIDES:
+            return f"line {node.lineno} uses {node.attr}: it looks into the program's process"
+        arguments = node.args if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
+        if arguments and node in tree.body and node.name.startswith("test_") and _fixtures(node, tree):
+            return f"line {node.lineno}: {node.name} needs fixtures of pytest"
+    return ""
+
+
+def _fixtures(function: ast.FunctionDef | ast.AsyncFunctionDef, tree: ast.Module) -> bool:
+    """Whether only pytest can call this function: it has parameters without defaults, and the test does not use it."""
+    used = any(isinstance(node, ast.Name) and node.id == function.name for node in ast.walk(tree))
+    return not used and len(function.args.args) > len(function.args.defaults)
 
 
 def plan(test: str, problem: Problem) -> tuple[bytes, int]:
@@ -24,12 +64,9 @@ def plan(test: str, problem: Problem) -> tuple[bytes, int]:
 
     `source`; `names` that only the program can define; `modules` of the standard library that the test uses but does
     not import; `defines`: functions of the prompt that the test repeats and the program may call; `seed`: whether the
-    test uses random numbers.
+    test uses random numbers. Raises SyntaxError for a test that is not Python.
     """
-    try:
-        tree = ast.parse(test)
-    except (SyntaxError, ValueError):  # reported when the test is run
-        return json.dumps({"source": test, "names": [], "modules": [], "defines": "", "seed": False}).encode(), 1
+    tree = ast.parse(test)
     nodes = list(ast.walk(tree))
     used_as_module = {n.value.id for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
     free = _free_names(symtable.symtable(test, "tests.py", "exec"))

@@ -4,7 +4,7 @@ import hashlib
 import os
 
 from ..problem import Problem
-from .cases import plan
+from .cases import plan, problem_with
 from .compare import CHECKERS
 
 OUTPUT_LIMIT = 16 << 20  # bytes per test
@@ -16,6 +16,10 @@ def check_problem(problem: Problem) -> None:
         raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
     if problem.kind not in ("stdio", "function"):
         raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
+    if problem.kind == "function":
+        for number, test in enumerate(problem.tests):
+            if reason := problem_with(test.input):
+                raise ValueError(f"problem {problem.id}: no program can be judged by test {number + 1}: {reason}")
     if problem.checker not in CHECKERS:
         raise ValueError(
             f"problem {problem.id} wants the checker {problem.checker!r}; there are: {', '.join(CHECKERS)}"

@@ -218,6 +218,23 @@ SPYING = {  # each against one stdio test that expects 42
     "limits raised": (
         "import resource\nresource.setrlimit(resource.RLIMIT_AS, (-1, -1))\nx = bytearray(1 << 30)\nprint(42)"
     ),
+    "memory behind a reserved stack": "# threading.stack_size\nx = bytearray(1 << 29)\nprint(42)",
+    "memory in a stack": (
+        "import threading\nthreading.stack_size(1 << 30)\ndef f():\n  import ctypes\n"
+        "  x = ctypes.create_string_buffer(1 << 29)\n  ctypes.memset(x, 1, 1 << 29)\n  print(42)\n"
+        "t = threading.Thread(target=f); t.start(); t.join()"
+    ),
+    "descriptors beyond the streams": (
+        "import os\nfor n in range(3, 60):\n"
+        "  for p in (f'/dev/fd/{n}', f'/proc/self/fd/{n}', f'/proc/{os.getpid()}/fd/{n}'):\n"
+        "    try: print(open(p).read())\n    except OSError: pass"
+    ),
+    "a path that lies": (
+        "import os\nclass P(str):\n  def __eq__(s, o): return True\n  __hash__ = lambda s: hash('/dev/stdin')\n"
+        "for p in (P('/etc/passwd'), P('/proc/1/environ')):\n"
+        "  try: print(42 if len(open(p).read()) else 41)\n  except OSError: pass"
+    ),
+    "the judge behind open": "g = open.__globals__ if '/dev/' else 0\nprint([v for v in g.values() if v == 42])",
     "shared memory": "from multiprocessing.shared_memory import SharedMemory\nSharedMemory('x', True, 9)",
     "memfd": "import os\nos.memfd_create('x')\nprint(42)",
     "a file in /tmp": "open('/tmp/x', 'w').write('42')",

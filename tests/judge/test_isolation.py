@@ -71,7 +71,10 @@ print(written)
 
 
 def test_environment_names_and_rights_are_bare(judge):
-    assert output(judge, "import os, sys\nprint(dict(os.environ), sys.argv)") == "{} ['program.py']\n"
+    assert (
+        output(judge, "import os, sys\nprint(dict(os.environ), sys.argv)")
+        == "{'ONLINE_JUDGE': 'true'} ['program.py']\n"
+    )
     assert output(judge, "import socket\nprint(socket.gethostname())") == "judge\n"
     program = "import ctypes\nprint(ctypes.CDLL(None).prctl(39, 0, 0, 0, 0))"  # PR_GET_NO_NEW_PRIVS
     assert output(judge, program) == "1\n"

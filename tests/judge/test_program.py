@@ -90,7 +90,16 @@ t = threading.Thread(target=lambda: print(f(60000) // 10000)); t.start(); t.join
     "signals": "from signal import *\nsignal(SIGALRM, lambda *_: print(6))\nsetitimer(0, .05)\npause()",
     "unicode": "s = 'ä€😀'\nprint(len(s) * 2)",
     "coding line": "# -*- coding: latin-1 -*-\ns = 'ä'\nprint(len(s) + 5)",
-    "large integers": "print(int('6' * 4000) % 10)",
+    "large integers": "n = int('6' * 100_000)\nprint(n % 10, file=None if len(str(n)) == 100_000 else 0)",
+    "open('/dev/stdin')": "f = open('/dev/stdin')\nf.readline()\nprint(sum(map(int, f.readline().split())))",
+    "stdin from /dev/fd/0": "import sys\nsys.stdin = open('/dev/fd/0')\ninput()\nprint(sum(map(int, input().split())))",
+    "path of stdin": "from pathlib import Path\nprint(Path('/dev/stdin').read_text().count(' ') * 3)",
+    "os.open('/proc/self/fd/0')": "import os\nprint(os.read(os.open('/proc/self/fd/0', 0), 9).count(b' ') * 3)",
+    "fileinput": "import fileinput\nprint(len(list(fileinput.input('/dev/stdin'))) * 2)",
+    "stdout from /dev/stdout": "import sys\nsys.stdout = open('/dev/stdout', 'w')\nprint(6)",
+    "printed before /dev/stdout is opened": "print('', flush=True)\nopen(b'/dev/fd/1', 'wb').write(b'6')",
+    "stderr from /dev/stderr": "print('note', file=open('/dev/stderr', 'w'))\nprint(6)",
+    "ONLINE_JUDGE": "import os\nprint(6 if os.environ.get('ONLINE_JUDGE') else open('input.txt').read())",
     "heavy imports": "import decimal, fractions, statistics, random, datetime, typing, json, heapq\nprint(6)",
     "numbers in hashes": "import hashlib\nprint(len(hashlib.md5(b'').hexdigest()) - 26)",
     "logging": "import logging\nlogging.warning('to stderr')\nprint(6)",
@@ -109,6 +118,42 @@ def test_an_honest_program_is_accepted(judge, name):
     for tests in ([(INPUT, OUTPUT)], [(INPUT, OUTPUT)] * 3):
         verdict = judge.judge(program, stdio(*tests, time_limit=2.0))
         assert verdict.accepted, verdict.feedback
+
+
+STACKS = {
+    "one of 512 MB": (1, "512 << 20"),
+    "one of 2 GB": (1, "2**31 - 2**20"),
+    "fourteen of 128 MB": (14, "2**27"),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_the_stack_of_a_thread_is_reserved_not_used(judge, name):
+    count, size = STACKS[name]
+    program = f"""
+import sys, threading
+sys.setrecursionlimit(10**6)
+threading.stack_size({size})
+def f(n): return n and 1 + f(n - 1)
+def main(): done.append(f(20000))
+done = []
+threads = [threading.Thread(target=main) for _ in range({count})]
+for t in threads: t.start()
+for t in threads: t.join()
+print(sum(done))
+"""
+    verdict = judge.judge(program, stdio(*[("", f"{count * 20000}\n")] * 2, time_limit=5.0, memory_limit=64))
+    assert verdict.accepted, verdict.feedback
+
+
+def test_the_judges_own_frames_are_in_no_traceback(judge):
+    feedback = judge.judge("open('/dev/fd/7')", stdio(("", ""))).feedback
+    assert feedback.endswith(
+        """Traceback (most recent call last):
+  File "program.py", line 1, in <module>
+    open('/dev/fd/7')
+FileNotFoundError: [Errno 2] No such file or directory: '/dev/fd/7'"""
+    )
 
 
 def test_an_input_ends_in_a_newline(judge):

@@ -51,9 +51,10 @@ def main() -> None:
         _, status = os.waitpid(process, 0)
         os._exit(int(status != 0))
     try:
-        _lock_up(order)
         texts = [os.pread(source, os.fstat(source).st_size, 0) for source in sources]
-        codes = [(program.compile_source(text, "program.py"), b"open" in text) for text in texts]
+        _lock_up(order)
+        program.limit(order["memory"], b"".join(texts))
+        codes = [(text, program.compile_source(text, "program.py"), b"open" in text) for text in texts]
         for source, stdin, stdout, test in runs:
             line = json.dumps(_count(order, codes[source], stdin, stdout, test)).encode()
             os.write(report, line + b"\n")
@@ -79,7 +80,6 @@ def _lock_up(order: dict) -> None:
         if os.path.dirname(getattr(module, "__file__", None) or "") in ours:
             del sys.modules[name]
     program.prepare_interpreter()
-    program.limit(order["memory"])
 
 
 def _high(descriptor: int) -> int:
@@ -138,7 +138,7 @@ def _count(order: dict, code: tuple, stdin: int, stdout: int, test: list | None)
     return [child, os.waitstatus_to_exitcode(status), counted, stderr]
 
 
-def _live(tier: str, code, opens_files: bool, calls: int | None = None) -> None:
+def _live(tier: str, source: bytes, code, opens_files: bool, calls: int | None = None) -> None:
     """The life of a child: runs the program; in the last tier, counts its bytecodes itself."""
     count, leave = 0, program.leave
 
@@ -155,7 +155,7 @@ def _live(tier: str, code, opens_files: bool, calls: int | None = None) -> None:
         program.report(_COUNT.pack(count))
         leave(status)
 
-    code = program.start(b"", code)
+    code = program.start(source, code)
     if tier == "bytecode":
         setattr(program, "leave", report_and_leave)  # noqa: B010
         sys.settrace(trace)

@@ -18,11 +18,13 @@ import types
 import callee
 import carry
 import seccomp
+import streams
 import wire
 
 REPORT, START, CALLS = 3, 4, 5  # descriptors: how the tests ended, how the child started, the wire to the tests
 STACK = 64 << 20  # bytes to which the main thread's stack can grow, for deep recursion through C code
-ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit: thread stacks are reserved, seldom used
+ADDRESS_SLACK = 384 << 20  # bytes of address space beyond the memory limit, for what is reserved and seldom used
+THREAD_STACKS = 2 << 30  # the same for a program that sets the size of its threads' stacks: they are reserved whole
 OPEN_FILES = 256
 
 # Run once in the zygote, so that children share what an interpreter creates at first use (the compiler's types alone
@@ -47,6 +49,8 @@ def prepare_interpreter() -> None:
     site.setcopyright()
     site.sethelper()
     sys.argv[:] = ["program.py"]
+    sys.set_int_max_str_digits(0)
+    os.environ["ONLINE_JUDGE"] = "true"
     sys.dont_write_bytecode = True
     # Regular files, as programs will have: a stream asks only once whether its file can seek.
     for descriptor in (0, 1, 2):
@@ -55,7 +59,7 @@ def prepare_interpreter() -> None:
         os.close(file)
     os.pwrite(0, b"3\n1 2 3\n" * len(_WARM_UP), 0)
     for source in _WARM_UP:
-        open_streams()
+        streams.open_standard()
         with contextlib.suppress(SyntaxError):
             code = compile_source(source, "program.py")
             carry.carries_nothing(code)
@@ -63,12 +67,13 @@ def prepare_interpreter() -> None:
     for descriptor in (0, 1, 2):
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
-    open_streams()
+    streams.open_standard()
 
 
-def limit(memory: int) -> None:
-    """Sets the limits of this process and its children. `memory` in bytes."""
-    address_space = memory + ADDRESS_SLACK
+def limit(memory: int, source: bytes) -> None:
+    """Sets the limits of this process and its children. `memory` in bytes: more than that can be reserved, but whoever
+    waits for a child looks at how much it used."""
+    address_space = memory + ADDRESS_SLACK + (THREAD_STACKS if b"stack_size" in source else 0)
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     resource.setrlimit(resource.RLIMIT_STACK, (STACK if hard < 0 else min(STACK, hard), hard))
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
@@ -107,6 +112,8 @@ def start(source: bytes, code):
 
     Either way the result is written to START, which is then closed: the program can't change it.
     """
+    if b"/dev/" in source or b"/proc/" in source:
+        streams.know_paths()
     how = b"compiled"
     if code is None:
         try:
@@ -196,23 +203,6 @@ def _new_module(name: str) -> types.ModuleType:
     module.__dict__.update({"__builtins__": builtins, "__file__": "program.py"})
     sys.modules[name] = module
     return module
-
-
-def open_streams() -> None:
-    """Opens new standard streams, for each run: a stream remembers what it has read ahead. Does what `open` does, but
-    does not ask whether the file is a terminal."""
-    for name, descriptor, mode, errors, newline in (
-        ("stdin", 0, "r", "surrogateescape", None),
-        ("stdout", 1, "w", "surrogateescape", "\n"),
-        ("stderr", 2, "w", "backslashreplace", "\n"),
-    ):
-        raw = io.FileIO(descriptor, mode, closefd=False)
-        size: int = getattr(raw, "_blksize")  # noqa: B009
-        buffer = io.BufferedReader(raw, size) if mode == "r" else io.BufferedWriter(raw, size)
-        stream = io.TextIOWrapper(buffer, "utf-8", errors, newline)
-        setattr(stream, "mode", mode)  # noqa: B010
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
 
 
 def _guarded(code, namespace: dict) -> BaseException | None:

@@ -12,6 +12,7 @@ import sys
 
 import frames
 import program
+import streams
 import watch
 
 QUICK_BATCH = 48  # tests, so that their files stay far below the limit of open files
@@ -76,7 +77,7 @@ def _quick_child(submission, files: list[tuple[int, int]]) -> None:
         if number > 0:
             os.dup2(stdin, 0)
             os.dup2(stdout, 1)
-            program.open_streams()
+            streams.open_standard()
         os.close(stdin)
         os.close(stdout)
         status = program.run(code, submission.opens_files)

@@ -9,12 +9,14 @@ not Python.
 
 import json
 import os
+import sys
 from importlib import import_module
 
 from encoding import ProtocolError
 from wire import PeerGone, Wire
 
 _LONGEST_VALUE = 300  # characters
+_LONGEST_INTEGER = 10_000  # digits
 PROGRAM_ENDED = 3  # exit status
 
 
@@ -58,7 +60,7 @@ class _Tests:
             if of_program := getattr(error, "of_program", None):
                 ending, (text, traceback) = "raised", of_program
             detail = text[:_LONGEST_VALUE]
-        value = repr(self.wire.last)[:_LONGEST_VALUE] if ending == "failed" else ""
+        value = _shown(self.wire.last) if ending == "failed" else ""
         self.write(self.test, self.case, ending, detail, value, traceback)
 
     def write(self, *record) -> None:
@@ -90,6 +92,16 @@ class _Tests:
         if self.wire.gone:
             raise PeerGone
         self.write(test, "end", self.wire.encoding.references)
+
+
+def _shown(value) -> str:
+    sys.set_int_max_str_digits(_LONGEST_INTEGER)  # more would take too long
+    try:
+        return repr(value)[:_LONGEST_VALUE]
+    except ValueError:
+        return "a very long integer, or one within another value"
+    finally:
+        sys.set_int_max_str_digits(0)
 
 
 def run(descriptor: int, records: int, inputs: int, tests: list[list[int]]) -> int:

@@ -19,6 +19,7 @@ _LONGEST = 64 << 20  # bytes of a message
 _LONGEST_TEXT = 1000  # characters of an exception's text
 _MUTABLE = (list, tuple, dict, set, bytearray, deque, Counter, OrderedDict, defaultdict)  # tuples: what they hold
 _json_encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+_OURS = os.path.dirname(__file__) + "/"
 # Bound at import: a program may replace these functions.
 _write, _print_exception = os.write, sys.__excepthook__
 
@@ -143,10 +144,16 @@ class Wire:
 
 
 def within_program(error: BaseException):
-    """The part of the error's traceback that begins in the program; None if it never got there."""
+    """The part of the error's traceback that begins in the program, without the judge's functions that the program
+    called; None if it never got there."""
     traceback = error.__traceback__
     while traceback and traceback.tb_frame.f_code.co_filename != "program.py":
         traceback = traceback.tb_next
+    step = traceback
+    while step:
+        while step.tb_next and step.tb_next.tb_frame.f_code.co_filename.startswith(_OURS):
+            step.tb_next = step.tb_next.tb_next
+        step = step.tb_next
     return traceback
 
 

@@ -23,7 +23,7 @@ import seccomp
 import submission
 
 _MODULES = ("callee", "calls", "carry", "encoding", "frames", "functions", "isolation", "landlock", "program")
-_MODULES += ("reference", "seccomp", "stdio", "submission", "tester", "watch", "wire")
+_MODULES += ("reference", "seccomp", "stdio", "streams", "submission", "tester", "watch", "wire")
 
 
 def main() -> None:

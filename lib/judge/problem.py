@@ -22,7 +22,7 @@ class Test:
 @dataclass(frozen=True)
 class Problem:
     """One problem. Times in CPU seconds, memory in MiB. `solutions`: correct according to the data set, not verified.
-    `checker`: how outputs of stdio problems are compared, a name in `host.compare.CHECKERS`."""
+    `checker`: how outputs of stdio problems are compared, one of `host.compare.CHECKERS`."""
 
     id: str
     dataset: str
@@ -37,4 +37,4 @@ class Problem:
     tags: tuple[str, ...] = ()
     solutions: tuple[str, ...] = ()
     incorrect_solutions: tuple[str, ...] = ()
-    checker: str = "tokens"
+    checker: str = "auto"

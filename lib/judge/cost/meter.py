@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..host.cases import plan
-from ..host.compare import CHECKERS
+from ..host.compare import comparison
 from ..host.prepared import PreparedProblem, check_problem, encoded, memory_file
 from ..problem import Problem, Test
 from ..sandbox import DETACHED, PYTHON, ZYGOTE
@@ -174,7 +174,7 @@ class Meter:
     def _check_answer(self, test: int, output: bytes, problem: Problem) -> None:
         """Raises CostError unless the program gave the right answer where it was measured."""
         if problem.kind == "stdio":
-            right = CHECKERS[problem.checker](output, encoded(problem.tests[test].output))
+            right = comparison(problem)(output, encoded(problem.tests[test].output))
         else:
             records = [json.loads(line) for line in output.splitlines()]
             passed = sum(len(record) > 2 and record[2] == "passed" for record in records)

@@ -62,7 +62,7 @@ class Job:
         elif "test" in header:
             self._check_kill(header)
             expected = prepared.expected[header["test"]]
-            result = scoring.stdio_result(header, payload, expected, self.problem, OUTPUT_LIMIT)
+            result = scoring.stdio_result(header, payload, expected, self.problem, prepared.is_right, OUTPUT_LIMIT)
             self._settle(header["test"], 0, result, header["stderr"])
             self._ended = not header["compiled"] or bool(header["killed"])
         return bool(header.get("done"))
@@ -73,7 +73,9 @@ class Job:
             test_output, expected = output[position : position + size], prepared.expected[test]
             position += size
             report = {"exit": status, "cpu": header["cpu"], "size": size, "stderr": stderr}
-            result = scoring.quick_result(report, test_output, expected, self.problem, header["final"])
+            result = scoring.quick_result(
+                report, test_output, expected, self.problem, prepared.is_right, header["final"]
+            )
             if result is not None:
                 self._settle(test, 0, result, stderr)
 

@@ -5,7 +5,7 @@ import os
 
 from ..problem import Problem
 from .cases import plan, problem_with
-from .compare import CHECKERS
+from .compare import CHECKERS, comparison
 
 OUTPUT_LIMIT = 16 << 20  # bytes per test
 
@@ -49,7 +49,8 @@ def memory_file(*parts: bytes) -> int:
 class PreparedProblem:
     """`inputs`: descriptor of a file in memory with all inputs (of a function problem: plans, see `cases`); workers
     receive the descriptor, so that inputs are never copied per program. `sizes` of the inputs, `expected` outputs,
-    `cases`: cases per test, `digest`: hash of all that a verdict depends on."""
+    `is_right`: compares an output with the expected one, `cases`: cases per test, `digest`: hash of all that a verdict
+    depends on."""
 
     def __init__(self, problem: Problem):
         self.problem = problem
@@ -63,8 +64,9 @@ class PreparedProblem:
             inputs, self.cases = [text for text, _ in plans], [count for _, count in plans]
         self.sizes = [len(text) for text in inputs]
         self.expected = [encoded(test.output) for test in problem.tests]
-        limits = (problem.kind, problem.time_limit, problem.memory_limit, problem.checker)
-        digest = hashlib.sha256(repr(limits).encode())
+        self.is_right = comparison(problem)
+        rules = (problem.kind, problem.time_limit, problem.memory_limit, self.is_right)
+        digest = hashlib.sha256(repr(rules).encode())
         for text in (*inputs, *self.expected):
             digest.update(len(text).to_bytes(8, "little") + text)
         digest.update(repr([test.visibility for test in problem.tests]).encode())  # decides what feedback may show

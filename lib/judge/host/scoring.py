@@ -9,7 +9,7 @@ import sysconfig
 
 from ..problem import Problem
 from ..verdict import TestResult, Verdict
-from .compare import CHECKERS
+from .compare import Rule
 
 DETAIL_LENGTH, VALUE_LENGTH, FEEDBACK_LENGTH = 200, 300, 2000  # characters
 _LIBRARY = sysconfig.get_path("stdlib")
@@ -25,11 +25,13 @@ _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(:|$)")
 _ENDINGS = {"passed": "success", "failed": "wrong_answer", "raised": "runtime_error"}
 
 
-def quick_result(report: dict, output: bytes, expected: bytes, problem: Problem, final: bool) -> TestResult | None:
+def quick_result(
+    report: dict, output: bytes, expected: bytes, problem: Problem, is_right: Rule, final: bool
+) -> TestResult | None:
     """The result of a test in the quick pass, or None if the test must run again alone. A success always counts, a
     failure if it is `final`: if the program can carry nothing from test to test."""
     report = {"killed": "", "compiled": True, "memory": 0, **report}
-    result = stdio_result(report, output, expected, problem, len(output) + 1)
+    result = stdio_result(report, output, expected, problem, is_right, len(output) + 1)
     counts = result.error_type == "success" or (final and independent_of_earlier_tests(result))
     return result if counts else None
 
@@ -39,7 +41,9 @@ def independent_of_earlier_tests(failure: TestResult) -> bool:
     return not failure.detail.startswith(("memory limit", "RecursionError"))
 
 
-def stdio_result(report: dict, output: bytes, expected: bytes, problem: Problem, output_limit: int) -> TestResult:
+def stdio_result(
+    report: dict, output: bytes, expected: bytes, problem: Problem, is_right: Rule, output_limit: int
+) -> TestResult:
     """The result of one run of a stdio program."""
     last_line, status = _last_line(report["stderr"]), report["exit"]
     limit = _limit_name(last_line)
@@ -54,7 +58,7 @@ def stdio_result(report: dict, output: bytes, expected: bytes, problem: Problem,
         explained = status == 1 and _EXCEPTION.match(last_line)
         error_type, detail = "runtime_error", limit if explained else _exit_text(status)
     else:
-        error_type, detail = "success" if CHECKERS[problem.checker](output, expected) else "wrong_answer", ""
+        error_type, detail = "success" if is_right(output, expected) else "wrong_answer", ""
     shown = output[: VALUE_LENGTH * 4].decode("utf-8", "replace")[:VALUE_LENGTH]
     return TestResult(error_type, float(report["cpu"]), detail[:DETAIL_LENGTH], shown)
 

@@ -111,12 +111,13 @@ def _convert(name: str, split: str, rows: Iterator[dict], place: str | Path | No
     for number, row in enumerate(rows, start=1):
         try:
             problem = SOURCES[name].convert(row, name, split)
-        except (KeyError, TypeError, ValueError, IndexError, SyntaxError) as error:
+            reason = problem if isinstance(problem, str) else convert.unusable(problem)
+        except (LookupError, TypeError, AttributeError, ValueError, SyntaxError, ArithmeticError) as error:
             what = f"no column {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             at = place or SOURCES[name].hub or SOURCES[name].folder
             raise ValueError(f"row {number} of {at}, split {split}, violates the schema of {name}: {what}") from error
-        if isinstance(problem, str):
-            dropped[problem] += 1
+        if reason:
+            dropped[reason] += 1
         elif problem.id in problems:
             dropped["its id was seen before"] += 1
         else:

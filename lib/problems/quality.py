@@ -3,7 +3,8 @@
     python -m lib.problems.quality write codecontests/train          judges its correct programs and freezes the marks
 
 A problem is marked as unreliable, with the reasons, if
-1. its statement says so: several outputs are valid, it is interactive, it needs an image, or it has too few tests;
+1. its statement says so: several outputs are valid, it is interactive, it needs an image, its
+   tests expect two outputs for one input, or it has too few tests;
 2. its own correct programs say so: none of them passes, or they disagree, which means that more than DISAGREE of those
    that ran to the end gave another answer than the tests expect.
 The marks are frozen in `<source>-<split>.unreliable.jsonl`, beside the manifest. Training leaves such problems out.
@@ -25,9 +26,24 @@ from lib.problems.sources import load_problems
 LEAST_TESTS = {"stdio": 5, "function": 3}  # MBPP has three asserts
 DISAGREE = 0.2
 PROGRAMS = 10  # judged per problem and kind; CodeContests has hundreds for some
+_MANY = r"(several|multiple|many|more than one|infinitely many)"
+_PRINT = r"\b(print|output|report|return|display|write|give)"
+_GOOD = r"(possible|valid|correct|optimal|suitable|right|different|acceptable)"
+_ANSWERS = r"(answers?|solutions?|outputs?|results?)"
+_SEVERAL = re.compile(
+    rf"\b{_MANY}\b.*\bany (of|one)\b|\b{_MANY}\b.*\barbitrar"
+    rf"|{_PRINT} any\b|{_PRINT}\b[^.]*(\band|[,:—–-]) any\b|{_PRINT}\b[^.]*\b(any|one) of (them|those|these)\b"
+    r"|(?<!not )(?<!n't )\b(find|construct|restore|reconstruct|build|determine) any\b"
+    rf"|{_PRINT}(ed)?\b[^.]*\bin (any|an arbitrary|arbitrary|whatever|whichever) order"
+    r"|\bany\b[^.]*\b(accepted|acceptable|considered (as )?correct|counted as correct)"
+    rf"|\b(may|can|might|could) be {_MANY} ({_GOOD} )*{_ANSWERS}|\b{_MANY} ({_GOOD} )+{_ANSWERS}"
+    rf"|\b{_ANSWERS} [^.]*(not|n't) [^.]*\bunique|\bspecial (checker|judge)"
+)
+_UNIQUE = re.compile(  # a tie is broken, or only the case of letters is free
+    r"lexicographic|\b(smallest|largest|min\w*|max\w*|first|shortest|longest|leftmost) (one|of|such)\b"
+    r"|\bany (case|register)"
+)
 _STATED = {
-    "several valid outputs": r"\b(print|output|find|report|return|choose|display) any\b|any of them|"
-    r"(several|multiple|many|more than one) (possible |valid |correct |optimal |such )*(answer|solution|output|way)s?",
     "interactive": r"\binteractive (problem|task)|\binteractor\b|\bflush",
     "needs an image": r"<image>",
 }
@@ -47,7 +63,16 @@ class Quality:
 
 def stated_reasons(problem: Problem) -> list[str]:
     """Reasons that need no judge."""
+    sentences = re.split(r"(?<=[.!?])\s+|\n", problem.prompt.lower())
     reasons = [reason for reason, words in _STATED.items() if re.search(words, problem.prompt, re.IGNORECASE)]
+    if any(_SEVERAL.search(text) and not _UNIQUE.search(text) for text in sentences):
+        reasons.insert(0, "several valid outputs")
+    outputs: dict[str, str] = {}
+    same = (
+        outputs.setdefault(test.input.strip(), test.output.strip()) == test.output.strip() for test in problem.tests
+    )
+    if problem.kind == "stdio" and not all(same):
+        reasons.append("two expected outputs for one input")
     return reasons + (["too few tests"] if count_tests(problem) < LEAST_TESTS[problem.kind] else [])
 
 

@@ -31,6 +31,18 @@ def judge():
         ("Print the sum of all numbers, or -1 if there is none.", []),
         ("If there are multiple answers, print any of them.", ["several valid outputs"]),
         ("You may output any permutation.", ["several valid outputs"]),
+        ("If there are several answers, Petya will be satisfied by any of them.", ["several valid outputs"]),
+        ("You can print the edges in any order.", ["several valid outputs"]),
+        ("Print one integer - any positive value of x.", ["several valid outputs"]),
+        ("Reconstruct any correct sequence or print -1.", ["several valid outputs"]),
+        ("Any sequence of at most 20000 moves will be accepted.", ["several valid outputs"]),
+        ("There can be several answers.", ["several valid outputs"]),
+        ("If there are multiple possible answers, print the lexicographically smallest one.", []),
+        ("If there are multiple optimal colors, print the color with the minimum number.", []),
+        ("You can print each letter in any case; yes, Yes and YES will be accepted.", []),
+        ("In how many ways can he choose two suspects?", []),
+        ("In one operation he can choose any index and add 1. She did not want any of them.", []),
+        ("The ages are given in any order. Print their sum.", []),
         ("This is an interactive problem. Flush after each query.", ["interactive"]),
         ("Numbers a<image>b are given.", ["needs an image"]),
         ("Any of the numbers may be negative.", []),
@@ -48,6 +60,12 @@ def test_too_few_tests_are_a_reason():
     assert stated_reasons(replace(function, tests=asserts[:2])) == ["too few tests"]
     check = Test("def check(f):\n" + "".join(f"    assert f({n}) == {n}\n" for n in range(3)) + "check(f)\n")
     assert stated_reasons(replace(function, tests=(check,))) == [], "HumanEval's one test holds many asserts"
+
+
+def test_two_expected_outputs_for_one_input_are_a_reason():
+    tests = (*TESTS, replace(TESTS[0], output="-1\n"))
+    assert stated_reasons(replace(problem("p"), tests=tests)) == ["two expected outputs for one input"]
+    assert stated_reasons(replace(problem("p"), tests=(*TESTS, replace(TESTS[0], output="3")))) == []
 
 
 def test_the_judge_tells_which_problems_own_programs_disagree(judge):

@@ -7,8 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lib.evidence.blocks import conclusions, results, state
-from lib.evidence.committed import committed_runs
-from lib.evidence.values import Records
+from lib.evidence.runs import executed_runs
 from lib.runs import paths
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,7 +58,7 @@ def test_both_languages_have_the_same_blocks_commands_links_and_tests():
 
 
 def test_both_languages_show_the_same_figures_of_the_report():
-    records = Records(committed_runs(paths.artifacts()))
+    records = executed_runs(paths.artifacts())
     decimals = [re.findall(r"[+-]?\d+\.\d", results(records, language)) for language in ("en", "zh-CN")]
     assert decimals[0] == decimals[1] != []
     compared = [set(re.findall(r"[+-]\d+\.\d", conclusions(records, language))) for language in ("en", "zh-CN")]
@@ -75,7 +74,7 @@ def test_every_row_of_the_table_names_the_command_that_makes_it():
 
 
 def test_the_page_says_whether_its_evidence_is_stale():
-    records = Records(committed_runs(paths.artifacts()))
+    records = executed_runs(paths.artifacts())
     english, chinese = (state(records, language) for language in ("en", "zh-CN"))
     assert ("stale" in english) == ("过期" in chinese)
     assert re.findall(r"\d+", english)

@@ -1,2 +1,2 @@
 """Compares pages with the records of executed notebooks: `python -m lib.evidence check`, `fill`, `index`, `html`.
-`readme` has the texts of the generated blocks, `values` reads figures from records, `stale` finds outdated runs."""
+`runs` reads the records, `stale` finds outdated runs, `blocks` writes the figures of pages from the records."""

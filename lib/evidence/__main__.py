@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.evidence import generated, index, page
+from lib.evidence import pages
 from lib.evidence.check import PAGES, check
-from lib.evidence.committed import committed_runs
+from lib.evidence.generated import fill, language_of
+from lib.evidence.runs import executed_runs
 from lib.evidence.stale import Staleness
-from lib.evidence.values import Records
 from lib.runs import paths
 
 
@@ -20,15 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--strict", action="store_true", help="stale runs are errors, too")
     command = commands.add_parser("fill", help="write the generated blocks of pages")
     command.add_argument("pages", nargs="*", type=Path, help=f"Markdown files (default: {' '.join(PAGES)})")
-    commands.add_parser("index", help=f"write artifacts/{index.FILE}")
+    commands.add_parser("index", help=f"write artifacts/{pages.INDEX}")
     command = commands.add_parser("html", help="render a preset's report as one HTML file")
     command.add_argument("preset", nargs="?", default="tiny")
-    options = parser.parse_args(arguments)
-    if options.command == "check":
-        return _check(options.strict)
-    if options.command == "fill":
-        return _fill(options.pages or [path for name in PAGES if (path := paths.root() / name).is_file()])
-    return _html(options.preset) if options.command == "html" else _index()
+    options = vars(parser.parse_args(arguments))
+    return {"check": _check, "fill": _fill, "index": _index, "html": _html}[options.pop("command")](**options)
 
 
 def _check(strict: bool) -> int:
@@ -42,34 +38,33 @@ def _check(strict: bool) -> int:
 
 
 def _fill(pages: list[Path]) -> int:
-    records, failed = Records(committed_runs(paths.artifacts())), False
-    for file in pages:
+    runs, errors = executed_runs(paths.artifacts()), []
+    for file in pages or [path for name in PAGES if (path := paths.root() / name).is_file()]:
         text = file.read_text()
-        filled, blocks = generated.fill(text, records, generated.language_of(file.name))
+        filled, blocks = fill(text, runs, language_of(file.name))
         if filled != text:
             paths.write_atomically(file, filled)
-        for block in (block for block in blocks if block.error):
-            print(f"{file.name}:{block.line}: {block.error}", file=sys.stderr)
-            failed = True
+        errors += [f"{file.name}:{block.line}: {block.error}" for block in blocks if block.error]
         print(f"{file.name}: {'written' if filled != text else 'unchanged'}")
-    return int(failed)
+    print(*errors, sep="\n", end="\n" if errors else "", file=sys.stderr)
+    return int(bool(errors))
 
 
 def _index() -> int:
-    runs = committed_runs(paths.artifacts())
-    paths.write_atomically(paths.artifacts() / index.FILE, index.index(runs, Staleness(runs)))
-    print(f"artifacts/{index.FILE}: {len(runs)} runs")
+    runs = executed_runs(paths.artifacts())
+    paths.write_atomically(paths.artifacts() / pages.INDEX, pages.index(runs, Staleness(runs)))
+    print(f"artifacts/{pages.INDEX}: {len(runs)} runs")
     return 0
 
 
 def _html(preset: str) -> int:
-    report = page.fullest_report(committed_runs(paths.artifacts()), preset)
+    report = pages.fullest_report(executed_runs(paths.artifacts()), preset)
     if report is None:
         command = f"`python -m lib.matrix {preset} 90_report`"
         print(f"no report of {preset} has been executed: {command} executes one", file=sys.stderr)
         return 1
-    file = page.place(paths.artifacts(), preset)
-    paths.write_atomically(file, page.render(report.path))
+    file = pages.report_page(paths.artifacts(), preset)
+    paths.write_atomically(file, pages.render(report.path))
     print(f"artifacts/{preset}/{file.name} shows {report.name}: open it in any browser")
     return 0
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import nbformat
 
-from lib.evidence import generated, index, page
-from lib.evidence.committed import Committed, History, committed_runs, params_file
+from lib.evidence import pages
+from lib.evidence.generated import fill, language_of
+from lib.evidence.runs import ExecutedRun, History, Runs, executed_runs
 from lib.evidence.stale import RAN_AGAIN, Staleness
-from lib.evidence.values import Records
 from lib.runs import paths
 from lib.runs.parameters import read_parameters, resolve
 from lib.runs.params_files import load_params_file
@@ -49,58 +49,87 @@ class Finding:
 
 def check(folder: Path, artifacts: Path) -> tuple[list[Finding], list[str]]:
     """All findings about the pages in `folder` and the runs below `artifacts`, and notes on what was checked."""
-    runs, history = committed_runs(artifacts), History()
-    stale, records = Staleness(runs), Records(runs)
+    runs, history = executed_runs(artifacts), History()
+    stale = Staleness(runs)
     findings, notes = [], [f"{len(runs)} runs"]
+
+    def shown(path: Path) -> str:
+        return f"artifacts/{path.relative_to(artifacts).as_posix()}"
+
     for run in runs.values():
-        again = f"`python -m lib.matrix {run.preset} {run.name}` executes it again"
-        problems = dict.fromkeys(_problems(run, history, records))
-        findings += [Finding(_shown(run.path), problem, again) for problem in problems]
+        file, again = shown(run.path), f"`python -m lib.matrix {run.preset} {run.name}` executes it again"
+        findings += [Finding(file, problem, again) for problem in dict.fromkeys(_problems(run, history, runs))]
         if why := stale.of(run):
             # a report shows the numbers of other runs, so it must not be older than they are
             outdated = run.template.startswith("9") and why.startswith(RAN_AGAIN)
-            findings.append(Finding(_shown(run.path), why, again, stale=not outdated))
-    for name in PAGES:
-        if (folder / name).is_file():
-            text = (folder / name).read_text()
-            _, blocks = generated.fill(text, records, generated.language_of(name))
-            notes.append(f"{len(blocks)} blocks in {name}")
-            fill = f"`python -m lib.evidence fill {name}` writes what the records say"
-            findings += [
-                Finding(f"{name}:{b.line}", b.problem(), fill, stale=b.call == "state" and not b.error)
-                for b in blocks
-                if b.problem()
-            ]
-            dead = sorted({link for link in LINK.findall(text) if not (folder / link).exists()})
-            findings += [Finding(name, f"links to {link}, which does not exist", "correct the link") for link in dead]
-            if not blocks:
-                findings.append(Finding(name, "has no generated block", "see lib/evidence/generated.py"))
+            findings.append(Finding(file, why, again, stale=not outdated))
+    for page in (folder / name for name in PAGES if (folder / name).is_file()):
+        blocks, problems = _page(page, runs)
+        findings += problems
+        notes.append(f"{blocks} blocks in {page.name}")
     for preset in sorted({preset for preset, _ in runs}):
-        file = page.place(artifacts, preset)
-        report = page.fullest_report(runs, preset) if file.is_file() else None
-        if report and file.read_text() != page.render(report.path):
+        file = pages.report_page(artifacts, preset)
+        report = pages.fullest_report(runs, preset) if file.is_file() else None
+        if report and file.read_text() != pages.render(report.path):
             problem = f"shows something else than {report.name}"
-            findings.append(Finding(_shown(file), problem, "`make report` renders it again"))
-    findings += _of_index(index.index(runs, stale), artifacts / index.FILE)
+            findings.append(Finding(shown(file), problem, "`make report` renders it again"))
+    findings += _of_index(pages.index(runs, stale), artifacts / pages.INDEX)
     if history.missing:
         notes.append(f"{history.missing}: commits of runs, and cells edited since, were not checked")
     return findings, notes
 
 
-def _problems(run: Committed, history: History, records: Records) -> Iterator[str]:
-    for check_part in (_cells, _execution, _record, _commit, _parameters, _markdown):
+def _page(file: Path, runs: Runs) -> tuple[int, list[Finding]]:
+    """The number of generated blocks in a page, and the findings about them and about the page's links."""
+    text, name = file.read_text(), file.name
+    blocks = fill(text, runs, language_of(name))[1]
+    action = f"`python -m lib.evidence fill {name}` writes what the records say"
+    findings = [
+        Finding(f"{name}:{b.line}", b.problem, action, stale=b.call == "state" and not b.error)
+        for b in blocks
+        if b.problem
+    ]
+    dead = sorted({link for link in LINK.findall(text) if not (file.parent / link).exists()})
+    findings += [Finding(name, f"links to {link}, which does not exist", "correct the link") for link in dead]
+    if not blocks:
+        findings.append(Finding(name, "has no generated block", "see lib/evidence/generated.py"))
+    return len(blocks), findings
+
+
+def _of_index(text: str, file: Path) -> Iterator[Finding]:
+    name, action = f"artifacts/{pages.INDEX}", "`python -m lib.evidence index` writes it"
+    written = file.read_text() if file.is_file() else ""
+    if not written:
+        yield Finding(name, "is missing", action)
+    elif wrong := pages.statements(written) - pages.statements(text):
+        yield Finding(name, f"says what no record says: {min(wrong)}", action)
+    elif written != text:
+        yield Finding(name, "is out of date: runs have become done, stale or missing since", action, stale=True)
+
+
+def _problems(run: ExecutedRun, history: History, runs: Runs) -> Iterator[str]:
+    """What is wrong with a run. A part that cannot be read is an error; the other parts are checked all the same."""
+    parts = (
+        _cells(run, history),
+        _execution(run),
+        _record(run),
+        _commit(run, history),
+        _parameters(run),
+        _blocks(run, runs),
+    )
+    for problems in parts:  # generators, so each part is read here
         try:
-            yield from check_part(run, history, records)
+            yield from problems
         except (OSError, ValueError, KeyError, AttributeError, IndexError, TypeError) as error:
             problem = f"is not a complete run ({type(error).__name__}: {error})"
             yield problem.replace(str(paths.root()), ".")
 
 
-def _cells(run: Committed, history: History, records: Records) -> Iterator[str]:
+def _cells(run: ExecutedRun, history: History) -> Iterator[str]:
     """The notebook against its template at the run's commit; if git lacks it, against the present one, if unchanged."""
     template, exact = history.template(run.info["commit"] or "", run.template), True
     if template is None:
-        path, exact = paths.root() / "notebooks" / f"{run.template}.ipynb", False
+        path, exact = paths.template(run.template), False
         if not path.is_file() or Sources(paths.root()).notebook(run.template).hash != run.info["notebook_hash"]:
             return
         template = nbformat.read(path, as_version=4).cells
@@ -118,7 +147,7 @@ def _cells(run: Committed, history: History, records: Records) -> Iterator[str]:
         yield "its cells are in another order than in its template"
 
 
-def _execution(run: Committed, history: History, records: Records) -> Iterator[str]:
+def _execution(run: ExecutedRun) -> Iterator[str]:
     for number, cell in enumerate(run.code, start=1):
         if cell.execution_count != number:
             done = f"executed as number {cell.execution_count}" if cell.execution_count else "not executed"
@@ -132,7 +161,7 @@ def _execution(run: Committed, history: History, records: Records) -> Iterator[s
         yield "an output was changed after the run"
 
 
-def _record(run: Committed, history: History, records: Records) -> Iterator[str]:
+def _record(run: ExecutedRun) -> Iterator[str]:
     if (run.info["preset"], run.info["run"]) != (run.preset, run.name):
         yield f"is the notebook of another run, {run.info['preset']}/{run.info['run']}"
     if run.info["status"] != "finished":
@@ -149,7 +178,7 @@ def _record(run: Committed, history: History, records: Records) -> Iterator[str]
             yield f"{name} {'was changed after the run' if now else 'is missing'}"
 
 
-def _commit(run: Committed, history: History, records: Records) -> Iterator[str]:
+def _commit(run: ExecutedRun, history: History) -> Iterator[str]:
     commit = run.info["commit"]
     if run.info["dirty"] is not False:
         yield f"came from {'a dirty tree' if run.info['dirty'] else 'a tree without git'}: no commit has its code"
@@ -157,10 +186,10 @@ def _commit(run: Committed, history: History, records: Records) -> Iterator[str]
         yield f"came from commit {commit[:10]}, which HEAD does not contain"
 
 
-def _parameters(run: Committed, history: History, records: Records) -> Iterator[str]:
+def _parameters(run: ExecutedRun) -> Iterator[str]:
     """The record and the notebook against the executed notebook's parameters, the params file against the template."""
-    declared, now = (read_parameters(path) for path in (run.path, paths.root() / "notebooks" / run.path.name))
-    given = load_params_file(file) if (file := params_file(run.preset, run.name)).is_file() else {}
+    declared, now = read_parameters(run.path), read_parameters(paths.template(run.template))
+    file = paths.params_file(run.preset, run.name)
     injected = [cell.source for cell in run.notebook.cells if INJECTED in cell.metadata.get("tags", [])]
     assignments = [line for line in ast.parse("\n".join(injected)).body if isinstance(line, ast.Assign)]
     assigned = {ast.unparse(line.targets[0]): ast.literal_eval(line.value) for line in assignments}
@@ -169,7 +198,7 @@ def _parameters(run: Committed, history: History, records: Records) -> Iterator[
         ("its run_info.json", run.info["parameters"], declared),
         ("its papermill record", executed, declared),
         (f"its cell {INJECTED}", assigned, declared),
-        (f"params/{run.preset}/{run.name}.yaml", given, now),
+        (f"params/{run.preset}/{file.name}", load_params_file(file) if file.is_file() else {}, now),
     ):
         try:
             resolve(known, values)
@@ -179,22 +208,8 @@ def _parameters(run: Committed, history: History, records: Records) -> Iterator[
         yield "its notebook was executed with other parameters than its record says"
 
 
-def _markdown(run: Committed, history: History, records: Records) -> Iterator[str]:
+def _blocks(run: ExecutedRun, runs: Runs) -> Iterator[str]:
     for cell in run.code:
         for output in cell.outputs:
-            _, blocks = generated.fill(output.get("data", {}).get("text/markdown", ""), records)
-            yield from (f"cell {cell.id}, line {b.line} of its output: {b.problem()}" for b in blocks if b.problem())
-
-
-def _of_index(text: str, file: Path) -> Iterator[Finding]:
-    written, action = file.read_text() if file.is_file() else "", "`python -m lib.evidence index` writes it"
-    if not written:
-        yield Finding(_shown(file), "is missing", action)
-    elif wrong := index.statements(written) - index.statements(text):
-        yield Finding(_shown(file), f"says what no record says: {min(wrong)}", action)
-    elif written != text:
-        yield Finding(_shown(file), "is out of date: runs have become done, stale or missing since", action, stale=True)
-
-
-def _shown(path: Path) -> str:
-    return "/".join(path.parts[-4:] if path.suffix == ".ipynb" else path.parts[-3 if path.suffix == ".html" else -2 :])
+            _, blocks = fill(output.get("data", {}).get("text/markdown", ""), runs)
+            yield from (f"cell {cell.id}, line {b.line} of its output: {b.problem}" for b in blocks if b.problem)

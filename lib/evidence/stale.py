@@ -5,7 +5,7 @@ run_info.json records the inputs of a run as hashes, so any machine can compare 
 
 from functools import cache
 
-from lib.evidence.committed import Committed, params_file
+from lib.evidence.runs import ExecutedRun, Runs
 from lib.runs import paths
 from lib.runs.fingerprint import Fingerprints, differing, upstream_names
 from lib.runs.parameters import read_parameters, resolve
@@ -17,12 +17,12 @@ RAN_AGAIN = "runs that it read ran again since"
 class Staleness:
     """Compares runs with the present code. Each file is read once: make a new object to see later changes."""
 
-    def __init__(self, runs: dict[tuple[str, str], Committed]):
+    def __init__(self, runs: Runs):
         self._runs = runs
         self._fingerprints = cache(Fingerprints)
 
     @cache  # noqa: B019 (an object per check)
-    def of(self, run: Committed) -> str:
+    def of(self, run: ExecutedRun) -> str:
         """Why a run is stale, in a few words, or an empty string. A run without a record is broken, not stale."""
         try:
             changed = self._changed(run, run.info)
@@ -39,9 +39,9 @@ class Staleness:
         again = [name for name, was in read if paths.file_hash(run.folder.parent / name / "run_info.json") != was]
         return f"{RAN_AGAIN}: {', '.join(again)}" if again else ""
 
-    def _changed(self, run: Committed, info: dict) -> list[str]:
+    def _changed(self, run: ExecutedRun, info: dict) -> list[str]:
         fingerprints = self._fingerprints(run.preset)
-        file, earlier = params_file(run.preset, run.name), info["parameters"]
+        file, earlier = paths.params_file(run.preset, run.name), info["parameters"]
         given = load_params_file(file) if file.is_file() else earlier
         parameters = resolve(read_parameters(paths.root() / "notebooks" / run.path.name), given)
         now = fingerprints.inputs(run.template, parameters)

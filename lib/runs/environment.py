@@ -4,7 +4,6 @@ import ctypes
 import os
 import platform
 import random
-import subprocess
 import sys
 from importlib import metadata
 
@@ -103,17 +102,9 @@ def _device() -> str:
 
 def _commit() -> tuple[str | None, bool | None]:
     """The commit, and whether the inputs of runs differ from it; (None, None) without git."""
-    inputs = ("lib", "notebooks", "params", "data", "pyproject.toml")
-    try:
-        commit = _git("rev-parse", "HEAD").strip()
-        return commit, bool(_git("status", "--porcelain", "--", *inputs))
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "--no-optional-locks", *arguments]  # never lock the index against the user
-    return subprocess.run(command, cwd=paths.root(), capture_output=True, text=True, check=True).stdout
+    commit = paths.git("rev-parse", "HEAD")
+    changes = paths.git("status", "--porcelain", "--", "lib", "notebooks", "params", "data", "pyproject.toml")
+    return (None, None) if commit is None or changes is None else (commit.strip(), bool(changes))
 
 
 def _version(package: str) -> str | None:

@@ -7,6 +7,7 @@ starts in `notebooks/`, papermill anywhere.
 import hashlib
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,25 @@ def root() -> Path:
 def artifacts() -> Path:
     """Where runs are written: `artifacts/` under the root, or the folder in RLVR_ARTIFACTS (relative to the root)."""
     return root() / os.environ.get("RLVR_ARTIFACTS", "artifacts")
+
+
+def template(notebook: str) -> Path:
+    """The notebook, without outputs, from which runs are made: `notebooks/<notebook>.ipynb`."""
+    return root() / "notebooks" / f"{notebook}.ipynb"
+
+
+def params_file(preset: str, run: str) -> Path:
+    """The file that describes a run; `run` may also be "preset"."""
+    return root() / "params" / preset / f"{run}.yaml"
+
+
+def git(*arguments: str) -> str | None:
+    """The output of a git command in the repository; None if it fails, or without git."""
+    command = ["git", "--no-optional-locks", *arguments]  # never lock the index against the user
+    try:
+        return subprocess.run(command, cwd=root(), capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

@@ -8,7 +8,7 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 MIME = "application/vnd.rlvr.evidence+json"
@@ -47,6 +47,12 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     raise TypeError(f"{type(value).__name__} can't be saved as JSON: turn it into numbers, strings, lists or dicts")
+
+
+def markdown_table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown, without a newline at its end."""
+    names, *lines = (f"| {' | '.join(map(str, row))} |" for row in [head, *rows])
+    return "\n".join([names.replace("|  |", "| |"), f"|{'---|' * len(head)}", *lines])
 
 
 def _flat(value: object, name: str = "") -> list[tuple[str, object]]:

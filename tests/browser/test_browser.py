@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.evidence.committed import committed_runs
-from lib.evidence.page import fullest_report, render
+from lib.evidence.runs import executed_runs
+from lib.evidence.pages import fullest_report, render
 from lib.report.case_studies import choose, read_dialogues, repaired, statement, verdict
 from lib.runs.paths import root
 from lib.runs.record import MIME
@@ -83,7 +83,7 @@ def test_grpo_runs_to_its_record_in_jupyterlab(lab, page, picture):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory) -> Path:
     """The report that `make report` renders, as one HTML file."""
-    notebook = fullest_report(committed_runs(root() / "artifacts"), "tiny")
+    notebook = fullest_report(executed_runs(root() / "artifacts"), "tiny")
     if notebook is None:
         pytest.skip("no report has been executed: artifacts/tiny/90_report-s0 is absent")
     file = tmp_path_factory.mktemp("report") / "report.html"

@@ -1,4 +1,4 @@
-"""Reads the runs that are evidence, and asks git about the commits that made them.
+"""Reads the executed runs that are evidence, and asks git about the commits that made them.
 
 A run is evidence if git tracks its folder or a params file describes it; without git, every folder is. Other runs,
 which somebody tried by hand, are ignored.
@@ -6,7 +6,6 @@ which somebody tried by hand, are ignored.
 
 import json
 import re
-import subprocess
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -17,12 +16,15 @@ from lib.runs.fingerprint import RUN_NAME, notebook_of
 from lib.runs.record import MIME
 
 
-class Committed:
+class RecordError(ValueError):
+    """No record has what a page asks for; the message says what is missing."""
+
+
+class ExecutedRun:
     """The files of a run. Reading a missing or broken file raises OSError, ValueError or KeyError."""
 
     def __init__(self, folder: Path):
         self.folder, self.preset, self.name = folder, folder.parent.name, folder.name
-        self.variant, self.seed = self.name.rpartition("-s")[0], int(self.name.rpartition("-s")[2])
         self.template = notebook_of(self.name)
         self.path = folder / f"{self.template}.ipynb"
 
@@ -54,45 +56,50 @@ class Committed:
         raise KeyError("the last cell shows no evidence record")
 
 
-def committed_runs(artifacts: Path) -> dict[tuple[str, str], Committed]:
-    """(preset, name) -> run, for all runs below `artifacts` that are evidence, in the order of their names."""
+Runs = dict[tuple[str, str], ExecutedRun]  # (preset, name) -> run
+
+
+def executed_runs(artifacts: Path) -> Runs:
+    """All runs below `artifacts` that are evidence, in the order of their names."""
     there = {(path.parent.name, path.name) for path in artifacts.glob("*/*") if path.is_dir()}
-    tracked = _git("ls-files", "-z", "--", str(artifacts))
+    tracked = paths.git("ls-files", "-z", "--", str(artifacts))
     if tracked is not None:
-        places = [Path(name).parts for name in tracked.split("\0") if name]
         depth = len(artifacts.relative_to(paths.root()).parts)
-        named = {tuple(parts[depth : depth + 2]) for parts in places if len(parts) > depth + 2}
-        there = named | {(preset, run) for preset, run in there if params_file(preset, run).is_file()}
-    kept = sorted((preset, run) for preset, run in there if preset != "scratch" and RUN_NAME.fullmatch(run))
-    return {(preset, run): Committed(artifacts / preset / run) for preset, run in kept}
+        places = [Path(name).parts[depth:] for name in tracked.split("\0")]
+        named = {(parts[0], parts[1]) for parts in places if len(parts) > 2}
+        there = named | {key for key in there if paths.params_file(*key).is_file()}
+    kept = sorted(key for key in there if key[0] != "scratch" and RUN_NAME.fullmatch(key[1]))
+    return {key: ExecutedRun(artifacts.joinpath(*key)) for key in kept}
 
 
-def params_file(preset: str, run: str) -> Path:
-    return paths.root() / "params" / preset / f"{run}.yaml"
+def named(runs: Runs, pattern: str) -> list[ExecutedRun]:
+    """The runs of a name such as `10_sft-s0` or `10_sft-s*` (all seeds); `qwen7b/10_sft-s0` names the preset, which is
+    `tiny` otherwise. Raises RecordError if there is none."""
+    preset, _, name = pattern.rpartition("/")
+    expression = re.escape(name).replace(r"\*", r"\d+")
+    found = [run for key, run in runs.items() if key[0] == (preset or "tiny") and re.fullmatch(expression, key[1])]
+    if not found:
+        raise RecordError(f"there is no run {pattern}")
+    return found
 
 
 class History:
     """The commits that runs name, according to git. `missing`: why git cannot tell, or an empty string."""
 
     def __init__(self):
-        shallow = _git("rev-parse", "--is-shallow-repository")
+        shallow = paths.git("rev-parse", "--is-shallow-repository")
         self.missing = "no git" if shallow is None else "a shallow clone" if shallow.strip() == "true" else ""
 
     @cache  # noqa: B019 (an object per check)
     def knows(self, commit: str) -> bool:
         """Whether HEAD contains the commit."""
-        return bool(re.fullmatch("[0-9a-f]{40}", commit)) and _git("merge-base", "--is-ancestor", commit, "HEAD") == ""
+        return (
+            bool(re.fullmatch("[0-9a-f]{40}", commit))
+            and paths.git("merge-base", "--is-ancestor", commit, "HEAD") == ""
+        )
 
     @cache  # noqa: B019
     def template(self, commit: str, notebook: str) -> list[nbformat.NotebookNode] | None:
         """The cells of a template in a commit; None if git does not have it."""
-        text = _git("show", f"{commit}:notebooks/{notebook}.ipynb")
+        text = paths.git("show", f"{commit}:notebooks/{notebook}.ipynb")
         return nbformat.reads(text, as_version=4).cells if text else None
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        command = ["git", "--no-optional-locks", "-C", str(paths.root()), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -2,7 +2,7 @@
 
 A dialogue holds the lines (dicts) of one problem in `repair.jsonl` of a repair run, one per round, in order. `Stepper`
 shows dialogues twice in one output: as widgets where a kernel runs, and all rounds one below the other for pages
-without one (GitHub, HTML export). Colours only repeat what a sign or a word says.
+without one (GitHub, HTML export). `case_studies.jinja` has the HTML.
 """
 
 import difflib
@@ -10,19 +10,16 @@ import html
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import ipywidgets
+from jinja2 import Environment
 
 FIELDS = {"problem_id", "dataset", "round", "prompt", "program", "error_type", "pass_ratio", "accepted", "tests"}
 Dialogue = list[dict]
-
-# Of Okabe and Ito's palette, which colour-blind readers tell apart, in light; the text on them is set to dark.
-ADDED, REMOVED = "#cfe6f5", "#fbe0c4"
-RIGHT, WRONG = "#0072b2", "#b24d00"
-CELL = "text-align: left; padding: 2px 16px 2px 4px"
-BOX = "font-family: monospace; white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; "
-BOX += "margin: 4px 0 12px 0; padding: 6px; border: 1px solid #bbbbbb"
+HTML: Any = Environment(autoescape=True).from_string(Path(__file__).with_name("case_studies.jinja").read_text()).module
 
 
 def read_dialogues(file: Path) -> list[Dialogue]:
@@ -82,55 +79,26 @@ def verdict(line: dict) -> str:
 def round_html(dialogue: Dialogue, number: int) -> str:
     """One round: verdict, program with the difference to the round before, tests, feedback. `number` from 1."""
     line = dialogue[number - 1]
-    before = dialogue[number - 2]["program"] if number > 1 else line["program"]
-    colour = RIGHT if line["accepted"] else WRONG
-    what = "Program" if number == 1 else f"Program, with the difference to round {number - 1}"
-    feedback = "<p>No feedback: the last round.</p>"
-    if line.get("feedback"):
-        feedback = f"<p>Feedback, all that the next round could read:</p>{_box(line['feedback'])}"
-    return (
-        f'<p><b>Round {number} of {len(dialogue)}: <span style="color: {colour}">{_safe(verdict(line))}</span></b></p>'
-        f"<p>{what}:</p>{_program(changes(before, line['program']))}{_tests(line['tests'])}{feedback}"
-    )
+    before = dialogue[max(0, number - 2)]["program"]
+    lines = changes(before, line["program"])
+    return str(HTML.round(number, len(dialogue), line, verdict(line), lines, _test_rows(line["tests"])))
 
 
 def case_html(dialogue: Dialogue) -> str:
     """A whole case: the statement, then every round."""
     rounds = "<hr>".join(round_html(dialogue, number) for number in range(1, len(dialogue) + 1))
-    return f"<p>Statement:</p>{_box(statement(dialogue))}{rounds}"
+    return f"<p>Statement:</p>{HTML.statement(statement(dialogue))}{rounds}"
 
 
-def _safe(text: str) -> str:
-    return html.escape(text, quote=False)
-
-
-def _box(text: str) -> str:
-    return f'<pre style="{BOX}">{_safe(text.strip())}</pre>'
-
-
-def _program(lines: list[tuple[str, str]]) -> str:
-    colours = {"+": ADDED, "-": REMOVED}
-    shown = []
-    for sign, text in lines:
-        line = _safe(f"{sign} {text}")
-        style = f"background-color: {colours[sign]}; color: #111111" if sign in colours else ""
-        shown.append(f'<span style="{style}">{line}</span>' if style else line)
-    return f'<pre style="{BOX}">' + "\n".join(shown) + "</pre>"
-
-
-def _tests(tests: list[dict]) -> str:
+def _test_rows(tests: list[dict]) -> list[tuple[str, ...]]:
     """A row per test that was run; neighbours with the same result share a row."""
-    rows, first = [], 0
-    for number in range(1, len(tests) + 1):
-        if number == len(tests) or tests[number] != tests[first]:
-            numbers = f"{first + 1}" if number == first + 1 else f"{first + 1}–{number}"
-            test = tests[first]
-            sign = "✓" if test["error_type"] == "success" else "✗"
-            words = (numbers, test["visibility"], f"{sign} {test['error_type'].replace('_', ' ')}", test["detail"])
-            rows.append("<tr>" + "".join(f'<td style="{CELL}">{_safe(word)}</td>' for word in words) + "</tr>")
-            first = number
-    heads = "".join(f'<th style="{CELL}">{name}</th>' for name in ("test", "visibility", "verdict", "detail"))
-    return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
+    rows, last = [], 0
+    for test, same in groupby(tests):
+        first, last = last + 1, last + len(list(same))
+        sign = "✓" if test["error_type"] == "success" else "✗"
+        result = f"{sign} {test['error_type'].replace('_', ' ')}"
+        rows.append((f"{first}" if first == last else f"{first}–{last}", test["visibility"], result, test["detail"]))
+    return rows
 
 
 class Stepper:
@@ -143,10 +111,8 @@ class Stepper:
             + " → ".join(line["error_type"].replace("_", " ") for line in rounds)
             for n, rounds in enumerate(self.dialogues, 1)
         ]
-        wide = ipywidgets.Layout(width="auto")
-        self.problem = ipywidgets.Dropdown(
-            options=[(title, n) for n, title in enumerate(self.titles)], description="problem", layout=wide
-        )
+        titles = [(title, n) for n, title in enumerate(self.titles)]
+        self.problem = ipywidgets.Dropdown(options=titles, description="problem", layout={"width": "auto"})
         self.round = ipywidgets.ToggleButtons(description="round", style={"button_width": "6em"})
         self.statement, self.shown = ipywidgets.HTML(), ipywidgets.HTML()
         self.problem.observe(self._problem_chosen, "value")
@@ -157,7 +123,7 @@ class Stepper:
 
     def _problem_chosen(self, _change=None) -> None:
         dialogue = self.dialogues[self.problem.value]
-        self.statement.value = _box(statement(dialogue))
+        self.statement.value = str(HTML.statement(statement(dialogue)))
         self.round.options = [str(number) for number in range(1, len(dialogue) + 1)]
         self.round.value = "1"
         self._round_chosen()  # the observer does not run if the value stays the same
@@ -171,7 +137,7 @@ class Stepper:
         if not self.dialogues:
             return "<p>No problem went from wrong to accepted in this run.</p>"
         cases = zip(self.titles, self.dialogues, strict=True)
-        return "".join(f"<h3>{_safe(title)}</h3>{case_html(rounds)}" for title, rounds in cases)
+        return "".join(f"<h3>{html.escape(title)}</h3>{case_html(rounds)}" for title, rounds in cases)
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         live = self.widget._repr_mimebundle_() if self.dialogues else {}

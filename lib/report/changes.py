@@ -11,6 +11,7 @@ import pandas as pd
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import transitions
 from lib.report.runs import Stage
+from lib.runs.record import markdown_table
 from lib.statistics import paired_bootstrap
 
 UP, DOWN = "up", "down"
@@ -134,13 +135,9 @@ def as_markdown(before: Stage, after: Stage, seed: int = 0) -> str:
     tables, seen = all_changes(before, after, seed)
     parts = [f"# From {before.label} to {after.label}"]
     for name, table in tables.items():
-        parts += [f"## {name} (n = {len(same_problems(before, after, name)[0])})", _markdown(changes_table(table))]
-        parts += ["Error types, before (rows) to after (columns):", _markdown(error_transitions(before, after, name))]
+        parts.append(f"## {name} (n = {len(same_problems(before, after, name)[0])})")
+        shown, moved = changes_table(table), error_transitions(before, after, name)
+        for title, frame in (("", shown), ("Error types, before (rows) to after (columns):", moved)):
+            parts += [title] * bool(title) + [markdown_table(["", *frame.columns], frame.itertuples())]
     texts = [f"- {warning_text(name, text)}" for name, text in seen.items()]
     return "\n\n".join([*parts, "## Warnings", *(texts or ["None of the four."])]) + "\n"
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    rows = [["", *frame.columns], ["---"] * (len(frame.columns) + 1)]
-    rows += [[name, *map(str, row)] for name, row in zip(frame.index, frame.to_numpy(), strict=True)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -75,11 +75,8 @@ class Comparison:
         seeds = len(self.by_seed)
         scope = f"problems and {seeds} seeds" if seeds > 1 else "problems alone, since each side has one run"
         where = f"on {self.problems} problems of {self.dataset}, 95 % interval over {scope}"
-        p = (
-            ""
-            if self.p_value is None
-            else f", p {_short(self.p_value)}".replace("p 0", "p = 0").replace("p 1", "p = 1")
-        )
+        short = _short(self.p_value)
+        p = "" if self.p_value is None else f", p {short if short[0] == '<' else f'= {short}'}"
         family = f" (Holm, {self.family} comparisons)" if self.family > 1 else ""
         return f"{self._decide()[1]}: {self.difference.replace(' ', ' points ', 1)} {where}{p}{family}."
 
@@ -178,22 +175,14 @@ def adjusted(comparisons: Iterable[Comparison]) -> list[Comparison]:
 
 def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
     """One row per comparison: points with interval, sd between the seeds, adjusted p, verdict, and points by seed."""
+    columns = ["row", "control", "set", "points [95 %]", "sd", "p (Holm)", "by seed", "verdict"]
     rows = []
-    for comparison in comparisons:
-        points = [pair["points"] for pair in comparison.by_seed.values()]
-        rows.append(
-            {
-                "row": comparison.b,
-                "control": comparison.a,
-                "set": comparison.dataset,
-                "points [95 %]": comparison.difference,
-                "sd": "–" if len(points) < 2 else f"{mean_sd(points)[1]:.1f}",
-                "p (Holm)": _short(comparison.p_value),
-                "by seed": " · ".join(f"{value:+.1f}" for value in points),
-                "verdict": comparison.verdict,
-            }
-        )
-    return pd.DataFrame(rows)
+    for one in comparisons:
+        points = [pair["points"] for pair in one.by_seed.values()]
+        sd = "–" if len(points) < 2 else f"{mean_sd(points)[1]:.1f}"
+        by_seed = " · ".join(f"{value:+.1f}" for value in points)
+        rows.append((one.b, one.a, one.dataset, one.difference, sd, _short(one.p_value), by_seed, one.verdict))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _short(p: float | None) -> str:

@@ -1,9 +1,9 @@
 """Failures: why a program was not accepted, by rules that a reader can check against the program and its tests.
 
-`CLASSES` lists them: a name, a rule, the rule in words, and the feedback that a repair needs. The first rule that holds
-decides, so an endless loop that also prints brackets is an endless loop. A run keeps its verdicts and only a sample of
-its programs, so the programs of the failures drawn here are generated again: greedy decoding gives the same programs,
-and `regenerate` counts the verdicts that differ from the recorded ones.
+`CLASSES` lists them: a name, a rule, and from `failures.toml` the rule in words and the feedback that a repair needs.
+The first rule that holds decides, so an endless loop that also prints brackets is an endless loop. A run keeps only a
+sample of its programs, so those of the failures drawn here are generated again: greedy decoding gives the same
+programs, and `regenerate` counts the verdicts that differ from the recorded ones.
 """
 
 import ast
@@ -11,6 +11,7 @@ import csv
 import json
 import random
 import re
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,38 +87,18 @@ def _same_values(expected: str, test: TestResult) -> bool:
     return test.error_type == "wrong_answer" and got == expected_words
 
 
-_OUT_OF_TIME, _HALF = "the first failed test ran out of time, on an input of", "fewer than half of the tests pass"
-_RULES: dict[str, tuple[Callable[[Failure], bool], str]] = {
-    "no program": (
-        lambda failure: failure.truncated or extract(failure.text).form in ("unclosed", "no code", "empty"),
-        "the answer was cut off, or there is no program in it",
-    ),
-    "syntax": (lambda failure: failure.verdict.error_type == "syntax_error", "Python does not compile it"),
-    "endless loop": (lambda failure: _slow(failure, True), f"{_OUT_OF_TIME} at most {SMALL} characters"),
-    "too slow": (lambda failure: _slow(failure, False), f"{_OUT_OF_TIME} more than {SMALL} characters"),
-    "I/O format": (
-        _form,
-        "the first failed test crashed while reading or printed the right values in another form; a function is "
-        "missing, takes other arguments or returns nothing",
-    ),
-    "edge case": (lambda failure: failure.verdict.pass_ratio >= 0.5, "passes at least half of the tests"),
-    "crash": (
-        lambda failure: failure.first[1].error_type == "runtime_error",
-        f"the first failed test ended in an exception, and {_HALF}",
-    ),
-    "logic": (lambda failure: True, f"anything else: the first failed test got a wrong value, and {_HALF}"),
+_RULES: dict[str, Callable[[Failure], bool]] = {
+    "no program": lambda one: one.truncated or extract(one.text).form in ("unclosed", "no code", "empty"),
+    "syntax": lambda one: one.verdict.error_type == "syntax_error",
+    "endless loop": lambda one: _slow(one, small=True),
+    "too slow": lambda one: _slow(one, small=False),
+    "I/O format": _form,
+    "edge case": lambda one: one.verdict.pass_ratio >= 0.5,
+    "crash": lambda one: one.first[1].error_type == "runtime_error",
+    "logic": lambda one: True,
 }
-_REPAIRS = {  # the feedback that a failure of the class needs
-    "no program": "ask for a block of code and nothing else, and leave room for it: feedback on tests does not help",
-    "syntax": "give the line and Python's message; the rest of the program can mostly stay",
-    "endless loop": "give that input and say that the program did not end: the loop's end is wrong, not the algorithm",
-    "too slow": "give the size of the input and the time limit, and ask for another algorithm; no example helps",
-    "I/O format": "give input, expected and got side by side: what has to change is the first or the last line",
-    "edge case": "give one failed test in full and say that the others pass, so that the change stays small",
-    "crash": "give the last lines of the traceback with the input that caused it",
-    "logic": "give two failed tests with expected and got; where that does not help, a fresh sample costs as much",
-}
-CLASSES = tuple(FailureClass(name, holds, rule, _REPAIRS[name]) for name, (holds, rule) in _RULES.items())
+_TEXTS = tomllib.loads(Path(__file__).with_name("failures.toml").read_text())
+CLASSES = tuple(FailureClass(name, _RULES[name], **texts) for name, texts in _TEXTS.items())
 
 
 def classify(failure: Failure) -> FailureClass:

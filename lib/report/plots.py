@@ -1,10 +1,14 @@
 """Figures: one message each; the title names what is shown, or says what a tested comparison says. Every seed is thin,
 the mean thick, and colour-blind readers can tell the colours apart. Nothing here computes a result."""
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -44,11 +48,7 @@ def curves(runs: dict[str, pd.DataFrame], panels: dict[str, str], title: str, wi
             smooth = curve[column].rolling(window, min_periods=1).mean()
             ax.plot(curve["step"], smooth, color=colour, linewidth=2, label=label)
         ax.set(xlabel="step", title=name)
-    figure.suptitle(title)
-    figure.tight_layout()
-    handles, labels = axes[0][0].get_legend_handles_labels()  # below the panels, where no curve is
-    figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=4, frameon=False)
-    return figure
+    return _finished(figure, title, axes[0][0].get_legend_handles_labels()[0])
 
 
 def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> Figure:
@@ -57,34 +57,25 @@ def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> F
     `columns`: column -> what it is called on the axis, which is logarithmic.
     """
     sets = table["set"].unique()
-    figure, axes = plt.subplots(
-        1, len(columns), figsize=(4.2 * len(columns), 0.32 * len(sets) + 1.2), sharey=True, squeeze=False
-    )
+    size = (4.2 * len(columns), 0.32 * len(sets) + 1.2)
+    figure, axes = plt.subplots(1, len(columns), figsize=size, sharey=True, squeeze=False)
     for ax, (column, name) in zip(axes[0], columns.items(), strict=True):
         sns.boxplot(table, x=column, y="set", order=sets, whis=(5, 95), showfliers=False, color="#9db8d2", ax=ax)
-        ax.set(xscale="log", xlabel=name, ylabel="")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_major_formatter("{x:,.0f}")
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlabel=name, ylabel="")
+        _logarithmic(ax)
         ax.tick_params(axis="x", rotation=45)
-    figure.suptitle(title)
-    figure.tight_layout()
-    return figure
+    return _finished(figure, title)
 
 
 def matrix(table: pd.DataFrame, title: str, rows: str = "", columns: str = "") -> Figure:
     """Counts as a heat map on a logarithmic scale, each with its number. `rows`, `columns`: titles of the axes."""
     figure, axes = plt.subplots(figsize=(0.85 * len(table.columns) + 2, 0.42 * len(table) + 1.6))
-    table = table.rename(index=_words, columns=_words)
+    table = table.rename(index=lambda name: name.replace("_", " "), columns=lambda name: name.replace("_", " "))
     sns.heatmap(np.log1p(table), annot=table, fmt="d", cmap="Blues", cbar=False, linewidths=0.5, ax=axes)
     axes.tick_params(axis="x", rotation=45)
     plt.setp(axes.get_xticklabels(), ha="right")
     axes.set(title=title, ylabel=rows, xlabel=columns)
     return figure
-
-
-def _words(name: object) -> str:
-    return str(name).replace("_", " ")
 
 
 def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str) -> Figure:
@@ -98,10 +89,8 @@ def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str)
         axes.fill_between(own.tokens, own.low, own.high, color=colour, alpha=0.12, linewidth=0)
     for marker, (label, (tokens, accepted)) in zip("*XPDs", points.items(), strict=False):
         axes.plot(tokens, accepted, marker, color="black", markersize=9, label=label)
-    axes.set(xscale="log", xlabel="tokens generated per problem", ylabel="accepted", title=title)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel="tokens generated per problem", ylabel="accepted", title=title)
+    _logarithmic(axes)
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -130,9 +119,7 @@ def forest_plot(values: dict[str, dict], title: str) -> Figure:
         ax.xaxis.set_major_formatter("{x:.0%}")
     panels[0][0].set_yticks(range(len(values)), list(values))
     panels[0][0].invert_yaxis()
-    figure.suptitle(title)
-    figure.tight_layout()
-    return figure
+    return _finished(figure, title)
 
 
 def learning_curves(table: pd.DataFrame, shown: list[tuple[str, str]], title: str, columns: int = 2) -> Figure:
@@ -155,7 +142,21 @@ def learning_curves(table: pd.DataFrame, shown: list[tuple[str, str]], title: st
         ax.axis("off")
     drawn = set(table[table.panel.isin([panel for panel, _ in shown])].row)
     handles = [plt.Line2D([], [], color=colours[name], linewidth=2.2, label=name) for name in colours if name in drawn]
+    return _finished(figure, title, handles)
+
+
+def _finished(figure: Figure, title: str, legend: Sequence[Artist] = ()) -> Figure:
+    """The figure with its title, and with its legend below the panels, where no curve is."""
     figure.suptitle(title)
     figure.tight_layout()
-    figure.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.01), ncols=3, frameon=False)
+    if legend:
+        figure.legend(handles=list(legend), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=4, frameon=False)
     return figure
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Makes the x axis logarithmic, with whole numbers as labels."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter(NullFormatter())

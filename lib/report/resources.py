@@ -47,14 +47,10 @@ def training_table(rows: dict[str, Runs], per_step: int) -> pd.DataFrame:
     runs = by_name(rows)
 
     def line(stage: Stage) -> dict:
-        line = [training(ancestor, per_step) for ancestor in lineage(stage, runs)]
-        tokens = [cost["tokens"] for cost in line if cost["tokens"]]
-        return {
-            "rollout tokens": line[0]["tokens"],
-            "minutes": line[0]["minutes"],
-            "rollout tokens in all": sum(tokens) or None,
-            "minutes in all": sum(cost["minutes"] or 0.0 for cost in line),
-        }
+        own = training(stage, per_step)
+        trainings = pd.DataFrame([training(one, per_step) for one in lineage(stage, runs)], dtype=float).sum()
+        in_all = {"rollout tokens in all": trainings.tokens or None, "minutes in all": trainings.minutes}
+        return {"rollout tokens": own["tokens"], "minutes": own["minutes"], **in_all}
 
     return _table(rows, line)
 
@@ -117,7 +113,8 @@ def budget_table(rows: dict[str, Runs], best: str, names: list[str], per_step: i
         reached = next((n for n in sizes if compared[n].points <= 0), None)
         stages = finished(rows[name]).values()
         per_sample = cost(next(iter(samples_of)))["tokens"] / samples
-        rollouts = fmean(_rollout_tokens(stage, by_name(rows), per_step) for stage in stages)
+        lines_of = [lineage(stage, by_name(rows)) for stage in stages]
+        rollouts = fmean(sum(training(one, per_step)["tokens"] or 0.0 for one in line) for line in lines_of)
         saved = reached and reached * per_sample - fmean(cost(stage)["tokens"] for stage in stages)
         lines[name] = {
             "same tokens": compared[1].difference,
@@ -127,10 +124,6 @@ def budget_table(rows: dict[str, Runs], best: str, names: list[str], per_step: i
             "paid back after": f"{rollouts / saved:,.0f} problems" if saved and rollouts else "–",
         }
     return pd.DataFrame(lines).T.fillna("")
-
-
-def _rollout_tokens(stage: Stage, runs: dict[str, Stage], per_step: int) -> float:
-    return sum(training(ancestor, per_step)["tokens"] or 0.0 for ancestor in lineage(stage, runs))
 
 
 def _table(rows: dict[str, Runs], line: Callable[[Stage], dict]) -> pd.DataFrame:
@@ -146,6 +139,5 @@ def _table(rows: dict[str, Runs], line: Callable[[Stage], dict]) -> pd.DataFrame
 def _text(column: str, value: float) -> str:
     if pd.isna(value):
         return "–"
-    return (
-        f"{value:.1f}" if "%" in column or "minutes" in column else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
-    )
+    form = ".1f" if "%" in column or "minutes" in column else ",.0f" if value >= 1000 else ".4g"
+    return format(value, form)

@@ -5,12 +5,12 @@ trains or samples the seeds 0 to SEEDS - 1. The untrained policy decodes greedil
 """
 
 import json
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from lib.runs import UpstreamError
+from lib.runs.fingerprint import notebook_of
 
 MAIN_SET = "contests_test"
 SEEDS = 3  # trainings of a recipe that a verdict requires
@@ -32,7 +32,6 @@ LABELS = {
     "30_grpo-dense-continued": CONTINUED,
     "40_repair": REPAIR,
 }
-_RUN = re.compile(r"(?P<recipe>\d\d_.+)-s\d+")
 
 
 class Stage:
@@ -93,10 +92,9 @@ def label(name: str) -> str:
 
     Raises ValueError for a text that is not a run's name.
     """
-    match = _RUN.fullmatch(name)
-    if not match:
-        raise ValueError(f"{name!r} is not a run's name: <notebook>[-<variant>]-s<seed> is expected")
-    return LABELS.get(match["recipe"], match["recipe"])
+    notebook_of(name)
+    recipe = name.rpartition("-s")[0]
+    return LABELS.get(recipe, recipe)
 
 
 def finished(runs: Runs) -> dict[int, Stage]:

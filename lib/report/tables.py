@@ -17,24 +17,22 @@ def metrics_table(metrics: dict) -> pd.DataFrame:
 
 def quality_table(metrics: dict) -> pd.DataFrame:
     """A row per set: n, accepted_at_1 and exec_success_rate with intervals, and other metrics; rates in percent."""
-    wide = ["n", "accepted_at_1", "exec_success_rate"]
-    narrow = ["pass_ratio_mean", "zero_reward_rate", "avg_gen_tokens", "truncation_rate"]
-    rows = {
-        dataset: {name: shown(stats, name) for name in wide} | {name: shown(stats, name, False) for name in narrow}
-        for dataset, stats in metrics["datasets"].items()
-    }
-    return pd.DataFrame(rows).T
+    wide = ("n", "accepted_at_1", "exec_success_rate")
+    names = (*wide, "pass_ratio_mean", "zero_reward_rate", "avg_gen_tokens", "truncation_rate")
+    sets = metrics["datasets"].items()
+    return pd.DataFrame(
+        {dataset: {name: shown(stats, name, name in wide) for name in names} for dataset, stats in sets}
+    ).T
 
 
 def cost_table(metrics: dict) -> pd.DataFrame:
     """What the answers of each set cost: a row per set, tokens and CPU seconds of the judge."""
-    tokens = {"tokens": "avg_gen_tokens", "tokens per solved": "cost_per_solved_tokens"}
-    times = {"judge s": "avg_judge_time", "p50": "judge_time_p50", "p95": "judge_time_p95"}
-    times["judge s per solved"] = "cost_per_solved_judge_s"
+    columns = {"tokens": "avg_gen_tokens", "tokens per solved": "cost_per_solved_tokens"}
+    columns |= {"judge s": "avg_judge_time", "p50": "judge_time_p50", "p95": "judge_time_p95"}
+    columns["judge s per solved"] = "cost_per_solved_judge_s"
+    spent = {name: stats | metrics["times"]["datasets"][name] for name, stats in metrics["datasets"].items()}
     rows = {
-        dataset: {name: shown(stats, key, False) for name, key in tokens.items()}
-        | {name: shown(metrics["times"]["datasets"][dataset], key) for name, key in times.items()}
-        for dataset, stats in metrics["datasets"].items()
+        dataset: {name: shown(stats, key, False) for name, key in columns.items()} for dataset, stats in spent.items()
     }
     return pd.DataFrame(rows).T
 

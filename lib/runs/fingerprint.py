@@ -49,7 +49,8 @@ def data_versions(preset: str) -> dict[str, str]:
 
     `data/<preset>/SHA256SUMS` may list a file by its unpacked content; files that it does not list are hashed here.
     """
-    folder = paths.root() / "data" / preset
+    data = paths.root() / "data"
+    folder, index, preset_file = data / preset, data / "manifests" / "index.json", paths.params_file(preset, "preset")
     sums = folder / "SHA256SUMS"
     lines = sums.read_text().splitlines() if sums.is_file() else []
     versions = {name.lstrip("*"): checksum for checksum, name in (line.split(maxsplit=1) for line in lines)}
@@ -58,13 +59,13 @@ def data_versions(preset: str) -> dict[str, str]:
         listed = {name, name.removesuffix(".xz")} & versions.keys()
         if path.is_file() and path != sums and path.suffix != ".md" and not listed:
             versions[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    index = paths.root() / "data" / "manifests" / "index.json"
-    file = paths.root() / "params" / preset / "preset.yaml"
-    if index.is_file() and file.is_file():
-        sets = load_params_file(file).get("sets", {}).values()
-        places = {f"{chosen['source']}-{chosen['split']}" for chosen in sets}
+    if index.is_file() and preset_file.is_file():
+        sets = load_params_file(preset_file).get("sets", {}).values()
+        frozen_sets = {f"{chosen['source']}-{chosen['split']}" for chosen in sets}
         frozen = json.loads(index.read_text()).items()
-        versions |= {f"manifests/{name}": entry["sha256"] for name, entry in frozen if name.split(".")[0] in places}
+        versions |= {
+            f"manifests/{name}": entry["sha256"] for name, entry in frozen if name.split(".")[0] in frozen_sets
+        }
     return versions
 
 
@@ -103,27 +104,23 @@ class Fingerprints:
         self.preset = preset
         self.data = data_versions(preset)
         self._sources = Sources(paths.root())
-        self._params = paths.root() / "params" / preset
-        self._preset_values = load_params_file(self._params / "preset.yaml")
+        self._preset_values = load_params_file(paths.params_file(preset, "preset"))
         self._runs: dict[str, Inputs] = {}
-        self._open: list[str] = []  # the runs that depend on the run under examination
 
-    def of(self, run: str) -> Inputs:
-        """The inputs of a run that has a params file. Raises ValueError if runs need each other in a circle."""
-        if run in self._open:
-            raise ValueError(f"runs need each other in a circle: {' -> '.join((*self._open, run))}")
+    def of(self, run: str, readers: tuple[str, ...] = ()) -> Inputs:
+        """The inputs of a run that has a params file. `readers`: the runs for which this run is examined.
+
+        Raises ValueError if runs need each other in a circle.
+        """
+        if run in readers:
+            raise ValueError(f"runs need each other in a circle: {' -> '.join((*readers, run))}")
         if run not in self._runs:
-            notebook = notebook_of(run)
-            declared = read_parameters(paths.root() / "notebooks" / f"{notebook}.ipynb")
-            self._open.append(run)
-            try:
-                given = load_params_file(self._params / f"{run}.yaml")
-                self._runs[run] = self.inputs(notebook, resolve(declared, given))
-            finally:
-                self._open.pop()
+            notebook, given = notebook_of(run), load_params_file(paths.params_file(self.preset, run))
+            parameters = resolve(read_parameters(paths.template(notebook)), given)
+            self._runs[run] = self.inputs(notebook, parameters, (*readers, run))
         return self._runs[run]
 
-    def inputs(self, notebook: str, parameters: dict) -> Inputs:
+    def inputs(self, notebook: str, parameters: dict, readers: tuple[str, ...] = ()) -> Inputs:
         """The inputs of a run of `notebook` with these resolved parameters."""
         left_out = [name for name in NO_INPUT if name != "lib.report" or not notebook.startswith("9")]
         modules = [*self._sources.reachable(notebook, left_out)[0], SEEDING]
@@ -136,7 +133,7 @@ class Fingerprints:
             params=digest(parameters),
             preset={part: digest(value) for part, value in sorted(self._preset_values.items()) if part in named},
             data="" if notebook.startswith("00_") else digest(self.data),
-            upstream={name: self._upstream(name) for name in upstream_names(parameters)},
+            upstream={name: self._upstream(name, readers) for name in upstream_names(parameters)},
         )
 
     def packages(self, notebook: str) -> set[str]:
@@ -145,7 +142,7 @@ class Fingerprints:
 
     def reasons(self, run: str) -> list[str]:
         """The reasons to execute a run; an empty list if its results are up to date."""
-        folder = paths.artifacts() / self.preset / run
+        folder = paths.run_folder(self.preset, run)
         inputs, stamp = self.of(run), read_stamp(folder)
         if stamp is None:
             return ["never run here"]
@@ -156,10 +153,10 @@ class Fingerprints:
         again = [name for name, mark in stamp["upstream"].items() if mark != finish_mark(self.preset, name)]
         return [f"upstream {name} ran again" for name in again]
 
-    def _upstream(self, run: str) -> str:
-        if (self._params / f"{run}.yaml").is_file():
-            return self.of(run).fingerprint
-        stamp = read_stamp(paths.artifacts() / self.preset / run)  # a run started by hand has no params file
+    def _upstream(self, run: str, readers: tuple[str, ...]) -> str:
+        if paths.params_file(self.preset, run).is_file():
+            return self.of(run, readers).fingerprint
+        stamp = read_stamp(paths.run_folder(self.preset, run))  # a run started by hand has no params file
         return stamp["fingerprint"] if stamp else ""
 
 
@@ -186,5 +183,5 @@ def read_stamp(folder: Path) -> dict | None:
 
 def finish_mark(preset: str, run: str) -> str | None:
     """The time at which a run finished here, which distinguishes its executions; None if it never did."""
-    stamp = read_stamp(paths.artifacts() / preset / run)
+    stamp = read_stamp(paths.run_folder(preset, run))
     return stamp["finished"] if stamp else None

@@ -5,7 +5,6 @@ A run that needs another names it in its params file; nothing else describes the
 
 import fnmatch
 import graphlib
-from pathlib import Path
 
 from . import paths
 from .fingerprint import finish_mark, notebook_of, upstream_names
@@ -13,47 +12,47 @@ from .parameters import read_parameters, resolve, run_name
 from .params_files import load_params_file, load_preset
 
 
-class GraphError(Exception):
+class GraphError(ValueError):
     """The params files are inconsistent; the message says which file and why."""
 
 
 def graph(preset: str) -> dict[str, list[str]]:
     """The runs of a preset, each with the runs that it needs, in an order in which they can be executed.
 
-    Raises GraphError if there are none, and for a params file whose name and content disagree, that names a run without
-    a params file, or that is part of a circle.
+    Raises ParameterError for an unknown preset, and GraphError if it has no runs, and for a params file whose name and
+    content disagree, that names a run without a params file, or that is part of a circle.
     """
-    folder = paths.root() / "params" / preset
-    try:
-        load_preset(preset)
-    except ValueError as error:
-        raise GraphError(str(error)) from None
-    needs = {path.stem: _needs(path, preset) for path in sorted(folder.glob("[0-9]*.yaml"))}
-    if not needs:
+    load_preset(preset)
+    runs = sorted(path.stem for path in (paths.root() / "params" / preset).glob("[0-9]*.yaml"))
+    if not runs:
         raise GraphError(f"params/{preset}/ holds no params file of a run, such as 03_baseline-s0.yaml")
-    for run, upstream in needs.items():
-        for name in upstream:
-            if name not in needs and finish_mark(preset, name) is None:
+    needs: dict[str, list[str]] = {}
+    for run in runs:
+        needs[run] = []
+        for name in _named(preset, run):
+            if name in runs:
+                needs[run].append(name)
+            elif finish_mark(preset, name) is None:  # a run started by hand has no params file
                 raise GraphError(f"params/{preset}/{run}.yaml names the run {name}, which has no params file (a typo?)")
     try:
-        order = list(graphlib.TopologicalSorter(needs).static_order())
+        return {run: needs[run] for run in graphlib.TopologicalSorter(needs).static_order()}
     except graphlib.CycleError as error:
         raise GraphError(f"runs need each other in a circle: {' <- '.join(error.args[1])}") from None
-    return {run: [name for name in needs[run] if name in needs] for run in order if run in needs}
 
 
-def _needs(path: Path, preset: str) -> list[str]:
+def _named(preset: str, run: str) -> list[str]:
+    """The runs that the params file of a run names."""
     try:
-        template = paths.root() / "notebooks" / f"{notebook_of(path.stem)}.ipynb"
+        template = paths.template(notebook_of(run))
         if not template.is_file():
             raise ValueError(f"there is no notebook {template.name}")
-        parameters = resolve(read_parameters(template), load_params_file(path))
+        parameters = resolve(read_parameters(template), load_params_file(paths.params_file(preset, run)))
         name = run_name(template, parameters)
     except ValueError as error:
-        raise GraphError(f"params/{preset}/{path.name}: {error}") from None
-    if parameters["preset"] != preset or name != path.stem:
+        raise GraphError(f"params/{preset}/{run}.yaml: {error}") from None
+    if parameters["preset"] != preset or name != run:
         raise GraphError(
-            f"params/{preset}/{path.name} describes the run {name} of preset {parameters['preset']}: "
+            f"params/{preset}/{run}.yaml describes the run {name} of preset {parameters['preset']}: "
             "correct its name or its content"
         )
     return upstream_names(parameters)
@@ -66,11 +65,10 @@ def select(needs: dict[str, list[str]], patterns: list[str]) -> list[str]:
     """
     chosen = set(needs) if not patterns else set()
     for pattern in patterns:
-        matches = {run for run in needs if fnmatch.fnmatchcase(run, pattern)}
-        matches = matches or {run for run in needs if run.startswith(pattern)}
+        matches = fnmatch.filter(needs, pattern) or [run for run in needs if run.startswith(pattern)]
         if not matches:
             raise GraphError(f"no run matches {pattern!r}; the runs are: {', '.join(needs)}")
-        chosen |= matches
+        chosen.update(matches)
     for run in reversed(needs):
         if run in chosen:
             chosen.update(needs[run])

@@ -9,6 +9,7 @@ fails, the runs that need it wait and the others go on. Ctrl-C ends the running 
 """
 
 import argparse
+import contextlib
 import graphlib
 import json
 import os
@@ -18,15 +19,15 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from . import paths
 from .fingerprint import Fingerprints, finish_mark, notebook_of
-from .graph import GraphError, graph, select
+from .graph import graph, select
 
 LOG = "papermill.log"
 PATIENCE = 30.0  # seconds for an interrupted papermill to stop its kernel and write its notebook
@@ -42,6 +43,14 @@ class Outcome:
     file: Path | None = None  # the file to read
 
 
+class Child(NamedTuple):
+    """A papermill under way: its process, when it began, and the finish mark of the execution before it."""
+
+    process: subprocess.Popen
+    began: float
+    earlier: str | None
+
+
 class Matrix:
     """One call: decides which runs to execute, executes them with at most `jobs` processes, keeps the outcomes."""
 
@@ -49,9 +58,10 @@ class Matrix:
         self.preset, self.runs, self.jobs = preset, runs, jobs
         self.needs = {run: needs[run] for run in runs}
         self.outcomes: dict[str, Outcome] = {}
+        self.interrupts = 0  # signals to stop; a second one kills what has not ended
         self._folder = paths.artifacts() / preset
-        self._processes: dict[str, tuple[subprocess.Popen, float]] = {}  # run -> papermill, when it began
-        self._stopping = False
+        self._children: dict[str, Child] = {}
+        self._deadline: float | None = None  # for the children of an interrupted matrix
 
     def plan(self) -> dict[str, list[str]]:
         """Each run with the reasons to execute it; no reason: up to date. Executes nothing."""
@@ -61,34 +71,29 @@ class Matrix:
         return plan
 
     def execute(self) -> None:
-        """Executes the runs that are not up to date. Lets a KeyboardInterrupt pass after every child has ended."""
-        sorter, working = graphlib.TopologicalSorter(self.needs), dict[Future, str]()
+        """Executes the runs that are not up to date. If interrupted, returns when every child has ended."""
+        sorter, ready = graphlib.TopologicalSorter(self.needs), list[str]()
         sorter.prepare()
-        with (
-            tqdm(total=len(self.runs), unit="run", disable=not sys.stderr.isatty(), leave=False) as bar,
-            ThreadPoolExecutor(self.jobs) as threads,
-        ):
-            try:
-                while sorter.is_active():
-                    for run in sorted(sorter.get_ready(), key=self.runs.index):
-                        working[threads.submit(self._execute, run)] = run
-                    for future in wait(working, timeout=1, return_when=FIRST_COMPLETED).done:
-                        run = working.pop(future)
-                        self.outcomes[run] = future.result()
-                        sorter.done(run)
-                        bar.update()
-                    clocks = {run: _clock(time.monotonic() - began) for run, (_, began) in [*self._processes.items()]}
-                    bar.set_postfix_str(", ".join(f"{run} {clock}" for run, clock in clocks.items()))
-            except BaseException:
-                self._stop()
-                raise
-            finally:
-                self.outcomes |= {run: future.result() for future, run in working.items() if self._stopping}
+        with tqdm(total=len(self.runs), unit="run", miniters=0, disable=not sys.stderr.isatty(), leave=False) as bar:
+            while sorter.is_active() and (self._children or not self.interrupts):
+                ready += sorted(sorter.get_ready(), key=self.runs.index)
+                if self.interrupts:
+                    self._stop()
+                ended = {run: self._end(run) for run, c in [*self._children.items()] if c.process.poll() is not None}
+                while ready and len(self._children) < self.jobs and not self.interrupts:
+                    run = ready.pop(0)
+                    if outcome := self._begin(run):
+                        ended[run] = outcome
+                self.outcomes |= ended
+                sorter.done(*ended)
+                clocks = (f"{run} {_clock(time.monotonic() - child.began)}" for run, child in self._children.items())
+                bar.set_postfix_str(", ".join(clocks), refresh=False)
+                bar.update(len(ended))
+                if not ended:
+                    time.sleep(0.1)
 
-    def _execute(self, run: str) -> Outcome:
-        """Executes one run, in a thread; returns at once if there is no need to, or no sense in it."""
-        if self._stopping:
-            return Outcome("not started")
+    def _begin(self, run: str) -> Outcome | None:
+        """Starts a run; returns its outcome if there is no need to, or no sense in it."""
         blocked = [name for name in self.needs[run] if self.outcomes[name].status in ("failed", "waits")]
         if blocked:
             return Outcome("waits", note=f"for {', '.join(blocked)}")
@@ -99,12 +104,10 @@ class Matrix:
         if not reasons:
             return self._finished(run, "up to date")
         self._print(run, f"starts ({'; '.join(reasons)})")
-        log, earlier = self._folder / f".{run}.log", finish_mark(self.preset, run)
-        shutil.rmtree(self._failed(run), ignore_errors=True)
+        shutil.rmtree(self._folder / f"{run}.failed", ignore_errors=True)
         self._folder.mkdir(parents=True, exist_ok=True)
         command = ["papermill", f"notebooks/{notebook_of(run)}.ipynb", "-f", f"params/{self.preset}/{run}.yaml"]
-        began = time.monotonic()
-        with log.open("wb") as output:
+        with (self._folder / f".{run}.log").open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=paths.root(),
@@ -114,15 +117,17 @@ class Matrix:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a terminal's Ctrl-C reaches it once, from `_stop`
             )
-        self._processes[run] = process, began
-        if self._stopping:  # since the beginning of this method
-            process.send_signal(signal.SIGINT)
-        code, seconds = process.wait(), time.monotonic() - began
-        del self._processes[run]
-        if code == 0 and finish_mark(self.preset, run) != earlier:
+        self._children[run] = Child(process, time.monotonic(), finish_mark(self.preset, run))
+        return None
+
+    def _end(self, run: str) -> Outcome:
+        """The outcome of a run whose process has ended."""
+        child, log = self._children.pop(run), self._folder / f".{run}.log"
+        code, seconds = child.process.returncode, time.monotonic() - child.began
+        if code == 0 and finish_mark(self.preset, run) != child.earlier:
             log.replace(self._folder / run / LOG)
             outcome = self._finished(run, "done", seconds)
-        elif self._stopping:
+        elif self.interrupts:
             outcome = self._broken(run, log, Outcome("interrupted", seconds))
         else:
             problem = _problem(log, code) if code else "no finished run: did it call run.finish(...)?"
@@ -132,17 +137,14 @@ class Matrix:
 
     def _stop(self) -> None:
         """Ends the children as Ctrl-C would; kills those that have not ended after PATIENCE or a second Ctrl-C."""
-        self._stopping = True
-        processes = [process for process, _ in [*self._processes.values()]]
-        for process in processes:
-            process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + PATIENCE
-        for process in processes:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                deadline = time.monotonic()
-                os.killpg(process.pid, signal.SIGKILL)
+        if self._deadline is None:
+            self._deadline = time.monotonic() + PATIENCE
+            for child in self._children.values():
+                child.process.send_signal(signal.SIGINT)
+        elif self.interrupts > 1 or time.monotonic() > self._deadline:
+            for child in self._children.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.process.pid, signal.SIGKILL)
 
     def _finished(self, run: str, status: str, seconds: float | None = None) -> Outcome:
         folder = self._folder / run
@@ -151,15 +153,12 @@ class Matrix:
 
     def _broken(self, run: str, log: Path, outcome: Outcome) -> Outcome:
         """Moves the log beside the notebook of the attempt; the earlier good run stays as it is."""
-        folder = self._failed(run)
+        folder = self._folder / f"{run}.failed"
         folder.mkdir(exist_ok=True)
         log.replace(folder / LOG)
         notebook = folder / f"{notebook_of(run)}.ipynb"
         outcome.file = notebook if notebook.is_file() else folder / LOG
         return outcome
-
-    def _failed(self, run: str) -> Path:
-        return self._folder / f"{run}.failed"
 
     def _print(self, run: str, text: str) -> None:
         tqdm.write(f"[{self.runs.index(run) + 1}/{len(self.runs)}] {run} {text}")
@@ -173,7 +172,7 @@ class Matrix:
             seconds = "" if outcome.seconds is None else _clock(outcome.seconds)
             file = str(outcome.file.relative_to(paths.artifacts().parent)) if outcome.file else ""
             rows.append((run, outcome.status, seconds, outcome.note, file))
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
@@ -192,10 +191,6 @@ def _problem(log: Path, code: int) -> str:
     return errors[-1][:100] if errors else f"papermill ended with {code}"
 
 
-def _interrupt(signum, frame) -> None:
-    raise KeyboardInterrupt
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command. Returns 0; 1 if a run failed; 2 for inconsistent params files; 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m lib.matrix", description=(__doc__ or "").split("\n\n")[0])
@@ -210,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
         needs = graph(options.preset)
         matrix = Matrix(options.preset, needs, select(needs, options.patterns), options.jobs)
         plan = matrix.plan()
-    except (GraphError, SyntaxError) as error:
+    except (ValueError, SyntaxError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.dry_run:
@@ -219,16 +214,16 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{run:<{width}}  {'; '.join(reasons) or 'up to date'}")
         print(f"{sum(map(bool, plan.values()))} of {len(plan)} runs would be executed")
         return 0
+
+    def interrupt(number: int, frame: object) -> None:
+        matrix.interrupts += 1
+
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # nohup stays nohup
-            signal.signal(number, _interrupt)
-    interrupted = False
-    try:
-        matrix.execute()
-    except KeyboardInterrupt:
-        interrupted = True
+            signal.signal(number, interrupt)
+    matrix.execute()
     print(f"\n{matrix.table()}")
-    if interrupted:
+    if matrix.interrupts:
         print("\nInterrupted. The same command goes on from here.")
         return 130
     return int(any(outcome.status in ("failed", "waits") for outcome in matrix.outcomes.values()))

@@ -24,7 +24,7 @@ def load_params_file(path: Path) -> dict:
 
     Raises FileNotFoundError, and ParameterError if the content is not a mapping of names to values.
     """
-    return parse_params(Path(path).read_text(encoding="utf-8"), "/".join(Path(path).parts[-3:]))
+    return parse_params(path.read_text(encoding="utf-8"), "/".join(path.parts[-3:]))
 
 
 def parse_params(text: str, where: str) -> dict:

@@ -23,6 +23,11 @@ def artifacts() -> Path:
     return root() / os.environ.get("RLVR_ARTIFACTS", "artifacts")
 
 
+def run_folder(preset: str, run: str) -> Path:
+    """The folder of a run: `artifacts/<preset>/<run>`."""
+    return artifacts() / preset / run
+
+
 def template(notebook: str) -> Path:
     """The notebook, without outputs, from which runs are made: `notebooks/<notebook>.ipynb`."""
     return root() / "notebooks" / f"{notebook}.ipynb"

@@ -17,13 +17,11 @@ def require(preset: dict) -> None:
     it is empty, nothing is checked. Otherwise the weights of `base_model` and the frozen lists of `sets` must be here,
     too.
     """
-    needs = preset.get("requires")
-    if not needs:
-        return
-    missing = _gpu(needs.get("gpu_gib", 0)) + _packages(needs.get("packages", []))
-    missing += _weights(preset["base_model"]) + _sets(preset["sets"])
-    if missing:
-        raise MissingError("this machine cannot run the preset:\n" + "\n".join(f"- {line}" for line in missing))
+    if needs := preset.get("requires"):
+        missing = _gpu(needs.get("gpu_gib", 0)) + _packages(needs.get("packages", []))
+        missing += _weights(preset["base_model"]) + _sets(preset["sets"])
+        if missing:
+            raise MissingError("this machine cannot run the preset:\n" + "\n".join(f"- {line}" for line in missing))
 
 
 def _gpu(gib: float) -> list[str]:
@@ -44,23 +42,18 @@ def _packages(names: list[str]) -> list[str]:
 
 
 def _weights(model: str) -> list[str]:
-    if (paths.root() / model).is_dir():
-        return []
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     name, _, revision = model.partition("@")
-    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str):
+    cached = (paths.root() / model).is_dir() or try_to_load_from_cache(name, "config.json", revision=revision or None)
+    if cached is True or isinstance(cached, str):
         return []
     try:
         HfApi().model_info(name, revision=revision or None, timeout=10)
-    except (
-        Exception
-    ) as error:  # offline, an unknown revision, a gated model, a proxy: a dozen classes of three libraries
+    except Exception as error:  # offline, an unknown revision, a gated model, a proxy: a dozen classes, three libraries
         command = f"hf download {name}" + (f" --revision {revision}" if revision else "")
-        return [
-            f"the weights of {model}: they are not in the hub's cache, and the hub cannot be reached "
-            f"({type(error).__name__}). With a network: {command}"
-        ]
+        reason = f"they are not in the hub's cache, and the hub cannot be reached ({type(error).__name__})"
+        return [f"the weights of {model}: {reason}. With a network: {command}"]
     return []
 
 

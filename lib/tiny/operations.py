@@ -3,26 +3,16 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
-class Operation:
-    """List -> list. `says` completes "Given n integers, ...". `tag`: the topic it is filed under."""
+class Word:
+    """An operation (list -> list) or an ending (list -> answer).
 
-    name: str
-    tag: str
-    says: tuple[str, ...]
-    fast: tuple[str, ...]
-    slow: tuple[str, ...] = ()
-    wrong: tuple[str, ...] = ()
-    constants: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """List -> answer. It needs a list of at least `needs` items; for a shorter one a constant is asked.
-
-    `fast`, `slow` and `wrong` are expressions, the last line of several; what stands before it are plain statements.
+    `says` completes "Given n integers, ..." or "Print ...". `tag`: the topic of an operation. An ending needs a list of
+    at least `needs` items, and for a shorter list a constant is asked; the last line of its `fast`, `slow` and `wrong`
+    is an expression.
     """
 
     name: str
@@ -30,6 +20,8 @@ class Ending:
     fast: tuple[str, ...]
     slow: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
+    tag: str = ""
+    constants: tuple[int, ...] = (0,)
     needs: int = 0
 
 
@@ -39,20 +31,22 @@ _FAST = {
 }
 
 
-def _read(name: str, entry: dict) -> dict:
-    """The fields of an entry, its shorthand written out."""
-    for short in _FAST.keys() & entry.keys():
-        code = entry.pop(short)
-        entry["fast"] = [way.replace("{}", code) for way in _FAST[short]]
-    return {"name": name} | {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+def _read(kind: str) -> dict[str, Word]:
+    """The entries of a kind by name, their shorthand written out."""
+    words = {}
+    for name, entry in tomllib.loads(Path(__file__).with_name("operations.toml").read_text())[kind].items():
+        for short in _FAST.keys() & entry.keys():
+            code = entry.pop(short)
+            entry["fast"] = [way.replace("{}", code) for way in _FAST[short]]
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()
+        }
+        words[name] = Word(name, **fields)
+    return words
 
 
-_WORDS = tomllib.loads(Path(__file__).with_name("operations.toml").read_text())
-OPERATIONS = tuple(Operation(**_read(name, entry)) for name, entry in _WORDS["operation"].items())
-ENDINGS = tuple(Ending(**_read(name, entry)) for name, entry in _WORDS["ending"].items())
-OPERATION = {o.name: o for o in OPERATIONS}
-ENDING = {e.name: e for e in ENDINGS}
-
+OPERATION, ENDING = _read("operation"), _read("ending")
+OPERATIONS, ENDINGS = tuple(OPERATION.values()), tuple(ENDING.values())
 GUARDS = ("-1", "0", '"EMPTY"')
 
 # Words that most people write slowly or wrongly, and that few published solutions show.

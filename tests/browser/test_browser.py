@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.evidence.runs import executed_runs
 from lib.evidence.pages import fullest_report, render
+from lib.evidence.runs import executed_runs
 from lib.report.case_studies import choose, read_dialogues, repaired, statement, verdict
 from lib.runs.paths import root
 from lib.runs.record import MIME

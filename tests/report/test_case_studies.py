@@ -6,6 +6,7 @@ the other as rounds and judged; the feedback is what a repair run gives.
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def dialogues():
 
 def text_of(html: str) -> str:
     """What is left of a page without styles and colours, as on GitHub."""
-    return re.sub(r"<[^>]+>", "", html).replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 def test_dialogues_are_the_rounds_of_a_problem_in_order(dialogues):

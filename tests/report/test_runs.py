@@ -52,7 +52,7 @@ def test_rows_are_read_from_the_names_of_runs_and_unnamed_seeds_are_holes(tmp_pa
 def test_a_row_is_named_after_its_recipe_and_what_is_no_run_is_an_error():
     assert label("30_grpo-dense-from-dpo-s2") == "DPO → GRPO dense"
     assert label("30_grpo-dense-steps=20-s0") == "30_grpo-dense-steps=20"
-    with pytest.raises(ValueError, match="'30_grpo-dense' is not a run's name"):
+    with pytest.raises(ValueError, match="'30_grpo-dense' is not the name of a run"):
         label("30_grpo-dense")
 
 

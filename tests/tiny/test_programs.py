@@ -6,7 +6,7 @@ import pytest
 
 from lib.judge import Judge
 from lib.problems import Problem, Test
-from lib.tiny.operations import ENDING, ENDINGS, HARD, OPERATION, OPERATIONS, Ending, Operation
+from lib.tiny.operations import ENDING, ENDINGS, HARD, OPERATION, OPERATIONS, Word
 from lib.tiny.programs import FLAWS, Choice, Task, draft, function, program, statement
 from lib.tiny.world import numbers, sample_task
 
@@ -16,24 +16,24 @@ LARGEST_EVEN = Task((("even", 0),), "largest", '"EMPTY"')
 LISTED_AFTER_TWO = Task((("skip", 2), ("negate", 0)), "list", "0")
 
 
-def run(word: Operation | Ending, snippet: str, a: list[int], k: int) -> object:
+def run(word: Word, snippet: str, a: list[int], k: int) -> object:
     """What a snippet makes of the list: the list itself for an operation, the answer for an ending."""
     *before, value = snippet.replace("{k}", str(k)).split("\n")
     scope = {"a": list(a)}
-    if isinstance(word, Operation):
+    if word.name in OPERATION:
         exec("\n".join([*before, value]), scope)
         return scope["a"]
     exec("\n".join([*before, f"answer = [{value}]"]), scope)
     return scope["answer"]
 
 
-def lists(word: Operation | Ending) -> list[list[int]]:
+def lists(word: Word) -> list[list[int]]:
     """Lists that the word is defined for, the shortest among them."""
     rng = random.Random(word.name)
     return [a for a in ([], [5], [7, -2], *(numbers(rng) for _ in range(60))) if len(a) >= getattr(word, "needs", 0)]
 
 
-def goes_wrong(word: Operation | Ending, snippet: str, a: list[int], k: int) -> bool:
+def goes_wrong(word: Word, snippet: str, a: list[int], k: int) -> bool:
     try:
         return run(word, snippet, a, k) != run(word, word.fast[0], a, k)
     except (IndexError, TypeError, ValueError):

@@ -25,12 +25,10 @@ def error_types(shares: pd.DataFrame, title: str) -> Figure:
     """Stacked bars. `shares`: one row per stage, one column per error type, each row adding up to 1."""
     height = 0.55 * len(shares) + 1.3
     figure, axes = plt.subplots(figsize=(7, height))
-    left = pd.Series(0.0, index=shares.index)
-    for name in ERROR_TYPES:
-        axes.barh(shares.index, shares[name], left=left, color=ERROR_COLOURS[name], label=name.replace("_", " "))
-        left += shares[name]
+    bars = shares[list(ERROR_TYPES)].rename(columns=_words)
+    bars.plot.barh(stacked=True, width=0.8, color=list(ERROR_COLOURS.values()), ax=axes)
     axes.invert_yaxis()
-    axes.set(xlim=(0, 1), xlabel="share of problems", title=title)
+    axes.set(xlim=(0, 1), xlabel="share of problems", ylabel="", title=title)
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.75 / height), frameon=False)
     return figure
@@ -70,7 +68,7 @@ def distributions(table: pd.DataFrame, columns: dict[str, str], title: str) -> F
 def matrix(table: pd.DataFrame, title: str, rows: str = "", columns: str = "") -> Figure:
     """Counts as a heat map on a logarithmic scale, each with its number. `rows`, `columns`: titles of the axes."""
     figure, axes = plt.subplots(figsize=(0.85 * len(table.columns) + 2, 0.42 * len(table) + 1.6))
-    table = table.rename(index=lambda name: name.replace("_", " "), columns=lambda name: name.replace("_", " "))
+    table = table.rename(index=_words, columns=_words)
     sns.heatmap(np.log1p(table), annot=table, fmt="d", cmap="Blues", cbar=False, linewidths=0.5, ax=axes)
     axes.tick_params(axis="x", rotation=45)
     plt.setp(axes.get_xticklabels(), ha="right")
@@ -143,6 +141,10 @@ def learning_curves(table: pd.DataFrame, shown: list[tuple[str, str]], title: st
     drawn = set(table[table.panel.isin([panel for panel, _ in shown])].row)
     handles = [plt.Line2D([], [], color=colours[name], linewidth=2.2, label=name) for name in colours if name in drawn]
     return _finished(figure, title, handles)
+
+
+def _words(name: object) -> str:
+    return str(name).replace("_", " ")
 
 
 def _finished(figure: Figure, title: str, legend: Sequence[Artist] = ()) -> Figure:

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from lib.report.runs import NOT_RUN, Runs, finished
-from lib.runs.parameters import load_params_file
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 _NO_HYPERPARAMETERS = {"preset", "seed", "policy", "negatives", "limit", "problems"}

@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from . import environment, paths
@@ -39,12 +39,12 @@ class UpstreamError(RuntimeError):
 def start(notebook: str, values: dict) -> "Run":
     """Opens the run of a notebook: validates its parameters, seeds, makes the folder, prints commit and versions.
 
-    `notebook`: the template's name without its suffix. `values`: the notebook's `globals()`, which hold the parameters.
-    Raises, before anything is done, MissingError if this machine lacks something that the preset needs; ValueError for
-    a value of the wrong type, an unknown preset, or parameters that a cell changed after papermill had named the run;
-    FileExistsError if the folder holds files that belong to no run.
+    `values`: the notebook's `globals()`, which hold the parameters. Raises, before anything is done, MissingError if
+    this machine lacks something that the preset needs; ValueError for a value of the wrong type, an unknown preset, or
+    parameters that a cell changed after papermill had named the run; FileExistsError if the folder holds files that
+    belong to no run.
     """
-    template = paths.root() / "notebooks" / f"{notebook}.ipynb"
+    template = paths.template(notebook)
     declared = read_parameters(template)
     parameters = resolve(declared, {name: values[name] for name in declared if name in values})
     name = run_name(template, parameters)
@@ -109,7 +109,7 @@ class Run:
         if name not in self._upstream:
             raise ValueError(f"no parameter of {self.name} names the run {name!r}: add it to the notebook's parameters")
         preset = self.params["preset"]
-        folder = paths.artifacts() / preset / name
+        folder = paths.run_folder(preset, name)
         info = folder / "run_info.json"
         if not info.is_file() or json.loads(info.read_text())["status"] != "finished":
             problem = f"{self.name} needs the run {name}, which has not finished on this machine"
@@ -197,10 +197,8 @@ class Run:
         self.save_json("summary.json", summary)
         self._info["status"] = "finished"
         files = {path.relative_to(self.folder).as_posix(): path for path in self.folder.rglob("*") if path.is_file()}
-        private = re.compile(rf"{self.notebook}\.ipynb.*|{PRIVATE}")
-        self._info["files"] = {
-            n: paths.file_hash(path) for n, path in sorted(files.items()) if not private.fullmatch(n)
-        }
+        results = sorted(name for name in files if not re.fullmatch(rf"{self.notebook}\.ipynb.*|{PRIVATE}", name))
+        self._info["files"] = {name: paths.file_hash(files[name]) for name in results}
         self._save_info()
         write_stamp(self.folder, self._inputs, self._upstream)
         shutil.rmtree(self.scratch.parent, ignore_errors=True)
@@ -208,8 +206,7 @@ class Run:
         return Evidence({**{key: self._info[key] for key in keys}, "summary": summary})
 
     def _file(self, name: str) -> Path:
-        parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts:
+        if not name or name.startswith("/") or ".." in name.split("/"):
             raise ValueError(f"{name!r}: name a file relative to the run's folder, without `..`")
         return self.folder / name
 
@@ -243,7 +240,7 @@ def _clean_folder(notebook: str, name: str) -> Path:
 
 def _commands(preset: str, run: str) -> str:
     notebook = f"notebooks/{notebook_of(run)}.ipynb"
-    if not (paths.root() / "params" / preset / f"{run}.yaml").is_file():
+    if not paths.params_file(preset, run).is_file():
         return f"  papermill {notebook} -p preset {preset} …\nwith the parameters in its name"
     return (
         f"  python -m lib.matrix {preset} {run}\n"

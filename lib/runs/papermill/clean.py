@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from pathlib import Path, PurePath
 
 import nbformat
@@ -131,22 +132,16 @@ def _without_doubles(outputs: Iterable) -> Iterable:
 
 def _joined(outputs: Iterable) -> list:
     """Outputs with the streams between two others joined, stdout first."""
-    joined, streams = [], {}
-
-    def close() -> None:
-        for name in sorted(streams, reverse=True):
-            text = OVERWRITTEN.sub("", streams[name])
+    joined = []
+    for is_stream, neighbours in groupby(outputs, key=lambda output: output.output_type == "stream"):
+        between = list(neighbours)
+        if not is_stream:
+            joined += between
+            continue
+        for name in ("stdout", "stderr"):
+            text = OVERWRITTEN.sub("", "".join(output.text for output in between if output.name == name))
             if name == "stderr":
                 text = "".join(line for line in text.splitlines(keepends=True) if not BAR.search(line))
             if text:
                 joined.append(nbformat.v4.new_output("stream", name=name, text=text))
-        streams.clear()
-
-    for output in outputs:
-        if output.output_type == "stream":
-            streams[output.name] = streams.get(output.name, "") + output.text
-        else:
-            close()
-            joined.append(output)
-    close()
     return joined

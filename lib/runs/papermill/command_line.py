@@ -11,12 +11,12 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-import click
 import wrapt
 import yaml
+from papermill.iorw import papermill_io
 
 from ..params_files import parse_params
-from .plan import BadParameters, find_template, make_plan, parameter_errors, warn
+from .plan import BadParameters, find_template, make_plan, parameter_errors
 
 STYLES = ("parameters", "parameters_raw", "parameters_file", "parameters_base64", "parameters_yaml")
 
@@ -31,22 +31,14 @@ def prepare_when_imported() -> None:
 
 
 def _prepare(cli: ModuleType) -> None:
-    try:
-        wrapt.wrap_function_wrapper(cli, "papermill.parse_args", _parse_args)
-    except Exception as error:
-        warn(error)
+    wrapt.wrap_function_wrapper(cli, "papermill.parse_args", _parse_args)
 
 
 def _parse_args(parse, command, arguments, options):
     context, _ = arguments
     rest = parse(*arguments, **options)
     if not context.resilient_parsing:  # that is how a shell completes a half-typed command
-        try:
-            _complete(context.params)
-        except click.ClickException:
-            raise
-        except Exception as error:
-            warn(error)
+        _complete(context.params)
     return rest
 
 
@@ -79,8 +71,6 @@ def _given(options: dict) -> dict:
 
     The values of -p stay strings: papermill would guess a type, and turn a commit such as 12e4567 into infinity.
     """
-    from papermill.iorw import papermill_io
-
     texts = [(base64.b64decode(text).decode(), "-b") for text in options["parameters_base64"]]
     for path in options["parameters_file"]:
         try:

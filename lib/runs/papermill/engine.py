@@ -1,6 +1,5 @@
 """The engine: executes this repository's templates as runs, and leaves every other notebook to the engine before it."""
 
-import copy
 import json
 import os
 import re
@@ -9,11 +8,17 @@ from pathlib import Path
 
 import nbformat
 from papermill.engines import papermill_engines
+from papermill.iorw import papermill_io
 from papermill.log import logger
+from papermill.translators import PythonTranslator
 
 from .. import paths
 from ..record import output_hash
-from .plan import INJECTED, Plan, Refusal, find_template, make_plan, warn
+from .clean import clean, shortener
+from .client import RunClient, RunManager, Signals
+from .failure import as_papermill, mark_failed, mark_unfinished, reason
+from .plan import INJECTED, Plan, find_template, make_plan
+from .targets import open_target
 
 # Libraries read these when they are imported. Bars that they draw all the same (widgets) are removed by `clean`.
 NO_BARS = ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -26,16 +31,17 @@ class RunEngine(papermill_engines.get_engine(None)):
     @classmethod
     def execute_notebook(cls, nb, kernel_name, **options):
         """Executes a template as a run, and any other notebook as without this engine."""
-        try:
-            started = _start(nb, options.get("input_path"))
-        except Refusal:
-            raise
-        except Exception as error:
-            warn(error)
-            started = None
-        if started is None:
+        local = papermill_io.get_handler("local")
+        folder = local.cwd(None)  # paths are relative to it, and not to --cwd, the present working directory
+        local.cwd(folder)
+        template = find_template(options.get("input_path"), Path(folder or "."))
+        if template is None:
             return super().execute_notebook(nb, kernel_name, **options)
-        return _execute(*started, nb, kernel_name, **options)
+        record = nb.metadata.papermill
+        injected = any(INJECTED in cell.metadata.get("tags", []) for cell in nb.cells)
+        plan = make_plan(template, record.get("parameters", {}) if injected else {})
+        target = open_target(plan, record.get("output_path"), Path(folder or "."))
+        return _execute(plan, target, nb, kernel_name, **options)
 
 
 def become_the_default() -> None:
@@ -44,44 +50,20 @@ def become_the_default() -> None:
         papermill_engines.register(name, RunEngine)
 
 
-def _start(nb, input_path):
-    """The plan and the target of a run; None for a notebook that is no template."""
-    from papermill.iorw import papermill_io
-
-    from .targets import open_target
-
-    local = papermill_io.get_handler("local")
-    folder = local.cwd(None)  # paths are relative to it, and not to --cwd, the present working directory
-    local.cwd(folder)
-    template = find_template(input_path, Path(folder or "."))
-    if template is None:
-        return None
-    injected = any(INJECTED in cell.metadata.get("tags", []) for cell in nb.cells)
-    plan = make_plan(template, nb.metadata.papermill.get("parameters", {}) if injected else {})
-    return plan, open_target(plan, nb.metadata.papermill.get("output_path"), Path(folder or "."))
-
-
 def _execute(plan, target, nb, kernel_name, *, progress_bar=True, log_output=False, autosave_cell_every=30, **rest):
     """Executes a notebook and puts it where it belongs; returns it as it was written.
 
     Raises papermill's exceptions, with a note that says where the unfinished notebook is.
     """
-    from .clean import clean, shortener
-    from .client import RunClient, RunManager, Signals
-    from .failure import as_papermill, mark_failed, mark_unfinished, reason
+    shorten = shortener(target.folder, target.shown)
 
-    def tidy(mark=None):
-        try:
-            copied = clean(nb, shortener(target.folder, target.shown))
-        except Exception as error:
-            warn(error)
-            copied = copy.deepcopy(nb)
-        if mark:
-            mark(copied)
-        return copied
+    def save_copy() -> None:
+        copied = clean(nb, shorten)
+        mark_unfinished(copied)
+        target.save(nbformat.writes(copied))
 
     shared = {"log_output": log_output, "autosave_cell_every": autosave_cell_every}
-    manager = RunManager(nb, lambda: target.save(nbformat.writes(tidy(mark_unfinished))), progress_bar, **shared)
+    manager = RunManager(nb, save_copy, progress_bar, **shared)
     with Signals() as signals:
         try:
             _prepare(nb, plan, target)
@@ -91,7 +73,7 @@ def _execute(plan, target, nb, kernel_name, *, progress_bar=True, log_output=Fal
             manager.notebook_complete()
             signals.ignore()
             manager.index = None
-            finished = tidy()
+            finished = clean(nb, shorten)
             finished.metadata.papermill.output_hash = output_hash(finished)
             logger.info(f"Finished {plan.name}: {target.succeed(nbformat.writes(finished))}")
             return finished
@@ -99,7 +81,7 @@ def _execute(plan, target, nb, kernel_name, *, progress_bar=True, log_output=Fal
             signals.ignore()
             error = signals.error() or raised
             manager.cleanup_pbar()
-            failed = tidy()
+            failed = clean(nb, shorten)
             failure = as_papermill(error, failed, manager.index)
             mark_failed(failed, error, manager.index)
             note = f"{reason(error)}: see {target.fail(nbformat.writes(failed))}"
@@ -147,8 +129,6 @@ def _prepare(nb, plan: Plan, target) -> None:
 
 def _literal(value: object) -> str:
     """A value in Python; a long text is wrapped at commas and spaces, so that no page clips it."""
-    from papermill.translators import PythonTranslator
-
     if not isinstance(value, str) or len(value) <= WIDTH:
         return PythonTranslator.translate(value)
     parts = re.findall(rf".{{1,{WIDTH}}}(?:(?<=[,\s])|$)|.{{1,{WIDTH}}}", value, re.DOTALL)

@@ -8,6 +8,7 @@ import signal
 
 import nbformat
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from papermill.exceptions import PapermillExecutionError
 
 BANNER_ID, ANCHOR_ID = "papermill-error", "papermill-error-cell"
 
@@ -47,8 +48,6 @@ def mark_unfinished(notebook: nbformat.NotebookNode) -> None:
 
 def as_papermill(error: BaseException, notebook: nbformat.NotebookNode, index: int | None) -> BaseException:
     """The exception that papermill raises for an error in the cell at `index`; other errors as they are."""
-    from papermill.exceptions import PapermillExecutionError
-
     if index is None or not isinstance(error, CellExecutionError):
         return error
     cell = notebook.cells[index]
@@ -57,7 +56,7 @@ def as_papermill(error: BaseException, notebook: nbformat.NotebookNode, index: i
 
 
 def _insert(notebook: nbformat.NotebookNode, index: int, cell_id: str, text: str, anchor: str = "") -> None:
-    from papermill.execute import ERROR_MARKER_TAG, ERROR_STYLE
+    from papermill.execute import ERROR_MARKER_TAG, ERROR_STYLE  # here: papermill loads this plug-in before it is made
 
     cell = nbformat.v4.new_markdown_cell(f"<span {anchor}{ERROR_STYLE}>{text}</span>", id=cell_id)
     cell.metadata["tags"] = [ERROR_MARKER_TAG]  # papermill removes such cells when the notebook is executed again

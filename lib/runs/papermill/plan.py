@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shlex
-import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,7 @@ class Plan:
     @property
     def home(self) -> Path:
         """The run's notebook when no output path is given: artifacts/<preset>/<run>/<notebook>.ipynb."""
-        return paths.artifacts() / self.parameters["preset"] / self.name / self.template.name
+        return paths.run_folder(self.parameters["preset"], self.name) / self.template.name
 
 
 def find_template(path: object, folder: Path) -> Path | None:
@@ -88,20 +87,14 @@ def changed(values: dict, declared: dict[str, Parameter]) -> dict:
     return {k: value for k, value in values.items() if k not in declared or value != declared[k].default}
 
 
-def warn(error: Exception) -> None:
-    """Prints one line when a part of the plug-in has failed and papermill goes on without it."""
-    message = f"{type(error).__name__}: {error}".splitlines()[0]
-    print(f"rlvr_papermill: papermill goes on without it ({message})", file=sys.stderr)
-
-
 def _already_executed(file: Path, template: Path) -> str:
     recorded = json.loads(file.read_text())["metadata"].get("papermill", {}).get("parameters", {})
-    options = changed(recorded, read_parameters(template)).items()
+    options = {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in changed(recorded, read_parameters(template)).items()
+    }
     return (
         f"{file.name} of the run {file.parent.name} is executed already. To execute that run again:\n"
         f"  papermill notebooks/{template.name}"
-        + "".join(
-            f" -p {name} {shlex.quote(value if isinstance(value, str) else json.dumps(value))}"
-            for name, value in options
-        )
+        + "".join(f" -p {name} {shlex.quote(value)}" for name, value in options.items())
     )

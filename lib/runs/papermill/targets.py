@@ -63,13 +63,14 @@ class Staged:
         return f"{self._typed(self.home)}/{self.notebook}"
 
     def fail(self, text: str) -> str:
-        """Keeps the unfinished run beside the good run; returns the notebook's path."""
+        """Keeps the unfinished run beside the good run, in place of an earlier failed attempt; returns its path."""
         failed = self._sibling("failed")
+        replaced = " (replaces the failed attempt before it)" if failed.exists() else ""
         self.save(text)
         shutil.rmtree(failed, ignore_errors=True)
         self.folder.rename(failed)
         os.close(self._lock)
-        return f"{self._typed(failed)}/{self.notebook}"
+        return f"{self._typed(failed)}/{self.notebook}{replaced}"
 
     def _sibling(self, ending: str) -> Path:
         return self.home.with_name(f"{self.home.name}.{ending}")

@@ -152,7 +152,7 @@ def _finished(figure: Figure, title: str, legend: Sequence[Artist] = ()) -> Figu
     figure.suptitle(title)
     figure.tight_layout()
     if legend:
-        figure.legend(handles=list(legend), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=4, frameon=False)
+        figure.legend(handles=list(legend), loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3, frameon=False)
     return figure
 
 

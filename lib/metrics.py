@@ -64,9 +64,10 @@ def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | N
 
     Every problem has the same weight: its samples are averaged first. `n` counts problems with a judged sample,
     `api_errors` the samples that were not judged; only `api_error_rate` is over both. `<name>_interval`, 95 %: Wilson
-    for rates with one sample per problem, else a bootstrap over problems with `seed`. `pass_at_<k>` for each of `ks`;
-    `accepted_at_budget` with a `budget` of tokens per problem. `detectable_difference`: the change of accepted_at_1
-    that n problems detect if the other run is unrelated. Quantiles are over samples, interpolated linearly.
+    for rates with one sample per problem, else a bootstrap over problems with `seed`. `pass_at_<k>` for each of `ks`,
+    over the `n_pass_at_<k>` problems with k judged samples; `accepted_at_budget` with a `budget` of tokens per problem.
+    `detectable_difference`: the change of accepted_at_1 that n problems detect if the other run is unrelated. Quantiles
+    are over samples, interpolated linearly.
     `cost_per_solved_tokens`, per accepted sample, is None if nothing is solved; without verdicts every metric is None.
     """
     judged = _judged(records)
@@ -93,6 +94,7 @@ def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | N
     for k in ks:
         estimates = [pass_at_k(n, right, k) for n, right in counts if n >= k]
         metrics |= {f"pass_at_{k}": _mean(estimates), f"pass_at_{k}_interval": list(_interval(estimates, seed))}
+        metrics[f"n_pass_at_{k}"] = len(estimates)
     return metrics | ({} if budget is None else _within_budget(problems, budget))
 
 

@@ -149,6 +149,7 @@ def test_a_sample_that_the_judge_failed_on_is_drawn_from_by_no_estimate():
     assert (found["n"], found["api_errors"]) == (2, 1)
     assert found["accepted_at_1"] == found["pass_at_1"] == 0.5
     assert found["pass_at_2"] == 0, "problem a has one judged sample only"
+    assert (found["n_pass_at_1"], found["n_pass_at_2"]) == (2, 1), "and is not among the problems of the estimate"
 
 
 def test_a_program_counts_within_the_budget_when_it_was_complete_before_the_tokens_were_spent():

@@ -16,10 +16,12 @@ offline and served, 317 of 317 completions (5,837 tokens) of the tiny base model
 
 import hashlib
 import queue
+import random
 import time
 from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel as Model
@@ -112,7 +114,8 @@ class ServerEngine:
 
     `url`: without `/v1`. `end`: the model's `end_tokens`. `model`: its name on the server; None: the first one listed.
     The openai client repeats a request after a failed connection and after the statuses 408, 409, 429 and 5xx, up to
-    `attempts` times in all, with exponential back-off and jitter. Raises ServerError for any other answer.
+    `attempts` times in all, with exponential back-off and jitter. An answer without a completion is asked for as often.
+    Raises ServerError for any other answer: a failure of the server never counts as an empty completion.
     """
 
     name = "server"
@@ -162,20 +165,35 @@ class ServerEngine:
 
     def _complete(self, row: int, prompt: list[int], sampling: dict) -> tuple[int, Completion]:
         began = time.perf_counter()
-        extra = sampling | {"return_token_ids": True}
-        try:
-            answer = self.client.completions.create(model=self.model, prompt=prompt, extra_body=extra)
-        except self.errors as error:
-            attempts = f"up to {self.client.max_retries + 1} attempts"
-            body = getattr(error, "body", None) or ""  # the server's own words
-            raise ServerError(f"no answer of {self.model} from {self.url} ({attempts}): {error} {body}") from error
-        choice, seconds = answer.choices[0], time.perf_counter() - began
+        choice, seconds = self._choice(prompt, sampling), time.perf_counter() - began
         truncated, ids = choice.finish_reason == "length", getattr(choice, "token_ids", None)
-        if ids is not None:
+        if ids:
             return row, _completion(self.tokenizer, ids, truncated, seconds)
         # A server without vLLM's extension: these are the ids that the text would have.
         ids = self.tokenizer(choice.text, add_special_tokens=False)["input_ids"] + ([] if truncated else self.end[:1])
         return row, Completion(choice.text, tuple(ids), truncated, seconds)
+
+    def _choice(self, prompt: list[int], sampling: dict) -> Any:
+        """The completion in the server's answer, which is asked for again if it holds none."""
+        attempts, extra, answer = self.client.max_retries + 1, sampling | {"return_token_ids": True}, None
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(min(8.0, 0.5 * 2**attempt) * random.uniform(0.5, 1.0))
+            try:
+                answer = self.client.completions.create(model=self.model, prompt=prompt, extra_body=extra)
+            except self.errors as error:
+                body = getattr(error, "body", None) or ""  # the server's own words
+                raise ServerError(
+                    f"no answer of {self.model} from {self.url} (up to {attempts} attempts): {error} {body}"
+                ) from error
+            except ValueError as error:  # a status of 200, and no JSON
+                answer = error
+            choices = getattr(answer, "choices", None)
+            if isinstance(choices, list) and choices and _complete(choices[0]):
+                return choices[0]
+        raise ServerError(
+            f"{self.model} at {self.url} sent {attempts} answers without a completion; the last: {str(answer)[:300]}"
+        )
 
 
 Engine = TransformersEngine | VllmEngine | ServerEngine
@@ -215,6 +233,12 @@ def _requests(
     rows = [row for row in range(len(prompts) * protocol.samples) if row not in skip]
     seeds = {row: (protocol.seed * 1_000_003 + row) % 2**31 for row in rows}
     return {row: (prompts[row // protocol.samples], fixed | {"seed": seeds[row]}) for row in rows}
+
+
+def _complete(choice) -> bool:
+    """Whether a choice of a server is the model's completion; an empty one needs a reason why it ended."""
+    text, reason = getattr(choice, "text", None), getattr(choice, "finish_reason", None)
+    return isinstance(text, str) and bool(text or reason) and reason not in ("abort", "error")
 
 
 def _completion(tokenizer: Tokenizer, ids: Sequence[int], truncated: bool, seconds: float) -> Completion:

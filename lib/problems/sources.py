@@ -116,7 +116,7 @@ def _convert(name: str, split: str, rows: Iterator[dict], place: str | Path | No
             what = f"no column {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
             at = place or SOURCES[name].hub or SOURCES[name].folder
             raise ValueError(f"row {number} of {at}, split {split}, violates the schema of {name}: {what}") from error
-        if reason:
+        if isinstance(problem, str) or reason:
             dropped[reason] += 1
         elif problem.id in problems:
             dropped["its id was seen before"] += 1

@@ -12,7 +12,8 @@ import torch
 
 
 class CompletionServer(ThreadingHTTPServer):
-    """`failures`: statuses to answer first, before any work, with a request to come back after `retry_after_ms`.
+    """`failures`: what to answer first, before any work: statuses, with a request to come back after `retry_after_ms`,
+    or bodies with the status 200.
     `with_ids`: whether token ids are returned when asked."""
 
     def __init__(self, model, tokenizer, failures=(), with_ids=True, retry_after_ms=10):
@@ -57,13 +58,16 @@ class _Handler(BaseHTTPRequestHandler):
         server.most_at_once = max(server.most_at_once, server.at_once)
         with server.lock:
             server.requests.append(request)
-            status, content = (server.failures.pop(0), {"error": "busy"}) if server.failures else (200, None)
-            content = content or server.answer(request)
+            failure = server.failures.pop(0) if server.failures else None
+            if failure is None:
+                status, content = 200, server.answer(request)
+            else:
+                status, content = (failure, {"error": "busy"}) if isinstance(failure, int) else (200, failure)
         server.at_once -= 1
         self.send(status, content)
 
-    def send(self, status: int, content: dict):
-        body = json.dumps(content).encode()
+    def send(self, status: int, content: dict | bytes):
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "application/json")

@@ -129,6 +129,43 @@ def test_a_server_that_is_not_there_or_keeps_failing_ends_the_evaluation(policy)
         completions(engine(policy, server, attempts=3), eval_at_1(8))
 
 
+NO_ANSWERS = [
+    {"choices": []},
+    {"choices": None},
+    {"error": {"message": "out of memory"}},
+    {"choices": [{"text": None, "finish_reason": "stop"}]},
+    {"choices": [{"finish_reason": "stop"}]},
+    {"choices": [{"index": 0, "message": None}]},
+    {"choices": [{"text": "", "finish_reason": None}]},
+    {"choices": [{"text": "pri", "finish_reason": "abort"}]},
+    {"choices": [None]},
+    [],
+    b"",
+    b"<html>",
+]
+
+
+@pytest.mark.parametrize("body", NO_ANSWERS, ids=str)
+def test_an_answer_without_a_completion_is_asked_for_again_and_then_an_error_of_the_server(policy, monkeypatch, body):
+    waits = []
+    monkeypatch.setattr("lib.policy.engines.time.sleep", waits.append)
+    with serve(*policy) as server:
+        expected = completions(engine(policy, server), eval_at_1(8))
+        server.failures = [body]
+        assert completions(engine(policy, server, concurrency=1), eval_at_1(8)) == expected
+        server.failures = [body] * 3
+        with pytest.raises(ServerError, match=r"sent 2 answers without a completion"):
+            completions(engine(policy, server, attempts=2, concurrency=1), eval_at_1(8))
+    assert len(waits) == 2
+    assert 0.5 <= min(waits) <= max(waits) <= 1
+
+
+def test_an_empty_completion_that_the_model_ended_is_an_answer(policy):
+    with serve(*policy, failures=[{"choices": [{"text": "", "finish_reason": "stop", "token_ids": []}]}]) as server:
+        first = completions(engine(policy, server, concurrency=1), eval_at_1(8))[0]
+    assert first.text == ""
+
+
 def test_a_server_without_token_ids_gives_text_and_a_length(policy):
     with serve(*policy, with_ids=False) as server:
         theirs = completions(engine(policy, server), eval_at_1(24))

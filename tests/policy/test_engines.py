@@ -150,19 +150,19 @@ def test_an_answer_without_a_completion_is_asked_for_again_and_then_an_error_of_
     waits = []
     monkeypatch.setattr("lib.policy.engines.time.sleep", waits.append)
     with serve(*policy) as server:
-        expected = completions(engine(policy, server), eval_at_1(8))
+        expected = completions(engine(policy, server), eval_at_1(2), CHATS[:1])
         server.failures = [body]
-        assert completions(engine(policy, server, concurrency=1), eval_at_1(8)) == expected
-        server.failures = [body] * 3
+        assert completions(engine(policy, server), eval_at_1(2), CHATS[:1]) == expected
+        server.failures = [body] * 2
         with pytest.raises(ServerError, match=r"sent 2 answers without a completion"):
-            completions(engine(policy, server, attempts=2, concurrency=1), eval_at_1(8))
+            completions(engine(policy, server, attempts=2), eval_at_1(2), CHATS[:1])
     assert len(waits) == 2
     assert 0.5 <= min(waits) <= max(waits) <= 1
 
 
 def test_an_empty_completion_that_the_model_ended_is_an_answer(policy):
     with serve(*policy, failures=[{"choices": [{"text": "", "finish_reason": "stop", "token_ids": []}]}]) as server:
-        first = completions(engine(policy, server, concurrency=1), eval_at_1(8))[0]
+        first = completions(engine(policy, server), eval_at_1(2), CHATS[:1])[0]
     assert first.text == ""
 
 

@@ -144,14 +144,17 @@ def transitions(before: dict[str, str], after: dict[str, str]) -> dict[str, dict
     return counts
 
 
-def require_judge(verdicts: Sequence[Verdict], limit: float = 0.01) -> None:
-    """Raises JudgeFailure if more than `limit` of the verdicts are `api_error`."""
-    failed = [verdict for verdict in verdicts if verdict.error_type == "api_error"]
-    if len(failed) > limit * len(verdicts):
-        reason = failed[0].feedback or "no reason given"
+def require_judge(
+    verdicts: Sequence[Verdict], limit: float = 0.01, add: Callable[[list[int]], list[int]] = lambda counts: counts
+) -> None:
+    """Raises JudgeFailure if more than `limit` of the verdicts are `api_error`. `add` adds counts up over processes, so
+    that all of them raise or none does."""
+    reasons = [verdict.feedback or "no reason given" for verdict in verdicts if verdict.error_type == "api_error"]
+    failed, total = add([len(reasons), len(verdicts)])
+    if failed > limit * total:
         raise JudgeFailure(
-            f"the judge failed on {len(failed)} of {len(verdicts)} programs (at most {limit:.0%} may); "
-            f"the first time: {reason}. Nothing was scored: repair the judge and run again"
+            f"the judge failed on {failed} of {total} programs (at most {limit:.0%} may); "
+            f"the first time: {[*reasons, 'in another process'][0]}. Nothing was scored: repair the judge and run again"
         )
 
 

@@ -36,10 +36,10 @@ from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
 from lib.training.resume import read_log, train
-from lib.training.sampling import judged_sample
+from lib.training.sampling import judged_sample, over_processes
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
-MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts; above this share, the step's rewards are unreliable
+MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts, over all processes; above it, its rewards are unreliable
 LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # log about 4 completions at about 10 steps of a training
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Rates are shares of a step's programs, times are
@@ -101,7 +101,7 @@ class JudgedReward:
         verdicts, self._pending = self._pending[1].result(), ([], None)
         for name in ERROR_TYPES:
             log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in verdicts))
-        require_judge(verdicts, MAX_JUDGE_FAILURES)
+        require_judge(verdicts, MAX_JUDGE_FAILURES, over_processes)
         samples = [
             judged_sample(self.problems[problem], text, len(ids), verdict, self.max_tokens, ids[-1] not in self.ends)
             for problem, text, ids, verdict in zip(problem_id, texts, completion_ids, verdicts, strict=True)
@@ -248,7 +248,7 @@ def train_grpo(
     Columns: reward and its parts, KL, verdict rates, timings. `reward`: what `lib.rewards.make_reward` takes, or a
     reward function. `curriculum`: one of CURRICULA. `early_stop` evaluates during the training and may end it; with
     `launch` in the config it evaluates the saved checkpoints afterwards. With `launch`, each process samples and judges
-    its part of the batch and checks its own judge failure rate; times are those of the main process. With sharded
+    its part of the batch, and judge failures count over all of them; times are those of the main process. With sharded
     weights, vLLM must generate the samples (`use_vllm`).
     """
     if config.launch:

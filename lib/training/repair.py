@@ -36,6 +36,7 @@ from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
 from lib.training.grpo import MAX_JUDGE_FAILURES, POLICY_CURVE, with_tokens
 from lib.training.resume import read_log, train
+from lib.training.sampling import over_processes
 from lib.training.sft import Conversation
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Tokens are those that the policy wrote, in all
@@ -168,7 +169,7 @@ class Rollout:
         for name in ("timeout", "api_error"):
             log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in programs))
         log_metric("rollout_s", self.seconds)
-        require_judge(programs, MAX_JUDGE_FAILURES)
+        require_judge(programs, MAX_JUDGE_FAILURES, over_processes)
         return [self.returns(rounds) for rounds in dialogues]
 
 

@@ -1,5 +1,8 @@
 """Judged samples of a policy, from which pairs are built and rewards are computed."""
 
+import torch
+from torch import distributed
+
 from lib.judge import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import generate
@@ -34,3 +37,13 @@ def sample_and_judge(
         for (problem, answer), verdict in zip(flat, verdicts, strict=True)
     ]
     return [samples[start : start + decoding.samples] for start in range(0, len(samples), decoding.samples)]
+
+
+def over_processes(counts: list[int]) -> list[int]:
+    """Adds counts up over all processes of a training; every process must call it. Alone, returns them unchanged."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return counts
+    on_gpu = distributed.get_backend() == "nccl"
+    total = torch.tensor(counts, device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
+    distributed.all_reduce(total)
+    return total.tolist()

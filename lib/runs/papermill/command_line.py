@@ -11,12 +11,13 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+import click
 import wrapt
 import yaml
 from papermill.iorw import papermill_io
 
-from ..params_files import parse_params
-from .plan import BadParameters, find_template, make_plan, parameter_errors
+from ..params_files import ParameterError, parse_params
+from .plan import find_template, make_plan
 
 STYLES = ("parameters", "parameters_raw", "parameters_file", "parameters_base64", "parameters_yaml")
 
@@ -38,7 +39,10 @@ def _parse_args(parse, command, arguments, options):
     context, _ = arguments
     rest = parse(*arguments, **options)
     if not context.resilient_parsing:  # that is how a shell completes a half-typed command
-        _complete(context.params)
+        try:
+            _complete(context.params)
+        except ParameterError as error:
+            raise click.UsageError(str(error)) from None  # a message without a traceback, exit code 2
     return rest
 
 
@@ -52,7 +56,7 @@ def _complete(options: dict) -> None:
     logging.getLogger("papermill").addFilter(_is_not_about_parameters)
     if not options["output_path"]:
         if options["prepare_only"]:
-            raise BadParameters("--prepare-only makes no run: give an output path for the prepared notebook")
+            raise ParameterError("--prepare-only makes no run: give an output path for the prepared notebook")
         # papermill fills {braces} in paths with parameters
         options["output_path"] = os.path.relpath(plan.home).replace("{", "{{").replace("}", "}}")
     # The parameters have been read, which a FIFO allows only once; all become one option, typed values in YAML.
@@ -76,10 +80,9 @@ def _given(options: dict) -> dict:
         try:
             texts.append((papermill_io.read(path, [".json", ".yaml", ".yml"]), path))
         except OSError as error:
-            raise BadParameters(f"cannot read parameters from {path}: {error.strerror}") from None
+            raise ParameterError(f"cannot read parameters from {path}: {error.strerror}") from None
     texts += [(text, "-y") for text in options["parameters_yaml"]]
     given = {}
-    with parameter_errors():
-        for text, where in texts:
-            given.update(parse_params(text, where))
+    for text, where in texts:
+        given.update(parse_params(text, where))
     return given | dict(options["parameters"]) | dict(options["parameters_raw"])

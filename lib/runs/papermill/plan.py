@@ -1,9 +1,7 @@
 """Which run is it? From the path that papermill was given, and the parameters, to the run's name and folder."""
 
-import contextlib
 import json
 import shlex
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import click
 
 from .. import paths
 from ..parameters import Parameter, read_parameters, resolve, run_name
-from ..params_files import ParameterError, load_preset
+from ..params_files import load_preset
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds below the parameters cell
 BUILT_IN = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})  # added by papermill's --inject-paths
@@ -19,21 +17,6 @@ BUILT_IN = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})  # added
 
 class Refusal(click.ClickException):
     """A call that is refused; on the command line a message without a traceback, and exit code 1."""
-
-
-class BadParameters(Refusal, ValueError):
-    """Parameters that the template does not have, or of another type; lists the known ones. Exit code 2."""
-
-    exit_code = 2
-
-
-@contextlib.contextmanager
-def parameter_errors() -> Generator[None]:
-    """Turns a ParameterError into BadParameters, which papermill's command line shows without a traceback."""
-    try:
-        yield
-    except ParameterError as error:
-        raise BadParameters(str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -55,31 +38,29 @@ def find_template(path: object, folder: Path) -> Path | None:
     """The template at a path relative to `folder`; None for any other notebook.
 
     A template is a notebook directly in `notebooks/` that declares the parameters of every run, preset and seed.
-    Raises Refusal for an executed notebook, because papermill would drop the parameters that it was executed with.
+    Raises Refusal for an executed notebook, because papermill would drop the parameters that it was executed with, and
+    ParameterError for a template whose parameters cell cannot be read.
     """
     if not isinstance(path, str) or not path.endswith(".ipynb") or not (folder / path).is_file():
         return None
     file = (folder / path).resolve()
     templates = paths.root() / "notebooks"
-    with parameter_errors():
-        if file.is_relative_to(paths.artifacts().resolve()) and (templates / file.name).is_file():
-            raise Refusal(_already_executed(file, templates / file.name))
-        if file.parent != templates or not {"preset", "seed"} <= read_parameters(file).keys():
-            return None
+    if file.is_relative_to(paths.artifacts().resolve()) and (templates / file.name).is_file():
+        raise Refusal(_already_executed(file, templates / file.name))
+    if file.parent != templates or not {"preset", "seed"} <= read_parameters(file).keys():
+        return None
     if any(INJECTED in cell["metadata"].get("tags", []) for cell in json.loads(file.read_text())["cells"]):
         raise Refusal(f"notebooks/{file.name} is an executed notebook, not a template: parameters are injected in it")
     return file
 
 
 def make_plan(template: Path, given: dict) -> Plan:
-    """The run that a template makes with the given parameters. Raises BadParameters."""
-    with parameter_errors():
-        declared = read_parameters(template)
-        resolved = resolve(declared, {name: value for name, value in given.items() if name not in BUILT_IN})
-        load_preset(resolved["preset"])
-        name = run_name(template, resolved)
+    """The run that a template makes with the given parameters. Raises ParameterError."""
     built_in = {name: value for name, value in given.items() if name in BUILT_IN}
-    return Plan(template, name, resolved, changed(resolved, declared) | built_in)
+    declared = read_parameters(template)
+    resolved = resolve(declared, {name: value for name, value in given.items() if name not in BUILT_IN})
+    load_preset(resolved["preset"])
+    return Plan(template, run_name(template, resolved), resolved, changed(resolved, declared) | built_in)
 
 
 def changed(values: dict, declared: dict[str, Parameter]) -> dict:

@@ -4,12 +4,11 @@ A run without an output path is staged: all its files are made in `<run>.partial
 notebook has finished and becomes `<run>.failed/` when it has not. An earlier good run stays until then.
 """
 
-import errno
-import fcntl
 import os
 import shutil
 from pathlib import Path, PurePath
 
+from filelock import FileLock, Timeout
 from papermill.iorw import LocalHandler, papermill_io
 
 from .. import paths
@@ -39,11 +38,18 @@ class Staged:
         self.shown = f"artifacts/{self.home.relative_to(paths.artifacts()).as_posix()}"
         self.shown_notebook = f"{self.shown}/{self.notebook}"
         self._old = self._sibling("old.partial")
-        self._lock = _lock(self.folder, self._typed(self.home))
+        # released when this process ends, however it ends
+        self._lock = FileLock(
+            paths.artifacts() / "scratch" / "locks" / f"{home.parent.parent.name}-{self.home.name}.lock"
+        )
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise Refusal(f"{self._typed(self.home)} is being made by another process: wait for it") from None
         if self._old.exists():  # an earlier process was killed in the middle of `succeed`
             shutil.rmtree(self._old) if self.home.exists() else self._old.rename(self.home)
-        for left in self.folder.iterdir():  # by a run that was killed
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        shutil.rmtree(self.folder, ignore_errors=True)  # left by a run that was killed
+        self.folder.mkdir(parents=True)
 
     def save(self, text: str) -> None:
         """Saves the notebook in its present state."""
@@ -59,7 +65,7 @@ class Staged:
         self.folder.rename(self.home)
         shutil.rmtree(self._old, ignore_errors=True)
         shutil.rmtree(self._sibling("failed"), ignore_errors=True)
-        os.close(self._lock)
+        self._lock.release()
         return f"{self._typed(self.home)}/{self.notebook}"
 
     def fail(self, text: str) -> str:
@@ -69,7 +75,7 @@ class Staged:
         self.save(text)
         shutil.rmtree(failed, ignore_errors=True)
         self.folder.rename(failed)
-        os.close(self._lock)
+        self._lock.release()
         return f"{self._typed(failed)}/{self.notebook}{replaced}"
 
     def _sibling(self, ending: str) -> Path:
@@ -119,26 +125,3 @@ class AtomicFile(LocalHandler):
             paths.write_atomically(self._file, buf)
         else:
             super().write(buf, path)
-
-
-def _lock(folder: Path, name: str) -> int:
-    """Makes a folder that belongs to this process until the returned descriptor is closed, or the process ends.
-
-    The lock is on the folder itself, so it survives renaming. Raises Refusal while another process holds it.
-    """
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except FileNotFoundError:  # its owner has just renamed it
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                os.close(descriptor)
-                raise Refusal(f"{name} is being made by another process: wait for it") from None
-            # else the file system, such as some NFS, cannot lock folders; go on without a lock
-        if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-            return descriptor
-        os.close(descriptor)

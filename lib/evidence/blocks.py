@@ -1,7 +1,8 @@
 """The content of the generated blocks in pages and reports; `lib/evidence/generated.py` describes the mechanism.
 
 A function of BLOCKS takes the runs, the language of the page and the arguments of the call, and returns Markdown. All
-but `seeds_table` and `graders` read the record of the report over the whole matrix (REPORT); their sentences are in `texts.toml`.
+but `seeds_table` and `graders` read the record of the report over the whole matrix (REPORT); their sentences are in
+`texts.toml`.
 """
 
 import tomllib

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from lib.judge.host.compare import comparison
 from lib.problems import manifest
 from lib.problems.loading import read_problems
 from lib.problems.manifest import Problems
@@ -38,10 +39,12 @@ def open_sets(run) -> dict[str, Problems]:
 
 
 def size_table(sets: dict[str, Problems], preset: dict) -> pd.DataFrame:
-    """One row per set of the preset: role, source, problems, tests, problems with solutions, excluded rows and why."""
+    """One row per set of the preset: role, source, problems, tests, problems with solutions, problems whose answers match
+    in any case, or are real numbers; excluded rows and why."""
     rows = {}
     for name, chosen in problem_sets(preset).items():
         problems = sets.get(name, Problems())
+        compared = [comparison(problem) for problem in problems]
         reasons = "; ".join(f"{n} {reason}" for reason, n in problems.dropped.items())
         rows[name] = {
             "role": chosen.role,
@@ -49,6 +52,8 @@ def size_table(sets: dict[str, Problems], preset: dict) -> pd.DataFrame:
             "problems": len(problems),
             "tests": sum(count_tests(problem) for problem in problems),
             "with solutions": sum(bool(problem.solutions) for problem in problems),
+            "in any case": sum(bool(rule.words) for rule in compared),
+            "real answers": sum(rule.real for rule in compared),
             "rows left out": (reasons or "none") if name in sets else "all: the set is not frozen yet",
         }
     return pd.DataFrame(rows).T

@@ -9,7 +9,7 @@
 5. A problem that is `test` in any run is read for training or selection by no run, whatever the set.
 
 `ledger.jsonl` in a run's folder has one line per set that was read: purpose, set, source, split, role, checksum of the
-manifest, ids. In ledgers from before presets named the sets, `set` is the source.
+manifest, number of rows left out by reason, ids. In ledgers from before presets named the sets, `set` is the source.
 """
 
 import argparse
@@ -20,8 +20,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from lib.judge.problem import Problem
 from lib.problems import manifest
+from lib.problems.manifest import Problems
 from lib.problems.roles import ALLOWED, LEARNS, RULE, Declared, RoleError, declared_roles, role_of
 from lib.runs.fingerprint import upstream_names
 from lib.runs.paths import json_lines, write_atomically
@@ -47,11 +47,12 @@ class Ledger:
             )
 
     def record(
-        self, name: str, source: str, split: str, role: str, purpose: str, problems: list[Problem], frozen: bool = True
+        self, name: str, source: str, split: str, role: str, purpose: str, problems: Problems, frozen: bool = True
     ) -> None:
-        """Adds a reading. The manifest's checksum is None for rows without a manifest."""
+        """Adds a reading, with the number of excluded rows by reason. The manifest's checksum is None without one."""
         line = {"purpose": purpose, "set": name, "source": source, "split": split, "role": role}
         line["manifest"] = manifest.checksum(source, split)[:16] if frozen else None
+        line["left_out"] = dict(problems.dropped)
         self._lines.append(line | {"ids": [problem.id for problem in problems]})
         self._write()
 

@@ -30,9 +30,10 @@ def read_problems(
 
     `run`: an open `lib.runs.run.Run`. `name`: a key of the preset's `sets`. `limit`: if > 0, only the first `limit`
     problems; `dev`: the fixed dev subset; `source`: a local copy of the set's rows. For training, problems marked as
-    unreliable are excluded and counted in `.dropped`. `frozen=False`, for reports only, reads rows without a manifest.
-    Raises ValueError for an unknown set or purpose; RoleError if the set's role does not allow the purpose, or if the
-    run has already read a test set and now requests `train` or `select`; and what `load_problems` and `reliable` raise.
+    unreliable are excluded; `.dropped`, the ledger and a message count them. `frozen=False`, for reports only, needs no
+    a manifest. Raises ValueError for an unknown set or purpose; RoleError if the set's role does not allow the purpose, or
+    if the run has already read a test set and now requests `train` or `select`; and what `load_problems` and `reliable`
+    raise.
     """
     if run.ledger is None:
         run.ledger = Ledger(run.folder)
@@ -53,6 +54,9 @@ def read_problems(
         problems = reliable(problems, *place)
     problems = Problems(problems[: limit or None], problems.dropped)
     run.ledger.record(name, *place, role, purpose, problems, frozen)
+    if purpose == "train":
+        reasons = "".join(f"; left out: {count} {reason}" for reason, count in problems.dropped.items())
+        print(f"{name}: {len(problems)} problems to train on{reasons}")
     return problems
 
 

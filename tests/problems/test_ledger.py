@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from lib.problems import Problem, RoleError, Test, load_problems, manifest, read_problems, read_sets
+from lib.problems import Problem, Problems, RoleError, Test, load_problems, manifest, read_problems, read_sets
 from lib.problems.ledger import Ledger, main, offences, read_ledger
 from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
@@ -120,7 +120,7 @@ def test_a_run_refuses_to_train_once_its_test_set_is_open(repository, monkeypatc
     run.ledger = Ledger(run.folder)
     monkeypatch.setattr(manifest, "checksum", lambda *_: "0" * 64)
     test = Problem("p", "tiny_contests", "test", "stdio", "Add.", (Test("1", "1"),))
-    run.ledger.record("contests_test", *CONTESTS, "test", "report", [test])
+    run.ledger.record("contests_test", *CONTESTS, "test", "report", Problems([test]))
     with pytest.raises(RoleError, match="it may no longer train"), run.phase("train"):
         raise AssertionError("the phase must not begin")
 

@@ -7,7 +7,7 @@ import pytest
 
 from lib.judge import Judge
 from lib.problems import ManifestError, Problem, Test, load_problems, manifest, quality, read_problems
-from lib.problems.ledger import Ledger
+from lib.problems.ledger import Ledger, read_ledger
 from lib.problems.quality import assess, stated_reasons, summary
 
 ADD, FIRST, CRASH = "print(sum(map(int, input().split())))", "print(input().split()[0])", "print(1 // 0)"
@@ -102,7 +102,7 @@ def test_what_the_judge_failed_on_says_nothing():
 
 
 @pytest.mark.parametrize("place", [("tiny_contests", "train"), ("tiny_mbpp", "train")])
-def test_training_leaves_the_marked_problems_out_and_counts_them(tmp_path, place):
+def test_training_leaves_the_marked_problems_out_and_counts_them(tmp_path, capsys, place):
     class Run:
         ledger = Ledger(tmp_path)
         preset = {"sets": {"train": {"source": place[0], "split": place[1], "role": "train"}}}  # noqa: RUF012
@@ -112,6 +112,11 @@ def test_training_leaves_the_marked_problems_out_and_counts_them(tmp_path, place
     kept, whole = read_problems(Run, "train", purpose="train"), load_problems(*place)
     assert {one.id for one in whole} - {one.id for one in kept} == marked
     assert sum(kept.dropped.values()) - sum(whole.dropped.values()) == len(marked)
+    [line] = read_ledger(tmp_path)
+    assert line["left_out"] == kept.dropped
+    message = capsys.readouterr().out
+    assert message.startswith(f"train: {len(kept)} problems to train on")
+    assert all(f"left out: {count} {reason}" in message for reason, count in kept.dropped.items())
     assert len(read_problems(Run, "train", purpose="report")) == len(whole), "a report shows them"
 
 

@@ -39,8 +39,8 @@ def open_sets(run) -> dict[str, Problems]:
 
 
 def size_table(sets: dict[str, Problems], preset: dict) -> pd.DataFrame:
-    """One row per set of the preset: role, source, problems, tests, problems with solutions, problems whose answers match
-    in any case, or are real numbers; excluded rows and why."""
+    """One row per set of the preset: role, source, problems, tests, problems with solutions, problems with answers in
+    any case and with real answers, excluded rows and why."""
     rows = {}
     for name, chosen in problem_sets(preset).items():
         problems = sets.get(name, Problems())

@@ -31,7 +31,7 @@ def read_problems(
     `run`: an open `lib.runs.run.Run`. `name`: a key of the preset's `sets`. `limit`: if > 0, only the first `limit`
     problems; `dev`: the fixed dev subset; `source`: a local copy of the set's rows. For training, problems marked as
     unreliable are excluded; `.dropped`, the ledger and a message count them. `frozen=False`, for reports only, needs no
-    a manifest. Raises ValueError for an unknown set or purpose; RoleError if the set's role does not allow the purpose, or
+    manifest. Raises ValueError for an unknown set or purpose; RoleError if the set's role does not allow the purpose or
     if the run has already read a test set and now requests `train` or `select`; and what `load_problems` and `reliable`
     raise.
     """

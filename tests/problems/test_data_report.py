@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 from lib.problems import Problem, Problems, Test, data_report
 from lib.problems.data_report import open_sets, problem_table, size_table
@@ -13,9 +14,10 @@ from lib.runs.paths import root
 HIDDEN = "def check(f):\n    assert f(1) == 1\n    assert f(20) == 20\ncheck(f)\n"
 FUNCTION = Problem("h", "humaneval", "test", "function", "Give it back.", (Test(HIDDEN),), solutions=("def f(x): ...",))
 CONTEST = Problem("c", "codecontests", "train", "stdio", "Add a and b.", (Test("1 2\n", "3"),) * 7, difficulty="B")
+ANY_CASE = replace(CONTEST, prompt="Print in any case.", tests=(Test("", "YES"),) * 7)
 SETS = {
     "humaneval": Problems([FUNCTION]),
-    "contests_train": Problems([CONTEST, CONTEST], Counter({"no tests": 3, "no statement": 1})),
+    "contests_train": Problems([CONTEST, ANY_CASE], Counter({"no tests": 3, "no statement": 1})),
 }
 
 
@@ -33,9 +35,9 @@ def run_of(preset: str, folder):
 
 def test_sizes_roles_and_what_was_left_out(tmp_path):
     table = size_table(SETS, run_of("qwen7b", tmp_path).preset)
-    assert list(table.loc["humaneval"]) == ["test", "humaneval test", 1, 2, 1, "none"]
-    assert list(table.loc["contests_train"])[2:] == [2, 14, 0, "3 no tests; 1 no statement"]
-    assert list(table.loc["contests_valid"])[2:] == [0, 0, 0, "all: the set is not frozen yet"]
+    assert list(table.loc["humaneval"]) == ["test", "humaneval test", 1, 2, 1, 0, 0, "none"]
+    assert list(table.loc["contests_train"])[2:] == [2, 14, 0, 1, 0, "3 no tests; 1 no statement"]
+    assert list(table.loc["contests_valid"])[2:] == [0, 0, 0, 0, 0, "all: the set is not frozen yet"]
 
 
 def test_one_row_per_problem():

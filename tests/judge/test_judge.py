@@ -1,23 +1,28 @@
 """The judge as its callers use it: order, duplicates, faults, the end."""
 
+import ast
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
 
 from lib.judge import Judge, Verdict
 from lib.judge.host import prepared
 from lib.judge.host.cases import plan
-from lib.judge.host.stream import AHEAD, ATTEMPTS
+from lib.judge.host.stream import AHEAD, ATTEMPTS, without_comments
 from lib.problems import Problem
 
 
@@ -95,6 +100,46 @@ def test_equal_pairs_are_judged_once(judge):
     assert after["cache_hits"] - before["cache_hits"] == 4
     assert judge.judge(program, ANSWER) == verdicts[0]
     assert judge.stats()["cache_hits"] - after["cache_hits"] == 1
+
+
+def test_endless_programs_that_differ_in_comments_are_judged_once(judge):
+    endless = f"while {time.monotonic()}: pass"
+    programs = [endless, f"{endless}  # why", f"# Think.\n\n{endless}\n", f"{endless} \n# the end", f"\n{endless}\n\n"]
+    before = judge.stats()
+    verdicts = judge.judge_many([(program, replace(DOUBLE, time_limit=0.3)) for program in programs])
+    after = judge.stats()
+    assert [verdict.error_type for verdict in verdicts] == ["timeout"] * 5
+    assert after["tests"] - before["tests"] == 1
+    assert after["cache_hits"] - before["cache_hits"] == 4
+    assert after["queue_length"] == 0
+    before = after
+    assert judge.judge(f"{endless}#", replace(DOUBLE, time_limit=0.3)) == verdicts[0]
+    assert judge.stats()["cache_hits"] - before["cache_hits"] == 1
+
+
+def test_other_programs_that_differ_in_comments_have_feedback_of_their_own(judge):
+    now = time.monotonic()
+    first, second = judge.judge_many([(f"1 // 0  # {text} {now}", ANSWER) for text in ("one", "two")])
+    assert "# one" in first.feedback
+    assert "# two" in second.feedback
+
+
+FRAGMENTS = """x = 1|if x:|    y = '#'  # not '|    z = "a # b"|    pass # c|#|  # d|| \t|x = 2 \t#"|'#'
+s = '''|'''|x = 1 + \\|# \\|f(#|)
+\r|# \r x = 3|x = 'a\\|b'|\x0c#|é = 1#é|y\r"""
+LINES = st.sampled_from(re.split(r"[|\n]", FRAGMENTS))
+
+
+@settings(deadline=None)
+@given(st.lists(LINES, max_size=8).map("\n".join))
+def test_a_program_without_its_comments_is_the_same_program(source):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tree = ast.dump(ast.parse(source))
+        except SyntaxError:
+            return
+        assert ast.dump(ast.parse(without_comments(source.encode()))) == tree
 
 
 def test_another_limit_or_test_is_another_pair(judge):
@@ -175,7 +220,7 @@ def test_verdicts_behind_a_slow_program_wait_in_a_bounded_line(judge):
 def test_a_wrong_pair_ends_a_stream_and_leaves_nothing_running():
     others = descendants(os.getpid())
     with Judge(workers=2) as judge:
-        endless = [(f"while True: pass  # {n}", stdio(("", ""), time_limit=20.0)) for n in range(2)]
+        endless = [(f"while {n + 1}: pass", stdio(("", ""), time_limit=20.0)) for n in range(2)]
         with pytest.raises(TypeError, match="not NoneType"):
             judge.judge_many(pair for pair in [("print(42)", ANSWER), endless[0], (None, ANSWER), endless[1]])
         assert at_most(2 * IDLE, others)
@@ -358,7 +403,7 @@ from lib.problems import Problem, Test
 problem = Problem("p", "d", "s", "stdio", "?", (Test("", "42"),), time_limit=30.0)
 with Judge(workers=2) as judge:
     print("ready", flush=True)
-    judge.judge_many([(f"while True: pass  # {n}", problem) for n in range(4)])
+    judge.judge_many([(f"while {n + 1}: pass", problem) for n in range(4)])
 """
 
 
@@ -381,7 +426,7 @@ def test_an_interrupted_judge_can_go_on():
         timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            judge.judge_many([(f"while True: pass  # {n}", stdio(("", ""), time_limit=20.0)) for n in range(2)])
+            judge.judge_many([(f"while {n + 1}: pass", stdio(("", ""), time_limit=20.0)) for n in range(2)])
         assert judge.judge("print(42)", ANSWER).accepted
 
 

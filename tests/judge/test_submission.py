@@ -8,6 +8,7 @@ from judged import ANSWER, DOUBLE, DOUBLED, SQUARE, function, stdio
 
 from lib.judge import Judge
 from lib.judge.conformance.judge_checks import without_times
+from lib.judge.host.worker import Worker
 
 
 def test_a_right_program_is_accepted(judge):
@@ -133,6 +134,54 @@ def test_a_quick_pass_that_runs_out_of_time_costs_nothing(judge):
     """Five tests of 0.1 s each, more than the budget of the quick pass, each within the limit of 0.2 s."""
     program = "import time\nwhile time.process_time() < 0.1: pass\nprint(2 * int(input()))"
     assert judge.judge(program, stdio(*((f"{n}\n", f"{2 * n}\n") for n in range(5)), time_limit=0.2)).accepted
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """What the worker reported: "quick" for each quick pass, then the numbers of the tests that ran alone."""
+    seen: list = []
+    receive = Worker.receive
+
+    def noted(self, prepared):
+        header, payload = receive(self, prepared)
+        seen.extend(["quick"] if "ended" in header else [header["test"]] if "test" in header else [])
+        return header, payload
+
+    monkeypatch.setattr(Worker, "receive", noted)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("program", "alone"),
+    [
+        ("while True: pass", []),  # the first test of a quick pass runs as if alone
+        ("import random\nwhile True: pass", []),
+        ("n = int(input())\nwhile n == 3: pass\nprint(2 * n)", []),  # carries nothing to the third test
+        ("import random\nn = int(input())\nwhile n == 3: pass\nprint(2 * n)", [2]),
+        ("n = int(input())\nif n == 2: x = [0] * 10**8\nwhile n == 4: pass\nprint(2 * n)", [1]),
+        ("for _ in range(12_000_000): pass\nprint(2 * int(input()))", [1, 2, 3, 4]),
+    ],
+    ids=["endless", "endless, might carry", "one endless", "one endless, might carry", "memory", "slow"],
+)
+def test_no_test_runs_twice_if_the_quick_pass_shows_who_is_at_fault(judge, runs, program, alone):
+    problem = replace(DOUBLE, time_limit=1.0)
+    verdict = judge.judge(program, problem)
+    assert runs == ["quick", *alone]
+    with Judge(workers=1, strict=True) as strict:
+        assert without_times(verdict) == without_times(strict.judge(program, problem))
+
+
+def test_a_program_that_lies_about_its_time_gains_none(judge):
+    """It reports that its first test ended a moment ago, as the second one gets the rest of the time."""
+    program = """
+import struct, os, time
+n = int(input())
+if n == 2:
+    os.pwrite(3, struct.pack('<BQd', 0, 0, 1e9), 0)
+    while time.process_time() < 0.45: pass
+print(2 * n)
+"""
+    assert judge.judge(program, replace(DOUBLE, time_limit=0.4)).error_type == "timeout"
 
 
 def test_function_problems(judge):

@@ -8,6 +8,7 @@ from ..errors import WorkerFault
 from ..problem import Problem
 from ..verdict import TestResult, Verdict
 from . import scoring
+from .memory import Key
 from .prepared import OUTPUT_LIMIT, PreparedProblem, encoded
 from .worker import Worker
 
@@ -17,11 +18,13 @@ QUICK_SHARE, QUICK_LIMIT = 0.25, 0.25  # CPU budget of a quick pass: share of th
 
 
 class Job:
-    """`key`: hashes of program and problem; `attempts`: how often the judge has failed with the submission; `entered`:
-    when it entered the queue, `began`: when a worker got it; `strict`: no quick pass."""
+    """`key`: hashes of program and problem, `alike`: of the program without comments; `attempts`: how often the judge
+    has failed with the submission; `entered`: when it entered the queue, `began`: when a worker got it; `strict`: no
+    quick pass."""
 
-    def __init__(self, key: tuple[bytes, bytes], program: str, problem: Problem, entered: float, strict: bool):
-        self.key, self.program, self.problem, self.entered, self.strict = key, program, problem, entered, strict
+    def __init__(self, key: Key, alike: Key, program: str, problem: Problem, entered: float, strict: bool):
+        self.key, self.alike, self.entered, self.strict = key, alike, entered, strict
+        self.program, self.problem = program, problem
         self.attempts, self.began = 0, 0.0
         self._restart()
 
@@ -60,12 +63,15 @@ class Job:
             if "done" not in header:
                 worker.answer({"run": order, "cpu": self.problem.time_limit})
         elif "test" in header:
-            self._check_kill(header)
-            expected = prepared.expected[header["test"]]
-            result = scoring.stdio_result(header, payload, expected, self.problem, prepared.is_right, OUTPUT_LIMIT)
-            self._settle(header["test"], 0, result, header["stderr"])
-            self._ended = not header["compiled"] or bool(header["killed"])
+            self._test_ended(header, payload, prepared)
         return bool(header.get("done"))
+
+    def _test_ended(self, report: dict, output: bytes, prepared: PreparedProblem) -> None:
+        self._check_kill(report)
+        expected = prepared.expected[report["test"]]
+        result = scoring.stdio_result(report, output, expected, self.problem, prepared.is_right, OUTPUT_LIMIT)
+        self._settle(report["test"], 0, result, report["stderr"])
+        self._ended = self._ended or not report["compiled"] or bool(report["killed"])
 
     def _quick_pass_ended(self, header: dict, output: bytes, prepared: PreparedProblem) -> None:
         position = 0
@@ -78,6 +84,8 @@ class Job:
             )
             if result is not None:
                 self._settle(test, 0, result, stderr)
+        if "timeout" in header:
+            self._test_ended(header["timeout"], b"", prepared)
 
     def _functions_ran(self, header: dict, payload: bytes, prepared: PreparedProblem) -> None:
         """Takes the records of tests of a function problem. A pass counts at once. A failure among several tests in

@@ -78,6 +78,11 @@ class PreparedProblem:
         """Seconds of wall time for one test: far above the CPU limit, so that a busy machine never reaches it."""
         return 60 * self.problem.time_limit + 10
 
+    @property
+    def asleep_limit(self) -> float:
+        """Seconds for which a test may wait without using the CPU."""
+        return min(5 * self.problem.time_limit + 1, self.problem.time_limit + 2)
+
     def request(self, order: dict) -> dict:
         """What a worker needs to know about a submission: the problem's limits, and what the job orders."""
         return {
@@ -86,7 +91,7 @@ class PreparedProblem:
             "time_limit": self.problem.time_limit,
             "memory": self.problem.memory_limit << 20,
             "output": OUTPUT_LIMIT,
-            "asleep": 5 * self.problem.time_limit + 1,
+            "asleep": self.asleep_limit,
             "wall": self.wall_limit,
             **order,
         }

@@ -5,6 +5,7 @@ wait for an earlier one. Submissions with which the judge failed are tried again
 """
 
 import hashlib
+import re
 import selectors
 import time
 from collections import deque
@@ -24,6 +25,21 @@ from .worker import Worker
 ATTEMPTS = 8  # per submission, when the judge fails
 AHEAD = 1_000  # pairs that are taken before the verdict on the first of them is given
 _FAULTS = (WorkerFault, OSError, MemoryError, RuntimeError, LookupError, TypeError, ValueError)
+_COMMENT = re.compile(rb"(?m)^([^'\"#\n]*)#.*$")
+
+
+def without_comments(source: bytes) -> bytes:
+    """The program without comments and white space that mean nothing, as far as a quick look can tell."""
+    source = source.replace(b"\r\n", b"\n")
+    if any(mark in source for mark in (b"\r", b"\\\n", b"'''", b'"""')):  # a line may begin anywhere
+        return source
+    return b"\n".join(line for line in map(bytes.rstrip, _COMMENT.sub(rb"\1", source).split(b"\n")) if line)
+
+
+def shareable(verdict: Verdict) -> bool:
+    """Whether programs that differ in comments alone have this very verdict: one that shows nothing of the program."""
+    failures = [result.error_type for result in verdict.tests if result.error_type != "success"]
+    return failures[:1] == ["timeout"]
 
 
 class _Place:
@@ -44,6 +60,7 @@ class Stream:
         self._in_progress: dict[Key, _Place] = {}
         self._waiting: deque[Job] = deque()  # to be started: new, or to be tried again
         self._running: dict[Worker, Job] = {}
+        self._held: dict[Key, list[Job]] = {}  # by `alike` of a running job: those that wait for its verdict
         self._selector = selectors.DefaultSelector()
         self._queued, self._began = self.total or 0, time.monotonic()
         stats.queue(self._queued, calls=1)
@@ -90,14 +107,18 @@ class Stream:
             place, known = self._in_progress.get(key), True
             if place is None:
                 place = _Place()
-                place.verdict = self._memory.recall(key, prepared)
+                alike = (
+                    hashlib.sha256(b"alike" + hashlib.sha256(without_comments(source)).digest()).digest(),
+                    prepared.digest,
+                )
+                place.verdict = self._memory.recall(key, prepared) or self._memory.recall(alike, prepared)
                 known = place.verdict is not None
                 place.verdict = place.verdict or refusal(source, prepared)
             self._stats.count(cache_hits=known)
             self._line.append(place)
             if not known and place.verdict is None:
                 self._in_progress[key] = place
-                self._waiting.append(Job(key, program, problem, entered, self._strict))
+                self._waiting.append(Job(key, alike, program, problem, entered, self._strict))
                 return True
             self._queue(-1)
         return False
@@ -107,6 +128,9 @@ class Stream:
         self._stats.queue(change)
 
     def _start(self, job: Job) -> None:
+        if job.alike in self._held:
+            self._held[job.alike].append(job)
+            return
         self._queue(-1)
         if job.attempts == 0:
             self._stats.waited(time.monotonic() - job.entered)
@@ -124,6 +148,7 @@ class Stream:
             raise
         else:
             self._running[worker] = job
+            self._held[job.alike] = []
             self._selector.register(worker.socket, selectors.EVENT_READ, worker)
 
     def _step(self, wait: bool) -> None:
@@ -146,13 +171,28 @@ class Stream:
             else:
                 self._take_off(worker)
                 self._pool.give_back(worker)
-                self._memory.remember(job.key, verdict)
                 self._stats.count(tests=len(verdict.tests), judge_seconds=verdict.judge_time)
-                self._in_progress.pop(job.key).verdict = verdict
+                self._ended(job, verdict)
+
+    def _ended(self, job: Job, verdict: Verdict) -> None:
+        self._memory.remember(job.key, verdict)
+        self._in_progress.pop(job.key).verdict = verdict
+        if not shareable(verdict):
+            return
+        self._memory.remember(job.alike, verdict)
+        others = [other for other in self._waiting if other.alike == job.alike]
+        for other in others:
+            self._waiting.remove(other)
+            self._queue(-1)
+            self._stats.count(cache_hits=1)
+            self._memory.remember(other.key, verdict)
+            self._in_progress.pop(other.key).verdict = verdict
 
     def _take_off(self, worker: Worker) -> None:
         self._selector.unregister(worker.socket)
-        self._stats.count(busy_seconds=time.monotonic() - self._running.pop(worker).began)
+        job = self._running.pop(worker)
+        self._waiting.extendleft(self._held.pop(job.alike))
+        self._stats.count(busy_seconds=time.monotonic() - job.began)
 
     def _failed(self, job: Job, worker: Worker | None, error: Exception) -> None:
         if worker is not None:

@@ -66,7 +66,7 @@ def _judge(connection, result: frames.Bytes, request: dict, payload: bytes) -> N
         if "ended" in header:  # the quick pass: suppose that all of its outputs are right
             if written > OUTPUT_LIMIT:
                 header["ended"], output = [], b""
-            ended = {test for test, *_ in header["ended"]}
+            ended = {test for test, *_ in header["ended"]} | {header.get("timeout", {}).get("test")}
             guess = {"again": [test for test in range(*header["tests"]) if test not in ended]}
         elif "ran" in header:  # suppose that these results count, and that later tests must run alone
             following = header["ran"][-1][0] + 1

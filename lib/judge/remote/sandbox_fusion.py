@@ -47,7 +47,7 @@ class RemoteWorker(Worker):
         """Waits longer than the thread's own requests can take."""
         super()._extend_deadline(prepared)
         tests, limit = len(prepared.sizes), prepared.problem.time_limit
-        self.deadline += LONGEST_PAUSE + 3 * (START_SECONDS + PATIENCE) + tests * (5 * limit + 1)
+        self.deadline += LONGEST_PAUSE + 3 * (START_SECONDS + PATIENCE) + tests * (limit + 2)
 
     def _serve(self, connection) -> None:
         with suppress(frames.FrameError, OSError), connection, requests.Session() as session:
@@ -78,7 +78,9 @@ class RemoteWorker(Worker):
         """The frames of what the judge orders after the frame with this header."""
         if "run" in order:
             return self.servers.run(session, request | order, program, inputs) if order["run"] else deque()
-        tests = [*order["again"], *range(header["tests"][1], len(request["inputs"]))]
+        tests = [*order["again"]]
+        if "timeout" not in header:
+            tests += range(header["tests"][1], len(request["inputs"]))
         if not tests:
             return deque()
         ends, sizes = [*accumulate(request["inputs"])], [request["inputs"][test] for test in tests]

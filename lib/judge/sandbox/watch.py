@@ -8,12 +8,13 @@ from signal import SIGKILL
 _PROBE = 0.01  # CPU seconds
 
 
-def wait(child: int, cpu_limit: float, asleep_limit: float, wall_limit: float, program_child: int = 0):
+def wait(child: int, cpu_limit: float, asleep_limit: float, wall_limit: float, program_child: int = 0, extend=None):
     """Waits for a child, asleep. Returns ("" | "cpu" | "wall": the limit at which it was killed, wait status, usage).
 
     A child that sleeps uses no CPU time; but neither does a child on a machine so busy that it gets none. So a second
     without progress counts as asleep only by the share of a CPU that this process would have got.
     `program_child`: the process that the child, which runs tests, calls. The limits hold for each of the two.
+    `extend()` is asked once, when a limit is reached: for three other limits, or None.
     """
     watched = [process for process in (child, program_child) if process]
     start = last_time = time.monotonic()
@@ -34,6 +35,8 @@ def wait(child: int, cpu_limit: float, asleep_limit: float, wall_limit: float, p
             killed = "cpu"
         elif asleep >= asleep_limit or now - start >= wall_limit:
             killed = "wall"
+        if killed and extend and (limits := extend()):
+            (cpu_limit, asleep_limit, wall_limit), extend, killed = limits, None, ""
         if killed:
             for process in watched:
                 os.kill(process, SIGKILL)

@@ -17,6 +17,7 @@ from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.statistics import bootstrap, detectable_difference, pass_at_k, wilson
 
 RESAMPLES = 2_000  # of a bootstrap interval
+MAX_JUDGE_FAILURES = 0.1  # share of a training step's verdicts, over all processes; above it, rewards are unreliable
 RAN_TO_THE_END = ("success", "wrong_answer")
 FAILURES = tuple(name for name in ERROR_TYPES if name not in ("success", "api_error"))
 SLICED = ("n", "accepted_at_1", "accepted_at_1_interval", "pass_ratio_mean", "exec_success_rate")

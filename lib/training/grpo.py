@@ -26,7 +26,7 @@ from trl import GRPOTrainer
 from lib.evaluation.evaluate import manifest
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
-from lib.metrics import require_judge
+from lib.metrics import MAX_JUDGE_FAILURES, require_judge
 from lib.policy.generation import end_tokens, generate
 from lib.policy.prompts import extract, messages
 from lib.problems import Problem
@@ -39,7 +39,6 @@ from lib.training.resume import read_log, train
 from lib.training.sampling import judged_sample, over_processes
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
-MAX_JUDGE_FAILURES = 0.1  # share of a step's verdicts, over all processes; above it, its rewards are unreliable
 LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # log about 4 completions at about 10 steps of a training
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Rates are shares of a step's programs, times are

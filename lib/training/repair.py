@@ -26,7 +26,7 @@ from lib.evaluation.best_of_n import only_public
 from lib.evaluation.dialogues import Dialogue, run_dialogues
 from lib.evaluation.evaluate import manifest
 from lib.evaluation.feedback import FeedbackFunction
-from lib.metrics import require_judge
+from lib.metrics import MAX_JUDGE_FAILURES, require_judge
 from lib.policy.generation import Completion, generate
 from lib.policy.prompts import answer, count_tokens, extract, messages
 from lib.policy.protocols import Protocol
@@ -34,7 +34,7 @@ from lib.problems import Problem
 from lib.rewards import ReturnFunction
 from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
-from lib.training.grpo import MAX_JUDGE_FAILURES, POLICY_CURVE, with_tokens
+from lib.training.grpo import POLICY_CURVE, with_tokens
 from lib.training.resume import read_log, train
 from lib.training.sampling import over_processes
 from lib.training.sft import Conversation

@@ -11,24 +11,39 @@ is not a dependency of this project.
 
 If the judge fails, there is no score. verl 0.9.1 can't represent that: with one None among the scores of a batch, its
 agent loop drops the rewards of the whole batch, which causes an error later, and its managers turn their own time-outs
-into 0. So `compute_score` raises, which ends the training; the judge has tried four times by then.
+into 0. So `compute_score` raises (the judge has tried four times by then), and verl leaves the group of that answer
+out. That does not end the training. The limit of judge failures, over the answers of all reward workers, is enforced from
+outside:
+
+    python -m lib.training.verl watch FOLDER python -m verl.trainer.main_ppo ... \\
+        +reward.custom_reward_function.reward_kwargs.tally=FOLDER
+
+Every worker counts its answers in FOLDER (an absolute path that all nodes share); `watch` ends the training above the
+limit.
 """
 
+import contextlib
 import functools
 import json
+import os
+import signal
+import socket
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 from lib.judge import Judge, require_self_test
-from lib.metrics import JudgeFailure
+from lib.metrics import MAX_JUDGE_FAILURES, JudgeFailure
 from lib.policy.prompts import extract, messages
 from lib.problems import Problem, Problems, RoleError, Test, load_problems, role_of
 from lib.problems.quality import reliable
 from lib.rewards import Sample, make_reward
 
+WINDOW = 64  # answers between two checks of the limit, at least
 _NOT_JUDGED_BY = ("solutions", "incorrect_solutions", "tags")
 
 
@@ -80,10 +95,12 @@ def compute_score(
     ground_truth: str,
     extra_info: dict | None = None,
     reward: str | Mapping[str, float] = "dense",
+    tally: str | None = None,
 ) -> dict[str, float]:
     """The reward of one answer: `score`, and its parts under names that are the same for every answer.
 
-    `reward`: what `lib.rewards.make_reward` takes; verl passes it among the `reward_kwargs`. verl does not say how many
+    `reward`: what `lib.rewards.make_reward` takes; `tally`: the folder that `watch` reads; verl passes both among the
+    `reward_kwargs`. verl does not say how many
     tokens an answer has, so that `soft_overlong` raises: use verl's own `overlong_buffer`. The answers of one worker
     process are judged one after the other (verl starts eight of them). Raises JudgeFailure when the judge failed,
     SelfTestError when this machine's judge is not fit to give rewards, ValueError for a ground truth that is not from
@@ -93,9 +110,43 @@ def compute_score(
     verdict = _judge().judge(extraction.program, problem)
     sample = Sample(solution_str, 0, False, extraction.program, verdict, problem, extraction.format_ok)
     result = make_reward(reward)(sample)
+    if tally:
+        with open(Path(tally, f"{socket.gethostname()}-{os.getpid()}"), "a") as file:
+            file.write("." if result.value is not None else "x")
     if result.value is None:
         raise JudgeFailure(f"{problem.id} of {data_source}: no score, since {verdict.feedback or 'the judge failed'}")
     return {"score": result.value, **result.parts}
+
+
+def watch(tally: Path, command: list[str], pause: float = 1.0) -> int:
+    """Runs verl's trainer and returns its exit code. Ends it and raises JudgeFailure when the judge has failed on more
+    than MAX_JUDGE_FAILURES of the answers since the last check, at least WINDOW of them."""
+    tally.mkdir(parents=True, exist_ok=True)
+    checked = _tallied(tally)  # of an earlier attempt
+    trainer = subprocess.Popen(command, start_new_session=True)
+    try:
+        while trainer.poll() is None:
+            time.sleep(pause)
+            now = _tallied(tally)
+            failed, total = now[0] - checked[0], now[1] - checked[1]
+            if total >= WINDOW:
+                checked = now
+                if failed > MAX_JUDGE_FAILURES * total:
+                    raise JudgeFailure(
+                        f"the judge failed on {failed} of {total} answers (at most {MAX_JUDGE_FAILURES:.0%} may), and "
+                        "the training was ended: repair the judge and resume from the last checkpoint"
+                    )
+        return trainer.returncode
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(trainer.pid, signal.SIGKILL)
+        trainer.wait()
+
+
+def _tallied(folder: Path) -> tuple[int, int]:
+    """How often the judge failed, and the number of answers, over all workers."""
+    marks = [file.read_text() for file in folder.iterdir()]
+    return sum(text.count("x") for text in marks), sum(map(len, marks))
 
 
 def _to_json(problem: Problem) -> str:
@@ -121,6 +172,8 @@ def _judge() -> Judge:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) > 3 and sys.argv[1] == "watch":
+        sys.exit(watch(Path(sys.argv[2]), sys.argv[3:]))
     if len(sys.argv) != 4:
-        sys.exit("usage: python -m lib.training.verl SET SPLIT FILE.parquet")
+        sys.exit("usage: python -m lib.training.verl SET SPLIT FILE.parquet, or watch FOLDER COMMAND ...")
     print(f"{len(export(sys.argv[1], sys.argv[2], Path(sys.argv[3])))} problems")

@@ -5,6 +5,7 @@ The same file has been read once by `RLHFDataset`, and the reward called by the 
 
 import subprocess
 import sys
+import time
 
 import pytest
 from datasets import Features, Value, load_dataset
@@ -107,14 +108,38 @@ def test_the_reward_is_chosen_by_reward_kwargs():
         call(half, reward="soft_overlong")
 
 
-def test_a_failure_of_the_judge_ends_the_training_and_is_never_a_score(monkeypatch):
+def test_a_failure_of_the_judge_is_never_a_score_and_counts_in_the_tally(monkeypatch, tmp_path):
     class Failing:
         def judge(self, program, problem):
             return Verdict(False, 0.0, "api_error", 0, 4, 0.0, feedback="The judge failed: no memory")
 
     monkeypatch.setattr(verl_export, "_judge", Failing)
     with pytest.raises(JudgeFailure, match=r"double of tiny_contests: no score.*no memory"):
-        call(answer("print(6)"))
+        call(answer("print(6)"), tally=str(tmp_path))
+    monkeypatch.undo()
+    call(answer("print(6)"), tally=str(tmp_path))
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["x."]
+
+
+TRAINER = """
+import sys, time
+folder, shares = sys.argv[1], [int(share) for share in sys.argv[2:]]
+for worker, share in enumerate(shares):
+    with open(f"{folder}/node-{worker}", "a") as file:
+        file.write("x" * share + "." * (100 - share))
+time.sleep(60 if sum(shares) > 20 else 0.3)
+"""
+
+
+def test_the_trainer_ends_when_the_judge_fails_too_often_over_all_workers(tmp_path):
+    """A fifth of the answers of both workers, not of one."""
+    trainer = [sys.executable, "-c", TRAINER, str(tmp_path)]
+    (tmp_path / "node-9").write_text("x" * 500)  # an earlier attempt
+    assert verl_export.watch(tmp_path, [*trainer, "0", "20"], pause=0.1) == 0
+    began = time.monotonic()
+    with pytest.raises(JudgeFailure, match=r"40 of 200 answers \(at most 10% may\), and the training was ended"):
+        verl_export.watch(tmp_path, [*trainer, "20", "20"], pause=0.1)
+    assert time.monotonic() - began < 30
 
 
 def test_a_ground_truth_from_elsewhere_is_an_error():

@@ -3,7 +3,8 @@
 The load: programs (no two equal) with 20 small stdin tests each, on one core and on `workers`. Ways: the judge with its
 quick pass; the judge strict, a process in a namespace of its own for every test; peers that this machine offers; where
 the URL of a SandboxFusion server is given, one request a test as others use it, and as a backend of the judge. Then
-batches like those of a GRPO step (64 programs, 12 tests), and asserts of function problems. Start-up is left out.
+batches like those of a GRPO step (64 programs, 12 tests), asserts of function problems, and mixed batches with a tenth
+of endless programs: all different, or equal but for comments. Start-up is left out.
 """
 
 import sys
@@ -36,9 +37,16 @@ def program(number: int, right: bool = True) -> str:
     )
 
 
+def mixed(number: int, equal: bool) -> str:
+    """Of ten in a row, one is endless, one has a syntax error, one a runtime error, two are wrong, five are right."""
+    endless = "while n + 1: pass" if equal else f"k = {number + 1}\nwhile k: n += 1"
+    ends = {3: f"n = int(input())\n{endless}", 4: f"print({number}", 5: "n = int(input())\nprint(n // (n - 3))"}
+    return ends.get(number % 10) or program(number, number % 10 < 8)
+
+
 def judged_per_second(judge: Judge, batch: list[tuple[str, Problem]], repeat: int) -> float:
-    """Tests a second; no pair is equal to one of another repeat."""
-    fresh = [(f"{source}# {repeat}\n", what) for source, what in batch]
+    """Tests a second; no pair is equal to one of another repeat, comments aside."""
+    fresh = [(f"{source}\nrepeat = {repeat}\n", what) for source, what in batch]
     begin = time.perf_counter()
     verdicts = judge.judge_many(fresh)
     assert not any(verdict.error_type == "api_error" for verdict in verdicts)
@@ -95,6 +103,8 @@ def main(workers: int = 2, programs: int = 40, url: str = "") -> None:
         for name, right in (("right", lambda n: True), ("half wrong", lambda n: n % 2 == 0), ("wrong", lambda n: False))
     }
     batches["functions of 3 asserts"] = [(f"def f(x): return x * x  # {n}", square) for n in range(64)]
+    batches["a tenth endless, different"] = [(f"{mixed(n, False)}  # {n}", small[3]) for n in range(64)]
+    batches["a tenth endless, equal"] = [(f"{mixed(n, True)}  # {n}", small[3]) for n in range(64)]
     with Judge(workers=workers) as judge:
         found = best_of({name: partial(judged_per_second, judge, batch) for name, batch in batches.items()})
     print(f"\n64 programs, 12 tests each, {workers} workers\n{'batch':<28}{'tests/s':>9}{'wall s':>9}")

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from .host.memory import Memory
+from .host.packages import find_packages
 from .host.pool import Pool
 from .host.prepared import check_problem, encoded
 from .host.stats import Stats
@@ -24,7 +25,8 @@ class Judge:
     `isolation`: "namespaces", or "none" for machines that can't provide them. `strict`: every test runs in a process
     and namespace of its own, including those that the quick pass would settle. `cache`: a folder in which verdicts are
     kept for later runs and other processes. `backend`: "local" (this machine), or "sandbox_fusion" with the `url` of
-    one or several servers; then `isolation` applies to the servers.
+    one or several servers; then `isolation` applies to the servers. `packages`: installed distributions that programs
+    may import, such as ("numpy",); what they need themselves has to be named too.
     Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
     or call `close`. `options`: the arguments of this judge, to create another like it.
     """
@@ -37,23 +39,28 @@ class Judge:
         cache: str | Path | None = None,
         backend: str = "local",
         url: str | Iterable[str] | None = None,
+        packages: Iterable[str] = (),
     ):
+        packages = tuple(packages)
         self.options: dict = {"workers": workers, "isolation": isolation, "strict": strict}
-        self.options |= {"cache": cache, "backend": backend, "url": url}
+        self.options |= {"cache": cache, "backend": backend, "url": url, "packages": packages}
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in ("namespaces", "none"):
             raise ValueError(f"isolation must be one of namespaces, none, not {isolation!r}")
         if backend not in ("local", "sandbox_fusion") or (backend == "local" and url is not None):
             raise ValueError(f"backend must be local, or sandbox_fusion with a url, not {backend!r} with {url!r}")
-        place, new_worker = "", partial(Worker, isolation)
+        if packages and (backend != "local" or isolation != "namespaces"):
+            raise ValueError("packages can be offered only by the local backend with namespaces")
+        places, versions = find_packages(packages)
+        place, new_worker = "", partial(Worker, isolation, places)
         if backend == "sandbox_fusion":
             from .remote.sandbox_fusion import RemoteWorker, Servers  # only this backend needs requests
 
             servers = Servers(url, isolation)
             place, new_worker = str(servers), partial(RemoteWorker, servers)
         self._strict, self._closed = strict, False
-        self._memory, self._stats = Memory(cache, repr((isolation, strict, place))), Stats()
+        self._memory, self._stats = Memory(cache, repr((isolation, strict, place, *versions))), Stats()
         self._lock, self._judging_thread = threading.Lock(), 0
         self._pool = Pool(workers, new_worker)
 

@@ -69,7 +69,7 @@ def _lock_up(order: dict) -> None:
     isolation.die_with_parent()
     folders = isolation.library_folders()
     if order["namespaces"]:
-        isolation.replace_root(folders)
+        isolation.replace_root(folders, [])
     landlock.restrict(folders, isolation.DEVICES, listed=("/",) if order["namespaces"] else ())
     if order["tier"] != "counter":  # the kernel lets this process count its children only if they can be traced
         isolation.hide_memory()

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 
 from ..errors import IsolationError, WorkerFault
 from ..sandbox import DETACHED, PYTHON, ZYGOTE, frames
@@ -14,14 +15,16 @@ PATIENCE = 30  # seconds of silence beyond every limit; then the worker has fail
 
 
 class Worker:
-    """A worker process, usable after `hello`. One submission at a time. `layers`: what isolates its programs."""
+    """A worker process, usable after `hello`. One submission at a time. `layers`: what isolates its programs;
+    `packages`: paths of what programs may import."""
 
-    def __init__(self, isolation: str):
+    def __init__(self, isolation: str, packages: Iterable[str] = ()):
         self.socket, theirs = socket.socketpair()
-        hash_seed = {"PYTHONHASHSEED": "0"}  # sets iterate in the same order every time
+        environment = {"PYTHONHASHSEED": "0"}  # sets iterate in the same order every time
+        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # for packages that start threads
         with theirs:
-            command = [*PYTHON, str(ZYGOTE), str(theirs.fileno()), isolation]
-            self.process = subprocess.Popen(command, env=hash_seed, pass_fds=[theirs.fileno()], **DETACHED)
+            command = [*PYTHON, str(ZYGOTE), str(theirs.fileno()), isolation, *packages]
+            self.process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], **DETACHED)
         self.deadline = 0.0
         self.layers: list[str] = []
 

@@ -21,6 +21,7 @@ _MS_BIND, _MS_REC, _MS_PRIVATE, _MNT_DETACH = 4096, 16384, 1 << 18, 2
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 _SIGKILL, _NOBODY = 9, 65534
 _LIBRARY = os.path.realpath(sysconfig.get_path("stdlib"))
+PACKAGES = "/packages"
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 _no_capability: list = []  # arguments of the system call that gives up every capability, see `prepare`
 
@@ -64,9 +65,10 @@ def library_folders() -> list[str]:
     return outermost
 
 
-def replace_root(folders: list[str]) -> None:
-    """Replaces the file system by an empty read-only root with these folders and three devices. There is no /proc, no
-    /tmp, no site-packages, nothing of the project or the user. Needs `enter_namespaces`."""
+def replace_root(folders: list[str], packages: list[str]) -> None:
+    """Replaces the file system by an empty read-only root with these folders, three devices and in PACKAGES these
+    packages. There is no /proc, no /tmp, no site-packages, nothing of the project or the user. Needs
+    `enter_namespaces`."""
     _mount(None, "/", None, _MS_REC | _MS_PRIVATE)
     _mount("judge", "/tmp", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=1m,mode=755")
     os.mkdir("/tmp/.old")
@@ -75,16 +77,23 @@ def replace_root(folders: list[str]) -> None:
     for folder in folders:
         os.makedirs(folder)
         _mount("/.old" + folder, folder, None, _MS_BIND | _MS_REC)
-    for packages in ("site-packages", "dist-packages"):
-        if os.path.isdir(f"{_LIBRARY}/{packages}"):
-            _mount("judge", f"{_LIBRARY}/{packages}", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
+    for installed in ("site-packages", "dist-packages"):
+        if os.path.isdir(f"{_LIBRARY}/{installed}"):
+            _mount("judge", f"{_LIBRARY}/{installed}", "tmpfs", _MS_NOSUID | _MS_NODEV, "size=4k,mode=755")
+    if packages:
+        os.mkdir(PACKAGES)
+    offered = [f"{PACKAGES}/{os.path.basename(package)}" for package in packages]
+    for package, place in zip(packages, offered, strict=True):
+        source = "/.old" + package
+        os.mkdir(place) if os.path.isdir(source) else os.close(os.open(place, os.O_CREAT | os.O_WRONLY))
+        _mount(source, place, None, _MS_BIND | _MS_REC)
     os.mkdir("/dev")
     for device in DEVICES:
         os.close(os.open(device, os.O_CREAT | os.O_WRONLY))
         _mount("/.old" + device, device, None, _MS_BIND)
     call("umount2", b"/.old", _MNT_DETACH)
     os.rmdir("/.old")
-    _make_read_only(["/", *folders])
+    _make_read_only(["/", *folders, *offered])
 
 
 def _make_read_only(places: list[str]) -> None:

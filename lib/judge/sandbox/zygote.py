@@ -1,4 +1,4 @@
-"""The worker process: `python -s -S zygote.py <socket descriptor> <namespaces | none>`.
+"""The worker process: `python -s -S zygote.py <socket descriptor> <namespaces | none> [path of a package ...]`.
 
 The judge starts the *guardian*. It holds no socket; it waits until the judge or the zygote is gone and ends the other.
 Its child, the *zygote*, is process 1 of the worker's pid namespace, so that its end is the end of everything below it.
@@ -32,7 +32,7 @@ def main() -> None:
     os.close(given)
     for descriptor in (program.REPORT, program.START, program.CALLS):  # reserve these numbers for the programs
         os.dup2(0, descriptor)
-    namespaces, root = sys.argv[2] == "namespaces", os.getuid() == 0
+    namespaces, packages, root = sys.argv[2] == "namespaces", sys.argv[3:], os.getuid() == 0
     judge, namespace, layers = os.pidfd_open(os.getppid()), None, []
     try:
         seccomp.prepare()
@@ -44,9 +44,9 @@ def main() -> None:
             os.close(judge)
             isolation.die_with_parent()
             namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if namespaces else None
-            layers = _build_walls(namespaces, root)
-            _clean_interpreter()
-    except OSError as error:
+            layers = _build_walls(namespaces, root, [os.path.realpath(package) for package in packages])
+            _clean_interpreter(packages)
+    except (OSError, ImportError) as error:
         frames.send(connection, {"error": str(error)})
         os._exit(1)
     if zygote == 0:
@@ -70,11 +70,12 @@ def _guard(judge: int, zygote: int) -> None:
         os.waitpid(zygote, 0)
 
 
-def _build_walls(namespaces: bool, root: bool) -> list[str]:
+def _build_walls(namespaces: bool, root: bool, packages: list[str]) -> list[str]:
     """Isolates this process by what the machine offers. Returns what that is, for people."""
     folders = isolation.library_folders()
     if namespaces:
-        isolation.replace_root(folders)
+        isolation.replace_root(folders, packages)
+        folders += [isolation.PACKAGES] if packages else []
     abi = landlock.restrict(folders, isolation.DEVICES, listed=("/",) if namespaces else ())
     isolation.hide_memory()
     layers = ["namespaces (user, mount, pid, network, ipc, uts)", "read-only root"] if namespaces else ["no namespaces"]
@@ -84,12 +85,18 @@ def _build_walls(namespaces: bool, root: bool) -> list[str]:
     return [*layers, "rlimits", "started by root" if root else "started by an ordinary user"]
 
 
-def _clean_interpreter() -> None:
-    """Removes the judge's modules, path and environment from a program's view, and freezes the heap before any fork."""
+def _clean_interpreter(packages: list[str]) -> None:
+    """Removes the judge's modules, path and environment from a program's view, imports the packages, so that programs
+    need not wait for it, and freezes the heap before any fork. Raises ImportError."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     del sys.path[0]  # the folder of this file
+    if packages:
+        sys.path.append(isolation.PACKAGES)
     for name in _MODULES:
         del sys.modules[name]
+    for name in (os.path.basename(package).removesuffix(".py") for package in packages):
+        if name.isidentifier():
+            __import__(name)
     os.environ.clear()
     program.prepare_interpreter()
     gc.collect()

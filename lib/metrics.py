@@ -1,25 +1,25 @@
 """Metrics: pure functions from judged completions to the numbers of a report.
 
-A record with the verdict `api_error` does not describe its program: it is excluded from every numerator and denominator
+The completions of a problem set are a table with a row per sample. Its columns are `problem_id`, `difficulty`,
+`error_type`, `pass_ratio` and `judge_time` of the verdict, `gen_tokens`, `truncated` and `format_ok` of the completion.
+A row with the error type `api_error` does not describe its program: it is excluded from every numerator and denominator
 and counted separately. Quality (`summarize`) is separate from time (`summarize_times`), because a rerun repeats
 quality exactly and times never.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES, Verdict
-from lib.statistics import bootstrap, detectable_difference, pass_at_k, wilson
+from lib.statistics import bootstrap, detectable_difference, mean, pass_at_k, wilson
 
 RESAMPLES = 2_000  # of a bootstrap interval
 MAX_JUDGE_FAILURES = 0.1  # share of a training step's verdicts, over all processes; above it, rewards are unreliable
 RAN_TO_THE_END = ("success", "wrong_answer")
 FAILURES = tuple(name for name in ERROR_TYPES if name not in ("success", "api_error"))
+MEANS = ("pass_ratio_mean", "avg_gen_tokens")  # the other metrics of a sample are true or false
 SLICED = ("n", "accepted_at_1", "accepted_at_1_interval", "pass_ratio_mean", "exec_success_rate")
 
 
@@ -27,40 +27,12 @@ class JudgeFailure(RuntimeError):
     """The judge failed on too many programs for the rest to represent the whole."""
 
 
-@dataclass(frozen=True)
-class Record:
-    """One judged completion for one problem: its verdict, and what generation and extraction report about its text."""
-
-    dataset: str
-    problem_id: str
-    difficulty: str
-    verdict: Verdict
-    gen_tokens: int
-    truncated: bool
-    format_ok: bool
-    sample: int = 0
-
-
 def ran_to_the_end(verdict: Verdict) -> bool:
     """Whether the program ran to its end on every test, with correct or incorrect output."""
     return verdict.error_type in RAN_TO_THE_END
 
 
-_RATES: dict[str, Callable[[Record], bool]] = {
-    "accepted_at_1": lambda record: record.verdict.accepted,
-    "exec_success_rate": lambda record: ran_to_the_end(record.verdict),
-    "zero_reward_rate": lambda record: record.verdict.pass_ratio == 0,
-    **{f"{name}_rate": lambda record, name=name: record.verdict.error_type == name for name in FAILURES},
-    "truncation_rate": lambda record: record.truncated,
-    "format_rate": lambda record: record.format_ok,
-}
-_MEANS: dict[str, Callable[[Record], float]] = {
-    "pass_ratio_mean": lambda record: record.verdict.pass_ratio,
-    "avg_gen_tokens": lambda record: record.gen_tokens,
-}
-
-
-def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | None = None, seed: int = 0) -> dict:
+def summarize(samples: pd.DataFrame, ks: Sequence[int] = (), budget: int | None = None, seed: int = 0) -> dict:
     """Quality and length of the completions of a set; rates and ratios in [0, 1].
 
     Every problem has the same weight: its samples are averaged first. `n` counts problems with a judged sample,
@@ -71,78 +43,69 @@ def summarize(records: Sequence[Record], ks: Sequence[int] = (), budget: int | N
     are over samples, interpolated linearly.
     `cost_per_solved_tokens`, per accepted sample, is None if nothing is solved; without verdicts every metric is None.
     """
-    judged = _judged(records)
-    problems = _by_problem(judged)
-    ratios = [record.verdict.pass_ratio for record in judged]
-    failed, solved = len(records) - len(judged), sum(record.verdict.accepted for record in judged)
-    accepted = _mean([_problem_mean(samples, _RATES["accepted_at_1"]) for samples in problems])
-    discordant = None if accepted is None else 2 * accepted * (1 - accepted)
-    metrics: dict[str, Any] = {
-        "n": len(problems),
+    judged = _judged(samples)
+    problems = judged.groupby("problem_id", sort=False)
+    by_problem = _of_samples(judged).groupby(judged.problem_id, sort=False).mean()
+    n, failed, accepted = len(by_problem), len(samples) - len(judged), mean(by_problem.accepted_at_1)
+    metrics = {
+        "n": n,
         "api_errors": failed,
-        "api_error_rate": _share(failed, len(records)),
-        "pass_ratio_p50": _quantile(ratios, 0.5),
-        "pass_ratio_p90": _quantile(ratios, 0.9),
-        "cost_per_solved_tokens": _share(sum(record.gen_tokens for record in judged), solved),
-        "detectable_difference": detectable_difference(len(problems), discordant) if discordant else None,
+        "api_error_rate": _share(failed, len(samples)),
+        "pass_ratio_p50": _quantile(judged.pass_ratio, 0.5),
+        "pass_ratio_p90": _quantile(judged.pass_ratio, 0.9),
+        "cost_per_solved_tokens": _share(judged.gen_tokens.sum(), _accepted(judged).sum()),
+        "detectable_difference": detectable_difference(n, 2 * accepted * (1 - accepted)) if accepted else None,
     }
-    for name, value in (_RATES | _MEANS).items():
-        means = [_problem_mean(samples, value) for samples in problems]
-        exact = name in _RATES and len(judged) == len(problems)
-        interval = wilson(round(sum(means)), len(means)) if exact else _interval(means, seed)
-        metrics |= {name: _mean(means), f"{name}_interval": list(interval)}
-    counts = [(len(samples), sum(record.verdict.accepted for record in samples)) for samples in problems]
+    for name, values in by_problem.items():
+        exact = name not in MEANS and len(judged) == n
+        interval = wilson(round(values.sum()), n) if exact else _interval(values, seed)
+        metrics |= {name: mean(values), f"{name}_interval": list(interval)}
+    counts = _accepted(judged).groupby(judged.problem_id, sort=False).agg(["size", "sum"])
     for k in ks:
-        estimates = [pass_at_k(n, right, k) for n, right in counts if n >= k]
-        metrics |= {f"pass_at_{k}": _mean(estimates), f"pass_at_{k}_interval": list(_interval(estimates, seed))}
+        estimates = [pass_at_k(drawn, right, k) for drawn, right in counts.itertuples(index=False) if drawn >= k]
+        metrics |= {f"pass_at_{k}": mean(estimates), f"pass_at_{k}_interval": list(_interval(estimates, seed))}
         metrics[f"n_pass_at_{k}"] = len(estimates)
-    return metrics | ({} if budget is None else _within_budget(problems, budget))
+    if budget is not None:
+        # A problem is solved if one of its samples, in their order, is accepted before the budget is spent.
+        spent = problems.gen_tokens.cumsum()
+        in_time = (_accepted(judged) & (spent <= budget)).groupby(judged.problem_id).any()
+        metrics["accepted_at_budget"] = mean(in_time)
+        metrics["accepted_at_budget_interval"] = list(wilson(int(in_time.sum()), n))
+        metrics["budget_exhausted_rate"] = mean(problems.gen_tokens.sum() >= budget)
+    return metrics
 
 
-def _within_budget(problems: list[list[Record]], budget: int) -> dict:
-    """A problem is solved if one of its samples, in their order, is accepted before the budget is spent."""
-    solved = exhausted = 0
-    for samples in problems:
-        spent = np.cumsum([record.gen_tokens for record in samples])
-        solved += any(record.verdict.accepted and at <= budget for record, at in zip(samples, spent, strict=True))
-        exhausted += bool(spent[-1] >= budget)
-    return {
-        "accepted_at_budget": _share(solved, len(problems)),
-        "accepted_at_budget_interval": list(wilson(solved, len(problems))),
-        "budget_exhausted_rate": _share(exhausted, len(problems)),
-    }
+def _of_samples(judged: pd.DataFrame) -> pd.DataFrame:
+    """The metrics of each sample, of which `summarize` takes means."""
+    return pd.DataFrame(
+        {
+            "accepted_at_1": _accepted(judged),
+            "exec_success_rate": judged.error_type.isin(RAN_TO_THE_END),
+            "zero_reward_rate": judged.pass_ratio == 0,
+            **{f"{name}_rate": judged.error_type == name for name in FAILURES},
+            "truncation_rate": judged.truncated,
+            "format_rate": judged.format_ok,
+            "pass_ratio_mean": judged.pass_ratio,
+            "avg_gen_tokens": judged.gen_tokens,
+        }
+    ).astype(float)
 
 
-def summarize_times(records: Sequence[Record]) -> dict:
+def summarize_times(samples: pd.DataFrame) -> dict:
     """CPU seconds of the judge per program, and per accepted program (None if nothing is solved)."""
-    judged = _judged(records)
-    times = [record.verdict.judge_time for record in judged]
+    judged = _judged(samples)
     return {
-        "avg_judge_time": _mean(times),
-        "judge_time_p50": _quantile(times, 0.5),
-        "judge_time_p95": _quantile(times, 0.95),
-        "cost_per_solved_judge_s": _share(math.fsum(times), sum(record.verdict.accepted for record in judged)),
+        "avg_judge_time": mean(judged.judge_time),
+        "judge_time_p50": _quantile(judged.judge_time, 0.5),
+        "judge_time_p95": _quantile(judged.judge_time, 0.95),
+        "cost_per_solved_judge_s": _share(judged.judge_time.sum(), _accepted(judged).sum()),
     }
 
 
-def by_difficulty(records: Sequence[Record]) -> dict[str, dict]:
-    """The headline metrics of each difficulty, sorted by name; records without a difficulty are excluded."""
-    names = sorted({record.difficulty for record in records if record.difficulty})
-    slices = {name: summarize([record for record in records if record.difficulty == name]) for name in names}
-    return {name: {key: slices[name][key] for key in SLICED} for name in names}
-
-
-def transitions(before: dict[str, str], after: dict[str, str]) -> dict[str, dict[str, int]]:
-    """Error type before -> error type after -> number of problems. Both arguments: problem id -> error type.
-
-    Raises ValueError if they are not about the same problems.
-    """
-    if before.keys() != after.keys():
-        raise ValueError(f"{len(before.keys() ^ after.keys())} problems are in one of the two evaluations only")
-    counts = {error_type: dict.fromkeys(ERROR_TYPES, 0) for error_type in ERROR_TYPES}
-    for problem, error_type in before.items():
-        counts[error_type][after[problem]] += 1
-    return counts
+def by_difficulty(samples: pd.DataFrame) -> dict[str, dict]:
+    """The headline metrics of each difficulty, sorted by name; samples without a difficulty are excluded."""
+    slices = {name: summarize(part) for name, part in samples[samples.difficulty != ""].groupby("difficulty")}
+    return {name: {key: metrics[key] for key in SLICED} for name, metrics in slices.items()}
 
 
 def require_judge(
@@ -159,33 +122,21 @@ def require_judge(
         )
 
 
-def _judged(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.verdict.error_type != "api_error"]
+def _judged(samples: pd.DataFrame) -> pd.DataFrame:
+    return samples[samples.error_type != "api_error"]
 
 
-def _by_problem(records: Sequence[Record]) -> list[list[Record]]:
-    """The samples of each problem, in their order."""
-    problems: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.sample):
-        problems.setdefault((record.dataset, record.problem_id), []).append(record)
-    return list(problems.values())
+def _accepted(samples: pd.DataFrame) -> pd.Series:
+    return samples.error_type == "success"
 
 
-def _problem_mean(samples: list[Record], value: Callable[[Record], float]) -> float:
-    return fmean(value(record) for record in samples)
-
-
-def _interval(means: Sequence[float], seed: int) -> tuple[float | None, float | None]:
-    return bootstrap(means, resamples=RESAMPLES, seed=seed) if len(means) else (None, None)
+def _interval(means: Sequence[float] | pd.Series, seed: int) -> tuple[float | None, float | None]:
+    return bootstrap(np.asarray(means), resamples=RESAMPLES, seed=seed) if len(means) else (None, None)
 
 
 def _share(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
+    return float(part / whole) if whole else None
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if len(values) else None
-
-
-def _quantile(values: Sequence[float], q: float) -> float | None:
+def _quantile(values: pd.Series, q: float) -> float | None:
     return float(np.quantile(values, q)) if len(values) else None

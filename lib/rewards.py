@@ -1,8 +1,8 @@
 """Rewards: pure functions of a judged sample, and the returns of repair dialogues.
 
-A reward is one function `f(sample) -> Reward(value, parts)` in `REWARDS`; `make_reward` looks it up by name or combines
-several by weights. A value of None means that the judge failed: the sample gives no training signal
-and never counts as 0. To add a reward, write the function and enter it in `REWARDS`; its parts appear in curves.csv.
+A reward is one function `f(sample) -> Reward(value, parts)` in `REWARDS`; its parts appear in curves.csv. `make_reward`
+looks it up by name or combines several by weights. A value of None means that the judge failed: the sample gives no
+training signal and never counts as 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,9 +61,9 @@ def sparse(sample: Sample) -> Reward:
 def dense_by_visibility(sample: Sample) -> Reward:
     """The mean over public, generated and private tests of the share that passed; a test that was not run did not pass.
 
-    Each group of tests has the same weight, however many tests it contains. Averaging over tests lets numerous easy
-    tests dominate (cardinality bias, arXiv 2601.03525). Unlike that paper's adaptive weighting, the weights here are
-    fixed. Raises ValueError if the verdict's cases can't be assigned to the problem's tests.
+    Averaging over tests lets numerous easy tests dominate (cardinality bias, arXiv 2601.03525). Unlike that paper's
+    adaptive weighting, each group has the same weight. Raises ValueError if the verdict's cases can't be assigned to
+    the problem's tests.
     """
     verdict, kinds = sample.verdict, [test.visibility for test in sample.problem.tests]
     if verdict.error_type == "api_error" or len(set(kinds)) == 1:
@@ -144,38 +144,29 @@ def make_reward(spec: str | Mapping[str, float]) -> RewardFunction:
     return REWARDS[spec] if isinstance(spec, str) else WeightedSum({name: float(w) for name, w in weights.items()})
 
 
-def return_last(verdicts: Sequence[Verdict], round_penalty: float) -> float | None:
-    """Return from the last round's verdict: pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
+# The return of a dialogue -> the rounds whose pass ratios it adds up. `sum` can grow with the rounds: a nearly correct
+# program submitted twice can score higher than a correct first answer.
+RETURNS = {"last": slice(-1, None), "sum": slice(None)}
+ReturnFunction = partial[float | None]  # of the verdicts of a dialogue
 
-    `verdicts`: on all tests, one per round, at least one. None when the judge failed on the last program.
+
+def dialogue_return(verdicts: Sequence[Verdict], name: str, round_penalty: float) -> float | None:
+    """pass_ratio, added up over the rounds of RETURNS[name], + 0.2 accepted of the last round - penalty (rounds - 1).
+
+    `verdicts`: on all tests, one per round, at least one. None when the judge failed on a round that counts.
     """
-    last = verdicts[-1]
-    if last.error_type == "api_error":
+    counted = verdicts[RETURNS[name]]
+    if any(verdict.error_type == "api_error" for verdict in counted):
         return None
-    return last.pass_ratio + ACCEPTED_BONUS * last.accepted - round_penalty * (len(verdicts) - 1)
-
-
-def return_sum(verdicts: Sequence[Verdict], round_penalty: float) -> float | None:
-    """Return summed over all rounds: sum of pass_ratio + 0.2 accepted of the last round - penalty (rounds - 1).
-
-    It can grow with the rounds: a nearly correct program submitted twice can score higher than a correct first answer.
-    None if the judge failed on any round.
-    """
-    if any(verdict.error_type == "api_error" for verdict in verdicts):
-        return None
-    total = sum(verdict.pass_ratio for verdict in verdicts)
+    total = sum(verdict.pass_ratio for verdict in counted)
     return total + ACCEPTED_BONUS * verdicts[-1].accepted - round_penalty * (len(verdicts) - 1)
-
-
-ReturnFunction = Callable[[Sequence[Verdict]], float | None]
-RETURNS: dict[str, Callable[..., float | None]] = {"last": return_last, "sum": return_sum}
 
 
 def make_return(name: str, round_penalty: float) -> ReturnFunction:
     """Gives the return `name` its penalty for each round after the first. Raises ValueError for an unknown name."""
     if name not in RETURNS:
         raise ValueError(f"unknown return {name!r}; choose one of {', '.join(RETURNS)}")
-    return partial(RETURNS[name], round_penalty=round_penalty)
+    return partial(dialogue_return, name=name, round_penalty=round_penalty)
 
 
 def _from_verdict(verdict: Verdict, value: float) -> Reward:

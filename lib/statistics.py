@@ -5,7 +5,7 @@ scipy and statsmodels do the work wherever they give the same numbers; `sign_fli
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 import numpy as np
@@ -59,6 +59,12 @@ def paired_bootstrap(a: Values, b: Values, confidence: float = 0.95, resamples: 
     return {"difference": float(differences.mean()), "low": low, "high": high}
 
 
+def paired_points(a: Values, b: Values, **options) -> dict:
+    """`paired_bootstrap` in percentage points, with the keys `points`, `low` and `high`."""
+    difference, low, high = paired_bootstrap(a, b, **options).values()
+    return {"points": 100 * difference, "low": 100 * low, "high": 100 * high}
+
+
 def mcnemar_exact(a: Values, b: Values) -> dict:
     """Problems that only one of two runs solved (`only_a`, `only_b`), and McNemar's two-sided exact p-value (1947)."""
     _require_pairs(a, b)
@@ -100,6 +106,12 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     if not (0 <= c <= n and 1 <= k <= n):
         raise ValueError(f"pass@{k} can't be estimated from {c} correct of {n} samples")
     return 1 - math.comb(n - c, k) / math.comb(n, k)
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """The mean, correctly rounded; None without values."""
+    numbers = list(values)
+    return fmean(numbers) if numbers else None
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:

@@ -1,21 +1,30 @@
 from itertools import count
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib import metrics
 from lib.judge.verdict import ERROR_TYPES, Verdict
-from lib.metrics import JudgeFailure, Record, by_difficulty, require_judge, summarize, summarize_times, transitions
+from lib.metrics import JudgeFailure, require_judge
 from lib.statistics import bootstrap, wilson
 
 IDS = count()
 
 
-def record(error_type: str, passed: int = 0, judge_time: float = 0.5, gen_tokens: int = 10, **more) -> Record:
-    verdict = Verdict(error_type == "success", passed / 4, error_type, passed, 4, judge_time)
-    text = {"difficulty": "easy", "truncated": False, "format_ok": True} | more
-    name = f"p{next(IDS)}"
-    return Record("contests_test", verdict=verdict, gen_tokens=gen_tokens, **({"problem_id": name} | text))
+def record(error_type: str, passed: int = 0, judge_time: float = 0.5, gen_tokens: int = 10, **more) -> dict:
+    text = {"difficulty": "easy", "truncated": False, "format_ok": True, "problem_id": f"p{next(IDS)}"} | more
+    verdict = {"error_type": error_type, "pass_ratio": passed / 4, "judge_time": judge_time}
+    return verdict | {"gen_tokens": gen_tokens} | text
+
+
+def summarize(records: list[dict], **options) -> dict:
+    return metrics.summarize(pd.DataFrame(records), **options)
+
+
+def summarize_times(records: list[dict]) -> dict:
+    return metrics.summarize_times(pd.DataFrame(records))
 
 
 FIVE = [
@@ -78,7 +87,7 @@ def test_when_nothing_was_judged_no_figure_is_made_up():
 
 
 def test_slices_by_difficulty():
-    slices = by_difficulty(FIVE)
+    slices = metrics.by_difficulty(pd.DataFrame(FIVE))
     assert {name: (one["n"], one["accepted_at_1"]) for name, one in slices.items()} == {
         "easy": (2, 0.5),
         "hard": (2, 0),
@@ -119,19 +128,17 @@ def test_failures_of_the_judge_change_nothing_but_their_own_count(records, failu
 
 
 def test_up_to_one_percent_of_judge_failures_are_borne_and_more_are_not():
-    accepted, failed = record("success", 4).verdict, Verdict(False, 0, "api_error", 0, 4, 0, feedback="no worker")
+    accepted = Verdict(True, 1, "success", 4, 4, 0)
+    failed = Verdict(False, 0, "api_error", 0, 4, 0, feedback="no worker")
     require_judge([accepted] * 99 + [failed])
     with pytest.raises(JudgeFailure, match=r"2 of 100 programs.*no worker"):
         require_judge([accepted] * 98 + [failed] * 2)
 
 
-def samples(problem_id: str, outcomes: str, tokens: int = 10, **more) -> list[Record]:
+def samples(problem_id: str, outcomes: str, tokens: int = 10, **more) -> list[dict]:
     """One record per letter: A accepted, W wrong, E judge failed."""
     kinds = {"A": ("success", 4), "W": ("wrong_answer", 0), "E": ("api_error", 0)}
-    return [
-        record(*kinds[letter], gen_tokens=tokens, problem_id=problem_id, sample=n, **more)
-        for n, letter in enumerate(outcomes)
-    ]
+    return [record(*kinds[letter], gen_tokens=tokens, problem_id=problem_id, **more) for letter in outcomes]
 
 
 def test_samples_of_a_problem_are_averaged_before_problems_are():
@@ -158,12 +165,3 @@ def test_a_program_counts_within_the_budget_when_it_was_complete_before_the_toke
     assert found["accepted_at_budget"] == pytest.approx(1 / 3)
     assert found["budget_exhausted_rate"] == pytest.approx(2 / 3)
     assert summarize([*late, *never, *early], budget=30)["accepted_at_budget"] == pytest.approx(2 / 3)
-
-
-def test_transitions_count_where_problems_went():
-    before = {"a": "timeout", "b": "timeout", "c": "success"}
-    found = transitions(before, {"a": "success", "b": "timeout", "c": "wrong_answer"})
-    assert found["timeout"] == dict.fromkeys(ERROR_TYPES, 0) | {"success": 1, "timeout": 1}
-    assert sum(sum(row.values()) for row in found.values()) == 3
-    with pytest.raises(ValueError, match="1 problems are in one"):
-        transitions(before, {"a": "success", "b": "timeout"})

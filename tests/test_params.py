@@ -189,7 +189,9 @@ def test_an_unknown_field_of_a_block_is_an_error_that_names_both(tmp_path):
         ValueError, match=r"'rank' of the preset's block `sft`, `lora`, is no field of peft's LoraConfig"
     ):
         training_config("sft", {"lora": {"rank": 4}}, tmp_path, max_steps=1)
-    with pytest.raises(ValueError, match="'output_dir' of the preset's block `sft` is set by the training itself"):
+    with pytest.raises(
+        ValueError, match="'output_dir' of the preset's block `sft` is no field of TRL's SFTConfig that"
+    ):
         training_config("sft", {"output_dir": "x"}, tmp_path, max_steps=1)
     with pytest.raises(ValueError, match="needs max_steps"):
         training_config("sft", {}, tmp_path)

@@ -15,8 +15,6 @@ from lib.rewards import (
     format_reward,
     make_return,
     make_reward,
-    return_last,
-    return_sum,
     soft_overlong,
     sparse,
 )
@@ -147,8 +145,8 @@ DIALOGUE = [PARTLY_RIGHT.verdict, PARTLY_RIGHT.verdict, ACCEPTED.verdict]
 
 
 def test_a_return_is_the_formula_of_the_design():
-    assert return_last(DIALOGUE, 0.05) == pytest.approx(1 + 0.2 - 0.05 * 2)
-    assert return_sum(DIALOGUE, 0.05) == pytest.approx(0.75 + 0.75 + 1 + 0.2 - 0.05 * 2)
+    assert make_return("last", 0.05)(DIALOGUE) == pytest.approx(1 + 0.2 - 0.05 * 2)
+    assert make_return("sum", 0.05)(DIALOGUE) == pytest.approx(0.75 + 0.75 + 1 + 0.2 - 0.05 * 2)
     for earned in (make_return(name, 0.05) for name in RETURNS):
         assert earned(DIALOGUE[2:]) == pytest.approx(1.2), "one round costs no penalty"
         assert earned(DIALOGUE[:1]) == pytest.approx(0.75), "and nothing is added for what is not accepted"
@@ -156,15 +154,15 @@ def test_a_return_is_the_formula_of_the_design():
 
 def test_a_further_round_costs_return_last_its_penalty_and_can_pay_under_return_sum():
     once, twice = DIALOGUE[2:], DIALOGUE[1:]
-    assert return_last(once, 0.03) - return_last(twice, 0.03) == pytest.approx(0.03)
-    assert return_sum(twice, 0.03) > return_sum(once, 0.03)
+    assert make_return("last", 0.03)(once) - make_return("last", 0.03)(twice) == pytest.approx(0.03)
+    assert make_return("sum", 0.03)(twice) > make_return("sum", 0.03)(once)
 
 
 def test_a_failure_of_the_judge_is_no_return_where_its_verdict_counts():
     failed, accepted = JUDGE_FAILED.verdict, ACCEPTED.verdict
-    assert return_last([failed, accepted], 0.03) == pytest.approx(1.17)
-    assert return_sum([failed, accepted], 0.03) is None
-    assert [function([accepted, failed], 0.03) for function in RETURNS.values()] == [None, None]
+    assert make_return("last", 0.03)([failed, accepted]) == pytest.approx(1.17)
+    assert make_return("sum", 0.03)([failed, accepted]) is None
+    assert [make_return(name, 0.03)([accepted, failed]) for name in RETURNS] == [None, None]
 
 
 def test_an_unknown_return_is_an_error_that_says_what_there_is():

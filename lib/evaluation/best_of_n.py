@@ -1,28 +1,24 @@
 """Best of n: a rule selects one of n samples of a policy; its expected result is computed. Pure functions, no torch.
 
 A rule sees what a user of the policy could see: how many public tests a program passes, or what it prints on their
-inputs. `only_public` and `without_expected` make the problems that are judged before a selection; they contain no other
-test. The oracle reads the verdict on all tests: an upper bound that nobody can reach, never a result.
+inputs. Only the views of `lib.problems.public` are judged before a selection. The oracle reads the verdict on all
+tests: an upper bound that nobody can reach, never a result.
 
 The value of a rule with n samples is its mean over all subsets of n of the drawn samples, computed exactly from counts
 like pass@k (Chen et al. 2021, eq. 1), so that no lucky draw is reported.
 """
 
-import ast
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from statistics import fmean
+from dataclasses import dataclass
 
 from lib.judge.verdict import Verdict
-from lib.problems import Problem, Test
-from lib.statistics import bootstrap, paired_bootstrap
+from lib.problems import Problem
+from lib.problems.public import only_public, without_expected
 
 RULES = ("public tests", "majority")
 ORACLE = "oracle (upper bound)"
-JUDGE_SECONDS = {"public tests": "public_s", "majority": "outputs_s"}  # rule -> the field of Sample with its cost
-RESAMPLES = 2_000
 
 
 @dataclass(frozen=True)
@@ -37,38 +33,6 @@ class Sample:
     outputs_s: float = 0.0
 
 
-def only_public(problem: Problem) -> Problem | None:
-    """The problem with its public tests only and without solutions; None if it has no public test."""
-    tests = tuple(test for test in problem.tests if test.visibility == "public")
-    return replace(problem, tests=tests, solutions=(), incorrect_solutions=()) if tests else None
-
-
-def without_expected(problem: Problem) -> Problem | None:
-    """The inputs of the public tests without expected outputs: its verdict contains outputs and nothing else.
-
-    For a function problem the inputs are the left sides of the public asserts (`assert f(2) == 4`). None if there are
-    no public tests, or if one of them has another form.
-    """
-    if (shown := only_public(problem)) is None:
-        return None
-    tests = [_without_answer(test, problem.kind) for test in shown.tests]
-    return None if None in tests else replace(shown, tests=tuple(tests), checker="exact")
-
-
-def _without_answer(test: Test, kind: str) -> Test | None:
-    if kind == "stdio":
-        return replace(test, output="")
-    *before, last = ast.parse(test.input).body
-    if not isinstance(last, ast.Assert) or any(isinstance(node, ast.Assert) for node in before):
-        return None
-    compared = last.test
-    if not isinstance(compared, ast.Compare) or not isinstance(compared.ops[0], ast.Eq) or len(compared.ops) > 1:
-        return None
-    # Never true, because the judge reports the output only of an assert that fails.
-    last.test = ast.Compare(compared.left, [ast.Is()], [ast.Constant(...)])
-    return replace(test, input="\n".join(map(ast.unparse, [*before, last])))
-
-
 def judge_public(
     judge, problems: Sequence[Problem], programs: Sequence[Sequence[tuple[str, int]]]
 ) -> list[list[Sample]]:
@@ -76,18 +40,19 @@ def judge_public(
 
     `judge` has `judge_many`. Raises ValueError if it failed on a sample.
     """
-    seen = []
-    for view in (only_public, without_expected):
-        views = [view(problem) for problem in problems]
-        pairs = [(text, shown) for shown, drawn in zip(views, programs, strict=True) if shown for text, _ in drawn]
-        verdicts = iter(judge.judge_many(pairs))
-        seen.append(
-            [[next(verdicts) if shown else None for _ in of] for shown, of in zip(views, programs, strict=True)]
-        )
-    return [
-        [make_sample(tokens, *verdicts) for (_, tokens), *verdicts in zip(drawn, *both, strict=True)]
-        for drawn, *both in zip(programs, *seen, strict=True)
+    views = [(only_public(problem), without_expected(problem)) for problem in problems]
+    asked = [
+        (text, view)
+        for both, drawn in zip(views, programs, strict=True)
+        for view in both
+        for text, _ in drawn
+        if view is not None
     ]
+    verdicts, samples = iter(judge.judge_many(asked)), []
+    for both, drawn in zip(views, programs, strict=True):
+        seen = [[next(verdicts) if view else None for _ in drawn] for view in both]
+        samples.append([make_sample(tokens, *pair) for (_, tokens), *pair in zip(drawn, *seen, strict=True)])
+    return samples
 
 
 def make_sample(tokens: int, public: Verdict | None = None, outputs: Verdict | None = None) -> Sample:
@@ -109,11 +74,8 @@ def make_sample(tokens: int, public: Verdict | None = None, outputs: Verdict | N
 
 
 def choose(rule: str, samples: Sequence[Sample]) -> int:
-    """The index of the sample that a rule selects; of equal samples the first that was drawn.
-
-    `public tests`: a program that passes most of them. `majority`: a program with the most frequent output; programs
-    without an output come last. Raises ValueError for an unknown rule.
-    """
+    """The index of the sample that a rule selects: it passes most `public tests`, or its output is that of the
+    `majority`; of equal samples the first that was drawn. Raises ValueError for an unknown rule."""
     if rule not in RULES:
         raise ValueError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
     if rule == "public tests":
@@ -123,10 +85,10 @@ def choose(rule: str, samples: Sequence[Sample]) -> int:
 
 
 def p_accepted(rule: str, samples: Sequence[Sample], accepted: Sequence[bool]) -> list[float]:
-    """The probability that the sample selected by `rule` is accepted, for n = 1, 2, ... len(samples) samples.
+    """The probability that the sample selected by `rule` is accepted, for n = 1, 2, ... len(samples) samples: the mean
+    of `accepted[choose(...)]` over all orders and subsets. `accepted`: of each sample, by all tests.
 
-    `accepted`: of each sample, by all tests; no rule but ORACLE reads it. Equals the mean of `accepted[choose(...)]`
-    over all orders and subsets. Raises ValueError for an unknown rule, or without a verdict for every sample.
+    Raises ValueError for an unknown rule, or without a verdict for every sample.
     """
     if len(samples) != len(accepted) or not samples:
         raise ValueError(f"{len(samples)} samples and {len(accepted)} verdicts: each sample needs one verdict")
@@ -179,48 +141,3 @@ def _shares(values: Sequence, accepted: Sequence[bool]) -> dict:
     """value -> accepted share of the samples with it."""
     counts, right = Counter(values), Counter(value for value, ok in zip(values, accepted, strict=True) if ok)
     return {value: right[value] / count for value, count in counts.items()}
-
-
-def curve(
-    problems: Sequence[tuple[Sequence[Sample], Sequence[bool]]], ns: Sequence[int], seed: int = 0
-) -> tuple[list[dict], dict[tuple[str, int], list[float]]]:
-    """Every rule for every n of `ns`: rows for a table, and (rule, n) -> the probability of each problem.
-
-    `problems`: (samples, accepted) of each. A row has `rule`, `n`, the mean `accepted` with its 95 % bootstrap interval
-    over problems (`low`, `high`), and the cost per problem: `tokens` generated and `judge_s`, CPU seconds of what the
-    rule looks at (0 for the oracle).
-    """
-    rows, by_problem = [], {}
-    tokens = fmean(fmean(sample.tokens for sample in samples) for samples, _ in problems)
-    for rule in (*RULES, ORACLE):
-        probabilities = [p_accepted(rule, *problem) for problem in problems]
-        seconds = JUDGE_SECONDS.get(rule)
-        judge_s = fmean(fmean(getattr(one, seconds) for one in samples) for samples, _ in problems) if seconds else 0.0
-        for n in ns:
-            values = by_problem[rule, n] = [of_problem[n - 1] for of_problem in probabilities]
-            low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
-            interval = {"accepted": fmean(values), "low": low, "high": high}
-            rows.append({"rule": rule, "n": n, **interval, "tokens": n * tokens, "judge_s": n * judge_s})
-    return rows, by_problem
-
-
-def versus_policy(
-    tokens: float, accepted: Sequence[bool], by_n: dict[int, list[float]], per_sample: float
-) -> list[dict]:
-    """A rule compared with a policy on the same problems: with as many samples as the policy's tokens pay for (at least
-    one), and with all samples.
-
-    `tokens` and `accepted`: what the policy generates per problem, and its verdict on each. `by_n`: n -> probability of
-    each problem; `per_sample`: tokens of a sample. `points`: how much better the policy is, in percent of the problems,
-    with a 95 % paired bootstrap interval. `reached with`: the smallest n that is as good as the policy, or None.
-    """
-    ns = sorted(by_n)
-    affordable = max([n for n in ns if n * per_sample <= tokens], default=ns[0])
-    reached = next((n for n in ns if fmean(by_n[n]) >= fmean(accepted)), None)
-    rows = []
-    for n in sorted({affordable, ns[-1]}):
-        gain = paired_bootstrap(by_n[n], accepted, resamples=RESAMPLES)
-        points = {"points": 100 * gain["difference"], "low": 100 * gain["low"], "high": 100 * gain["high"]}
-        shares = {"best of n": fmean(by_n[n]), "policy": fmean(accepted)}
-        rows.append({"n": n, "times the tokens": n * per_sample / tokens, **shares, **points, "reached with": reached})
-    return rows

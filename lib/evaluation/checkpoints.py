@@ -1,33 +1,25 @@
-"""Checkpoints: measures saved steps of a training and selects the best one by what its programs do.
-
-Validation loss is recorded beside it for comparison: it tells how well a model fits its examples, not whether its
-programs run.
-"""
+"""Checkpoints: measures saved steps of a training and selects the best one by what its programs do, not by its loss."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
-import pandas as pd
-import torch
 from transformers import PreTrainedModel as Model
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from lib.evaluation.evaluate import Subject, evaluate
-from lib.evaluation.export import CheckpointError, require_complete
-from lib.metrics import RAN_TO_THE_END
+from lib.evaluation.export import CheckpointError, load_complete
 from lib.policy.engines import TransformersEngine
-from lib.policy.models import load_policy, load_tokenizer
+from lib.policy.likelihood import log_probabilities
 from lib.policy.prompts import answer, prompt_ids
 from lib.policy.protocols import Protocol
-from lib.problems import Problem
+from lib.problems import Problem, problem_sets
 from lib.runs.paths import write_atomically
 from lib.runs.record import to_json
-from lib.statistics import paired_bootstrap
 
 SELECTION_SET = "contests_valid"
 # The metric of SELECTION_SET that a phase is selected by, then those that break its ties; then the earlier step wins.
 SELECTION = {"sft": ("exec_success_rate",), "rl": ("accepted_at_1", "pass_ratio_mean")}
-LOGITS_TOKENS = 8192  # in a batch of validation_loss: their logits take 5 GB for a 7B model
 
 Pair = tuple[list[dict[str, str]], str]  # (conversation, program)
 
@@ -44,6 +36,16 @@ def find_checkpoints(folder: Path) -> dict[int, Path]:
     return dict(sorted(checkpoints.items()))
 
 
+def due_sets(preset: Mapping, step: int, last: int) -> list[str]:
+    """Names of the sets on which the checkpoint of a step is measured. `last`: the step of the last checkpoint.
+
+    A set with `every: 20` in the preset is measured at every checkpoint whose step is a multiple of 20, and at the last
+    one. Sets without `every`, the test sets among them, are measured at the end of a phase by a run that reports.
+    """
+    sets = problem_sets(preset)
+    return [name for name, chosen in sets.items() if chosen.every and (step == last or step % chosen.every == 0)]
+
+
 def measure_checkpoint(
     path: Path,
     subject: Subject,
@@ -55,11 +57,9 @@ def measure_checkpoint(
 ) -> dict:
     """Evaluates a checkpoint and writes `folder`/{metrics.json, summary.json, verdicts.csv, qa_logs/}.
 
-    `pairs` are for the validation loss. Returns the summary. Raises CheckpointError, before it loads anything, for an
-    incomplete model.
+    `pairs` are for the validation loss. Returns the summary. Raises CheckpointError for an incomplete model.
     """
-    require_complete(path)
-    model, tokenizer = load_policy(path), load_tokenizer(path)
+    model, tokenizer = load_complete(path)
     loss = validation_loss(model, tokenizer, pairs) if pairs else None
     metrics = evaluate(TransformersEngine(model, tokenizer), sets, judge, folder, protocol, subject)
     datasets = {
@@ -109,41 +109,10 @@ def select_best(phase: str, summaries: list[dict], refused: dict[int, str]) -> d
     }
 
 
-def ran_against(folder: Path, control: int, selected: int) -> dict[str, float]:
-    """Programs of SELECTION_SET that run to their end: checkpoint `selected` minus `control`, in points.
-
-    Returns `points` and the 95 % paired bootstrap interval, `low` and `high`. `folder` has an eval_step_<N> of each.
-    """
-    ran = []
-    for step in (control, selected):
-        verdicts = pd.read_csv(folder / f"eval_step_{step}" / "verdicts.csv")
-        ran.append(verdicts.error_type[verdicts.dataset == SELECTION_SET].isin(RAN_TO_THE_END).tolist())
-    gain = paired_bootstrap(*ran)
-    return {"points": 100 * gain["difference"], "low": 100 * gain["low"], "high": 100 * gain["high"]}
-
-
-@torch.inference_mode()
-def validation_loss(model: Model, tokenizer: Tokenizer, pairs: list[Pair], batch_size: int = 32) -> float:
+def validation_loss(model: Model, tokenizer: Tokenizer, pairs: list[Pair]) -> float:
     """Mean negative log-likelihood, in nats, of a token of the answers, the end token included."""
-    rows = []
-    for conversation, program in pairs:
-        prompt = prompt_ids(tokenizer, conversation)
-        target = [*tokenizer(answer(program), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-        rows.append((prompt + target, [-100] * len(prompt) + target))
-    rows.sort(key=lambda row: len(row[0]))
-    batch_size = max(1, min(batch_size, LOGITS_TOKENS // len(rows[-1][0])))
-    total = tokens = 0.0
-    for start in range(0, len(rows), batch_size):
-        batch = rows[start : start + batch_size]
-        width = len(batch[-1][0])
-        ids, labels = (
-            torch.tensor([row[part] + [fill] * (width - len(row[part])) for row in batch], device=model.device)
-            for part, fill in ((0, tokenizer.pad_token_id), (1, -100))
-        )
-        # Padded on the right: no token of an answer attends to what follows it, so no mask is needed.
-        logits = model(input_ids=ids).logits[:, :-1].float()
-        total += torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
-        ).item()
-        tokens += (labels[:, 1:] != -100).sum().item()
-    return total / tokens
+    prompts = [prompt_ids(tokenizer, conversation) for conversation, _ in pairs]
+    answers = [tokenizer(answer(program), add_special_tokens=False)["input_ids"] for _, program in pairs]
+    rows = [(prompt, [*ids, tokenizer.eos_token_id]) for prompt, ids in zip(prompts, answers, strict=True)]
+    rows.sort(key=lambda row: len(row[0]) + len(row[1]))
+    return -log_probabilities(model, rows, tokenizer.pad_token_id).mean().item()

@@ -1,8 +1,6 @@
 """Multi-round repair: a program is generated, run on the public tests, and generated again with feedback.
 
-A round is one answer. It is judged on the **public** tests, and the feedback is made of these alone
-(`lib.evaluation.feedback` refuses a problem with any other test). Only a program that failed them gets another round
-(repair on demand). A dialogue ends
+A round is one answer. Only a program that failed public tests gets another round (repair on demand). A dialogue ends
 
 | ending           | when                                                                           |
 |---|---|
@@ -14,18 +12,18 @@ A round is one answer. It is judged on the **public** tests, and the feedback is
 | judge failed     | the judge reached no verdict on the program                                    |
 
 A prompt contains the whole history: the previous prompt, the answer exactly as it was sampled, and the feedback as a
-user message. A dialogue is therefore one sequence of tokens, which `lib.training.repair` trains on. The verdicts on all
-tests are computed after the last round, and no round depends on them.
+user message, so that a dialogue is one sequence of tokens (`lib.training.repair`). The verdicts on all tests are
+computed after the last round, and no round depends on them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import cast
 
 from transformers import PreTrainedModel as Model
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
-from lib.evaluation.best_of_n import Sample, only_public
+from lib.evaluation.best_of_n import Sample
 from lib.evaluation.feedback import FeedbackFunction
 from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
@@ -33,7 +31,7 @@ from lib.policy.generation import Completion, generate
 from lib.policy.prompts import extract, messages, prompt_ids, prompt_text
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
-from lib.runs.paths import json_lines, write_atomically
+from lib.problems.public import only_public
 
 ENDINGS = ("passed", "rounds", "repeated", "no public tests", "no room", "judge failed")
 
@@ -102,30 +100,31 @@ def run_dialogues(
     context = getattr(model.config, "max_position_embeddings", None)
     dialogues = [Dialogue(problem, []) for problem in problems]
     prompts = [messages(problem, protocol.instruction) for problem in problems]
-    ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
-    rows = list(range(len(problems)))
+    waiting = [(one, prompt, prompt_ids(tokenizer, prompt)) for one, prompt in zip(dialogues, prompts, strict=True)]
     for number in range(1, rounds + 1):
         seed = protocol.seed * 31 + number
-        completions = generate(model, tokenizer, [ids[row] for row in rows], seed=seed, **sampling)
-        for row, [completion] in zip(rows, completions, strict=True):
-            turn = Turn(prompts[row], ids[row], completion, extract(completion.text).program)
-            dialogues[row].turns.append(turn)
-        _judge_last_turns(judge, [dialogues[row] for row in rows])
-        continuing = []
-        for row in rows:
-            dialogue, turn, public = dialogues[row], dialogues[row].last, only_public(dialogues[row].problem)
-            dialogue.ending = _ending(dialogue, number == rounds)
-            if dialogue.ending or not public or not turn.public_verdict:
+        completions = generate(model, tokenizer, [ids for *_, ids in waiting], seed=seed, **sampling)
+        for (dialogue, prompt, ids), [completion] in zip(waiting, completions, strict=True):
+            dialogue.turns.append(Turn(prompt, ids, completion, extract(completion.text).program))
+        asked = [dialogue for dialogue, *_ in waiting]
+        views = [(one.last, view) for one in asked if (view := only_public(one.problem))]
+        verdicts = judge.judge_many([(turn.program, view) for turn, view in views], progress=False)
+        for (turn, _), verdict in zip(views, verdicts, strict=True):
+            turn.public_verdict = verdict
+        waiting = []
+        for dialogue in asked:
+            dialogue.ending = _ending(dialogue, is_last=number == rounds)
+            if dialogue.ending:
                 continue
-            text = feedback(public, turn.public_verdict)
-            prompts[row], ids[row] = continued(tokenizer, turn, text)
-            if context and len(ids[row]) + max_new_tokens > context:
+            turn, view = dialogue.last, cast(Problem, only_public(dialogue.problem))
+            text = feedback(view, cast(Verdict, turn.public_verdict))
+            prompt, ids = continued(tokenizer, turn, text)
+            if context and len(ids) + max_new_tokens > context:
                 dialogue.ending = "no room"
-                continue
-            turn.feedback = text
-            continuing.append(row)
-        rows = continuing
-        if not rows:
+            else:
+                turn.feedback = text
+                waiting.append((dialogue, prompt, ids))
+        if not waiting:
             break
         if retry_temperature is not None:
             sampling["temperature"] = retry_temperature
@@ -159,8 +158,7 @@ def resample(
 ) -> list[list[tuple[Sample, bool, bool]]]:
     """The control: `samples` answers to the first prompt of each dialogue whose first program failed public tests.
 
-    Returns for each dialogue (sample, all public tests passed, accepted by all tests), as
-    `lib.evaluation.repair_metrics.resampled` takes them. `settings`: of `lib.policy.generation.generate`.
+    Returns for each dialogue (sample, all public tests passed, accepted by all tests). `settings`: of `generate`.
     """
     failed = [one for one in dialogues if one.turns[0].public_verdict and not one.turns[0].public_verdict.accepted]
     prompts = [dialogue.turns[0].prompt_ids for dialogue in failed]
@@ -180,59 +178,6 @@ def resample(
     ]
     by_problem = {one.problem.id: drawn[k * samples : (k + 1) * samples] for k, one in enumerate(failed)}
     return [by_problem.get(dialogue.problem.id, []) for dialogue in dialogues]
-
-
-def lines(dialogues: list[Dialogue], dataset: str) -> list[dict]:
-    """The rows of repair.jsonl, one per round; of tests that are not public only how they ended."""
-    return [
-        {
-            "problem_id": dialogue.problem.id,
-            "dataset": dataset,
-            "round": number,
-            "prompt": turn.prompt,
-            "text": turn.completion.text,
-            "program": turn.program,
-            "tokens": turn.completion.tokens,
-            "prompt_tokens": len(turn.prompt_ids),
-            "error_type": turn.verdict.error_type,
-            "pass_ratio": round(turn.verdict.pass_ratio, 4),
-            "accepted": turn.verdict.accepted,
-            "tests": _test_lines(dialogue.problem, turn.verdict),
-            "feedback": turn.feedback,
-            "ending": dialogue.ending if turn is dialogue.last else None,
-        }
-        for dialogue in dialogues
-        for number, turn in enumerate(dialogue.turns, 1)
-    ]
-
-
-def write(path: Path, dialogues: list[Dialogue], dataset: str) -> None:
-    """Writes `lines` to `path`, one JSON object each."""
-    write_atomically(path, json_lines(lines(dialogues, dataset)))
-
-
-def _test_lines(problem: Problem, verdict: Verdict) -> list[dict]:
-    kinds = [test.visibility for test in problem.tests]
-    if verdict.total != len(kinds):  # a test of a function problem may hold several cases
-        kinds = ["unknown"] * len(verdict.tests)
-    return [
-        {
-            "error_type": result.error_type,
-            "visibility": kind,
-            # What follows an exception's name may quote the test's input.
-            "detail": result.detail if kind == "public" else result.detail.partition(":")[0],
-        }
-        for result, kind in zip(verdict.tests, kinds, strict=False)
-    ]
-
-
-def _judge_last_turns(judge, dialogues: list[Dialogue]) -> None:
-    """Judges the last program of each dialogue on the public tests, and on nothing else."""
-    views = [(dialogue.last, only_public(dialogue.problem)) for dialogue in dialogues]
-    views = [(turn, problem) for turn, problem in views if problem]
-    verdicts = judge.judge_many([(turn.program, problem) for turn, problem in views], progress=False)
-    for (turn, _), verdict in zip(views, verdicts, strict=True):
-        turn.public_verdict = verdict
 
 
 def _ending(dialogue: Dialogue, is_last: bool) -> str:

@@ -15,8 +15,7 @@ FeedbackFunction = Callable[[Problem, Verdict], str]
 def public_feedback(problem: Problem, verdict: Verdict, cases: int = 1, traceback_lines: int = 2) -> str:
     """How a program ended on the public tests, how many passed, `cases` failed ones and the end of the traceback.
 
-    A case is its input, the expected and the actual output, shortened. `problem`: as
-    `lib.evaluation.best_of_n.only_public` returns it; `verdict`: of its tests. Raises ValueError for a problem with a
+    `problem`: of `lib.problems.public.only_public`; `verdict`: of its tests. Raises ValueError for a problem with a
     test that is not public.
     """
     if any(test.visibility != "public" for test in problem.tests):

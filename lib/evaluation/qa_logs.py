@@ -36,22 +36,18 @@ def write_qa_logs(
 def draw(lines: list[dict], role: str, seed: int) -> list[dict]:
     """The lines to keep, by error type, then the random ones of the rest; each stratum in the set's order."""
     per_type, at_random = QUOTAS.get(role, DEFAULT_QUOTA)
-    kept, drawn = [], set()
-    for stratum in (*ERROR_TYPES, "random"):
-        pool = [n for n, line in enumerate(lines) if line["error_type"] == stratum]
-        if stratum == "random":
-            pool = [n for n in range(len(lines)) if n not in drawn]
-        quota = min(at_random if stratum == "random" else per_type, len(pool))
+    kept: dict[int, str] = {}
+    for stratum, quota in {**dict.fromkeys(ERROR_TYPES, per_type), "random": at_random}.items():
+        pool = [n for n, line in enumerate(lines) if n not in kept and stratum in (line["error_type"], "random")]
         # A seed per stratum: more failures of one type don't change the sample of another.
-        chosen = sorted(random.Random(f"{seed} {stratum}").sample(pool, quota))
-        drawn.update(chosen)
-        kept += [lines[n] | {"stratum": stratum} for n in chosen]
-    return kept
+        chosen = sorted(random.Random(f"{seed} {stratum}").sample(pool, min(quota, len(pool))))
+        kept |= dict.fromkeys(chosen, stratum)
+    return [lines[n] | {"stratum": stratum} for n, stratum in kept.items()]
 
 
 def summarize_draw(lines: list[dict], kept: list[dict]) -> dict:
     """How many lines there are of each error type and how many were kept for it; how many were kept at random."""
-    found, strata = (Counter(line[key] for line in of) for of, key in ((lines, "error_type"), (kept, "stratum")))
+    found, strata = Counter(line["error_type"] for line in lines), Counter(line["stratum"] for line in kept)
     by_type = {name: {"found": found[name], "kept": strata[name]} for name in ERROR_TYPES}
     return {"n": len(lines), "by_error_type": by_type, "random": strata["random"]}
 

@@ -1,27 +1,24 @@
 """Metrics of multi-round repair, and of its control, resampling. Pure functions, no torch.
 
-Repair and resampling start from the same first answer and stop by the same rule: both look at public tests only, and
-continue only where these fail. Repair spends its next tokens on an answer to the feedback, resampling on another sample
-from the original prompt. They are compared at an equal token budget, counted in two ways: generated, and generated plus
-read, because a repair prompt is longer than a statement.
-
-The value of k retries is the mean over all ways to draw them from the samples, computed exactly.
+Repair and resampling start from the same first answer and continue only where public tests fail: repair with an answer
+to the feedback, resampling with another sample from the original prompt. They are compared at an equal token budget,
+counted in two ways: generated, and generated plus read, because a repair prompt is longer than a statement. The value
+of k retries is the mean over all ways to draw them from the samples, computed exactly.
 """
 
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 import numpy as np
+import pandas as pd
 
 from lib.evaluation.best_of_n import Sample, p_accepted
-from lib.evaluation.dialogues import Dialogue, Turn
+from lib.evaluation.dialogues import Dialogue
 from lib.judge.verdict import ERROR_TYPES
-from lib.statistics import bootstrap, mcnemar_exact, paired_bootstrap, wilson
+from lib.statistics import mean, wilson
 
-RESAMPLES = 2_000  # of a bootstrap interval
 NOT_CONTINUED = "not continued"
 
 
@@ -36,35 +33,45 @@ def summary(dialogues: Sequence[Dialogue], rounds: int) -> dict:
     alone, None if nothing is solved: `tokens` generated, `all_tokens` with those read, `judge_s`.
     """
     dialogues = [dialogue.upto(rounds) for dialogue in dialogues]
-    n, several = len(dialogues), [dialogue for dialogue in dialogues if len(dialogue.turns) > 1]
-    first, last = ([dialogue.turns[k].verdict for dialogue in dialogues] for k in (0, -1))
-    solved = {"repair": sum(v.accepted for v in last), "single": sum(v.accepted for v in first)}
-    rejected, recovered = n - solved["single"], sum(b.accepted > a.accepted for a, b in zip(first, last, strict=True))
-    deltas = [dialogue.last.verdict.pass_ratio - dialogue.turns[0].verdict.pass_ratio for dialogue in several]
-    by_round = [_totals([run.turns[k] for run in dialogues if len(run.turns) > k]) for k in range(rounds)]
-    total = {name: sum(of_round[name] for of_round in by_round) for name in by_round[0]}
+    turns = pd.DataFrame(
+        {
+            "dialogue": row,
+            "round": number,
+            "pass_ratio": turn.verdict.pass_ratio,
+            "dialogues": 1,
+            "accepted": int(turn.verdict.accepted),
+            "tokens": turn.completion.tokens,
+            "prompt_tokens": len(turn.prompt_ids),
+            "public_judge_s": turn.public_verdict.judge_time if turn.public_verdict else 0.0,
+        }
+        for row, dialogue in enumerate(dialogues)
+        for number, turn in enumerate(dialogue.turns)
+    ).set_index("dialogue")
+    first, last = turns[turns["round"] == 0], turns[~turns.index.duplicated(keep="last")]
+    sums = turns.groupby("round").sum().reindex(range(rounds), fill_value=0).drop(columns="pass_ratio")
+    by_round, total = sums.to_dict("records"), sums.agg("sum").to_dict()
+    n, rejected = len(dialogues), int((first.accepted == 0).sum())
+    deltas = (last.pass_ratio - first.pass_ratio)[last["round"] > 0]
     spent = {"repair": total, "single": by_round[0]}
+    solved = {"repair": last.accepted.sum(), "single": first.accepted.sum()}
 
     def cost_per_solved(*names: str) -> dict[str, float | None]:
-        return {k: sum(spent[k][name] for name in names) / solved[k] if solved[k] else None for k in solved}
+        return {k: float(sum(spent[k][name] for name in names) / solved[k]) if solved[k] else None for k in spent}
 
     return {
         "n": n,
         "rounds": rounds,
-        "accepted_at_1": solved["single"] / n,
-        "accepted_at_1_interval": list(wilson(solved["single"], n)),
-        "accepted_at_multi": solved["repair"] / n,
-        "accepted_at_multi_interval": list(wilson(solved["repair"], n)),
-        "recovery_rate": recovered / rejected if rejected else None,
-        "recovery_rate_interval": list(wilson(recovered, rejected)),
+        **_rate("accepted_at_1", n - rejected, n),
+        **_rate("accepted_at_multi", int(last.accepted.sum()), n),
+        **_rate("recovery_rate", int((last.accepted > first.accepted).sum()), rejected),
         "missed": sum(dialogue.ending == "passed" and not dialogue.last.verdict.accepted for dialogue in dialogues),
         "delta_pass_ratio": {
             "n": len(deltas),
-            "mean": fmean(deltas) if deltas else None,
-            **{f"p{q}": float(np.quantile(deltas, q / 100)) if deltas else None for q in (50, 90)},
+            "mean": mean(deltas),
+            **{f"p{q}": float(deltas.quantile(q / 100)) if len(deltas) else None for q in (50, 90)},
         },
-        "avg_rounds_used": fmean(len(dialogue.turns) for dialogue in dialogues),
-        "saved_rounds": 1 - total["dialogues"] / (n * rounds),
+        "avg_rounds_used": len(turns) / n,
+        "saved_rounds": 1 - len(turns) / (n * rounds),
         "endings": dict(Counter(dialogue.ending for dialogue in dialogues)),
         "by_round": by_round,
         "total": total,
@@ -74,14 +81,8 @@ def summary(dialogues: Sequence[Dialogue], rounds: int) -> dict:
     }
 
 
-def _totals(turns: Sequence[Turn]) -> dict[str, float]:
-    return {
-        "dialogues": len(turns),
-        "accepted": sum(turn.verdict.accepted for turn in turns),
-        "tokens": sum(turn.completion.tokens for turn in turns),
-        "prompt_tokens": sum(len(turn.prompt_ids) for turn in turns),
-        "public_judge_s": sum(turn.public_verdict.judge_time for turn in turns if turn.public_verdict),
-    }
+def _rate(name: str, k: int, n: int) -> dict:
+    return {name: k / n if n else None, f"{name}_interval": list(wilson(k, n))}
 
 
 def transitions(dialogues: Sequence[Dialogue], number: int) -> dict[str, dict[str, int]]:
@@ -96,85 +97,52 @@ def transitions(dialogues: Sequence[Dialogue], number: int) -> dict[str, dict[st
 
 @dataclass(frozen=True)
 class Retries:
-    """A problem under resampling with 0, 1, ... retries: probability of acceptance, tokens generated, tokens read."""
+    """Resampling with 0, 1, ... retries (columns) for each problem (rows): the probability of acceptance, and the
+    expected numbers of tokens generated and read."""
 
-    accepted: list[float]
-    tokens: list[float]
-    prompt_tokens: list[float]
+    accepted: np.ndarray
+    tokens: np.ndarray
+    prompt_tokens: np.ndarray
 
 
-def resampled(dialogues: Sequence[Dialogue], drawn: Sequence[Sequence[tuple[Sample, bool, bool]]]) -> list[Retries]:
-    """Resampling on demand in place of the later rounds of each dialogue.
+def resampled(dialogues: Sequence[Dialogue], drawn: Sequence[Sequence[tuple[Sample, bool, bool]]]) -> Retries:
+    """Resampling on demand in place of the later rounds of each dialogue. `drawn`: of `dialogues.resample`.
 
-    `drawn`: as `lib.evaluation.dialogues.resample` returns it, equally many samples for each problem that failed its
-    public tests in round 1, none for the others. Resampling stops at the first sample that passes all public tests; if
-    none does, it selects the one that passes most of them.
+    Resampling stops at the first sample that passes all public tests; if none does, it selects the one that passes
+    most.
     """
-    most = max(map(len, drawn), default=0)
-    retries = []
-    for dialogue, samples in zip(dialogues, drawn, strict=True):
-        turn = dialogue.turns[0]
-        read = len(turn.prompt_ids)
-        accepted, prompts = [float(turn.verdict.accepted)], [float(read)]
-        tokens = [float(turn.completion.tokens)]
+    first = [dialogue.turns[0] for dialogue in dialogues]
+    shape = 1, 1 + max(map(len, drawn), default=0)
+    accepted = np.tile([[float(turn.verdict.accepted)] for turn in first], shape)
+    tokens = np.tile([[float(turn.completion.tokens)] for turn in first], shape)
+    prompt_tokens = np.tile([[float(len(turn.prompt_ids))] for turn in first], shape)
+    for row, samples in enumerate(drawn):
         if samples:
-            seen, _, right = zip(*samples, strict=True)
-            accepted += p_accepted("public tests", seen, right)
-        passing, failing = ([sample.tokens for sample, passed, _ in samples if passed == ok] for ok in (True, False))
-        for k in range(most):
+            seen, passed, right = zip(*samples, strict=True)
+            accepted[row, 1:] = p_accepted("public tests", seen, right)
+            lengths = pd.Series([sample.tokens for sample in seen])
+            passing, failing = lengths[list(passed)], lengths[[not ok for ok in passed]]
             # Retry k + 1 is drawn if the k before it failed, and is equally likely to be any of the other samples.
-            needed = math.comb(len(failing), k) / math.comb(len(samples), k) if samples else 0.0
-            others = sum(passing) + (len(failing) - k) * (fmean(failing) if failing else 0.0)
-            tokens.append(tokens[-1] + (needed * others / (len(samples) - k) if needed else 0.0))
-            prompts.append(prompts[-1] + needed * read)
-        retries.append(Retries(accepted if samples else accepted * (most + 1), tokens, prompts))
-    return retries
+            for k in range(len(samples)):
+                needed = math.comb(len(failing), k) / math.comb(len(samples), k)
+                others = passing.sum() + (len(failing) - k) * (mean(failing) or 0.0)
+                tokens[row, k + 1 :] += needed * others / (len(samples) - k)
+                prompt_tokens[row, k + 1 :] += needed * prompt_tokens[row, 0]
+    return Retries(accepted, tokens, prompt_tokens)
 
 
-def at_budget(retries: Sequence[Retries], budget: float, with_prompts: bool = False) -> dict:
+def at_budget(retries: Retries, budget: float, with_prompts: bool = False) -> dict:
     """Resampling for `budget` tokens per problem on average, as a random mixture of two numbers of retries.
 
     Returns `retries` (allowed on average), `tokens` spent and `accepted`, the probability of each problem. Where the
     budget exceeds the cost of all samples, `tokens` is that cost.
     """
-    costs = [
-        fmean(retry.tokens[k] + (retry.prompt_tokens[k] if with_prompts else 0) for retry in retries)
-        for k in range(len(retries[0].tokens))
-    ]
-    k = max((k for k, cost in enumerate(costs) if cost <= budget), default=0)
-    share = 0.0
-    if k + 1 < len(costs) and budget > costs[k]:
-        share = (budget - costs[k]) / (costs[k + 1] - costs[k]) if costs[k + 1] > costs[k] else 0.0
-    other = min(k + 1, len(costs) - 1)
+    costs = (retries.tokens + (retries.prompt_tokens if with_prompts else 0)).mean(0)
+    allowed = float(np.interp(budget, costs, range(len(costs))))
+    k, other, share = int(allowed), math.ceil(allowed), allowed % 1
+    accepted = (1 - share) * retries.accepted[:, k] + share * retries.accepted[:, other]
     return {
-        "retries": k + share,
-        "tokens": (1 - share) * costs[k] + share * costs[other],
-        "accepted": [(1 - share) * retry.accepted[k] + share * retry.accepted[other] for retry in retries],
-    }
-
-
-def by_retries(retries: Sequence[Retries], seed: int = 0) -> list[dict]:
-    """The curve of resampling: per number of retries the `tokens` generated per problem and the share `accepted`, with
-    its 95 % bootstrap interval over problems (`low`, `high`)."""
-    rows = []
-    for k in range(len(retries[0].tokens)):
-        values = [retry.accepted[k] for retry in retries]
-        low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
-        tokens = fmean(retry.tokens[k] for retry in retries)
-        rows.append({"retries": k, "tokens": tokens, "accepted": fmean(values), "low": low, "high": high})
-    return rows
-
-
-def compare(control: Sequence[float], treated: Sequence[float], seed: int = 0) -> dict:
-    """Repair compared with a control on the same problems: both shares, the difference in `points` with a 95 % paired
-    bootstrap interval, and McNemar's exact `p` if both are verdicts and not probabilities."""
-    gain = paired_bootstrap(control, treated, resamples=RESAMPLES, seed=seed)
-    exact = all(value in (0, 1) for value in (*control, *treated))
-    return {
-        "control": fmean(control),
-        "repair": fmean(treated),
-        "points": 100 * gain["difference"],
-        "low": 100 * gain["low"],
-        "high": 100 * gain["high"],
-        "p": mcnemar_exact([*map(bool, control)], [*map(bool, treated)])["p_value"] if exact else None,
+        "retries": allowed,
+        "tokens": float((1 - share) * costs[k] + share * costs[other]),
+        "accepted": accepted.tolist(),
     }

@@ -1,8 +1,8 @@
 """Generation: conversations in, completions out; greedy or sampled.
 
 Differences from `model.generate`:
-1. Finished sequences are removed from the batch: batch and cache shrink, so the few completions that reach the limit
-   cost one row each, not a full batch. With mixed lengths this is about five times faster on a CPU.
+1. Finished sequences are removed from batch and cache, so the few completions that reach the limit cost one row each,
+   not a full batch. With mixed lengths this is about five times faster on a CPU.
 2. Batches hold prompts of similar length, longest first, so that little of a batch is padding.
 3. The random numbers of every completion are drawn before anything is decoded: a sample depends on the seed and on its
    place in the list, not on how the work was divided into batches.
@@ -48,11 +48,8 @@ class Completion:
 def generate(
     model: Model, tokenizer: Tokenizer, conversations: Conversations, *, batch_size=128, **settings
 ) -> list[list[Completion]]:
-    """The completions of each conversation, in the order of `conversations`.
-
-    `settings`: `max_new_tokens`, and where they differ from their defaults `samples`, `temperature` and `seed`, as in
-    `lib.policy.protocols.Protocol`, whose ValueError this raises. See `generate_batches`.
-    """
+    """The completions of each conversation, in the order of `conversations`. `settings`: fields of `Protocol`, such as
+    `max_new_tokens`, `samples`, `temperature` and `seed`; see `generate_batches`."""
     protocol = Protocol("generate", **settings)
     batches = generate_batches(model, tokenizer, conversations, protocol, batch_size)
     by_row = dict(pair for batch in batches for pair in batch)

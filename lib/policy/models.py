@@ -4,15 +4,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers import PreTrainedModel as Model
 from transformers import PreTrainedTokenizerBase as Tokenizer
-
-ADAPTERS = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
@@ -34,18 +32,23 @@ def load_policy(path: str | Path, device: str | None = None) -> Model:
     """Loads the model in evaluation mode and in its saved precision; the default device is the GPU if there is one.
 
     `path` as in `load_tokenizer`, or a folder of adapters, which are merged into the model that they were trained on.
-    Raises FileNotFoundError if the folder, its config or its weights are missing, or the adapters' base model is.
+    Raises FileNotFoundError if the folder, its config or its weights are missing, or the adapters' base model is;
+    ValueError if the weights do not fit the config.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if adapted := adapted_model(path):
         return PeftModel.from_pretrained(load_policy(adapted, device), path).merge_and_unload().eval()
     source = _source(path, ("config.json", "*.safetensors"))
-    return AutoModelForCausalLM.from_pretrained(**source, dtype="auto").to(device).eval()
+    loaded: Any = AutoModelForCausalLM.from_pretrained(**source, dtype="auto", output_loading_info=True)
+    model, report = loaded
+    if wrong := {kind: sorted(map(str, keys))[:3] for kind, keys in report.items() if keys}:
+        raise ValueError(f"the weights in {path} do not fit its config: {wrong}")
+    return model.to(device).eval()
 
 
 def adapted_model(path: str | Path) -> str | None:
     """The base model of the adapters (LoRA) in a folder: a folder or a hub name; None if there are no adapters."""
-    config = Path(path) / ADAPTERS[0]
+    config = Path(path) / "adapter_config.json"
     if not config.is_file():
         return None
     settings = json.loads(config.read_text())

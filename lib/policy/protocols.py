@@ -63,8 +63,7 @@ def rollout(max_new_tokens: int, samples: int, temperature: float = 1.0) -> Prot
 def protocol_named(name: str, max_new_tokens: int, instruction: str = "", seed: int = 0) -> Protocol:
     """The protocol that a notebook's parameter names: EVAL@1, EVAL@<k>, or EVAL@budget=<tokens per problem>.
 
-    EVAL@<k> draws k samples and estimates pass@k and those of pass@1, pass@5 and pass@10 below it. Raises ValueError
-    for any other name.
+    EVAL@<k> estimates pass@k and those of pass@1, pass@5 and pass@10 below it. Raises ValueError for any other name.
     """
     drawn = replace(eval_at_1(max_new_tokens, instruction, seed), name=name)
     if name == "EVAL@1":

@@ -10,6 +10,7 @@ A `Problem` is plain data: no torch, no judge, no file handle. Sets, their roles
 
 - `sources`: where rows come from; `rows` reads them, `convert` turns a row into a problem;
 - `roles`: what each set may be used for; `loading`: how a run reads sets; `ledger`: what a run has read, and the proof;
+- `public`: views of a problem that contain its public tests only;
 - `freeze`, `manifest`: the frozen list of a split; `overlap`: copies; `quality`: unreliable problems.
 """
 

@@ -57,6 +57,15 @@ def entry(problem: Problem, role: str) -> dict:
     }
 
 
+def version(problems: list[Problem]) -> dict:
+    """The version of a list of problems: its size, and a hash of ids, statements, tests and limits in their order."""
+    content = hashlib.sha256()
+    for problem in problems:
+        tests = [(test.input, test.output) for test in problem.tests]
+        content.update(repr((problem.id, problem.prompt, tests, problem.time_limit, problem.memory_limit)).encode())
+    return {"n": len(problems), "sha256": content.hexdigest()[:16]}
+
+
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.metrics import transitions
 from lib.report.runs import Stage
 from lib.runs.record import markdown_table
 from lib.statistics import paired_bootstrap
@@ -81,7 +80,7 @@ def changes_table(table: pd.DataFrame) -> pd.DataFrame:
 def error_transitions(before: Stage, after: Stage, dataset: str) -> pd.DataFrame:
     """How many problems went from which error type (rows) to which (columns)."""
     a, b = same_problems(before, after, dataset)
-    return pd.DataFrame(transitions(dict(a.error_type), dict(b.error_type))).T[list(ERROR_TYPES)]
+    return pd.crosstab(a.error_type, b.error_type).reindex(index=ERROR_TYPES, columns=ERROR_TYPES, fill_value=0)
 
 
 def same_problems(before: Stage, after: Stage, dataset: str) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -5,15 +5,17 @@ averaged, as if the seeds erred alike, which makes the interval rather too wide 
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
 import pandas as pd
 
+from lib.evaluation.repair_metrics import Retries
+from lib.metrics import RESAMPLES
 from lib.report.comparison import Comparison
 from lib.report.outcomes import repair_settings
 from lib.report.runs import MAIN_SET, NOT_RUN, REPAIR, Runs, finished
-from lib.statistics import mean_sd
+from lib.statistics import bootstrap, mcnemar_exact, mean_sd, paired_points
 
 RESAMPLING = "b. resampling, trained policy, tokens generated"  # the control that repair has to beat
 COLUMNS: dict[str, tuple[Callable[[dict], float | None], str]] = {  # of lib.evaluation.repair_metrics.summary
@@ -29,6 +31,28 @@ COLUMNS: dict[str, tuple[Callable[[dict], float | None], str]] = {  # of lib.eva
     "tokens per solved": (lambda row: row["cost_per_solved_tokens"]["repair"], "{:.0f}"),
     "in one round": (lambda row: row["cost_per_solved_tokens"]["single"], "{:.0f}"),
 }
+
+
+def by_retries(retries: Retries, seed: int = 0) -> list[dict]:
+    """The curve of resampling: per number of retries the `tokens` generated per problem and the share `accepted`, with
+    its 95 % bootstrap interval over problems (`low`, `high`)."""
+    rows = []
+    for k, (tokens, values) in enumerate(zip(retries.tokens.T, retries.accepted.T, strict=True)):
+        low, high = bootstrap(values, resamples=RESAMPLES, seed=seed)
+        rows.append({"retries": k, "tokens": fmean(tokens), "accepted": fmean(values), "low": low, "high": high})
+    return rows
+
+
+def compare(control: Sequence[float], treated: Sequence[float], seed: int = 0) -> dict:
+    """Repair compared with a control on the same problems: both shares, the difference in `points` with a 95 % paired
+    bootstrap interval, and McNemar's exact `p` if both are verdicts and not probabilities."""
+    exact = all(value in (0, 1) for value in (*control, *treated))
+    return {
+        "control": fmean(control),
+        "repair": fmean(treated),
+        **paired_points(control, treated, resamples=RESAMPLES, seed=seed),
+        "p": mcnemar_exact(control, treated)["p_value"] if exact else None,
+    }
 
 
 def read_repairs(runs: Runs) -> dict[int, dict]:

@@ -5,15 +5,14 @@
     curve = train_grpo(model, tokenizer, problems, judge, reward, config)
 
 1. The preset's blocks `sft`, `dpo` and `grpo`, and the keywords, are fields of TRL's SFTConfig, DPOConfig and
-   GRPOConfig under TRL's own names. A field that the class does not have is an error that names the field and the
-   block.
-2. Two keys of a block are not TRL's: `lora`, the arguments of peft's LoraConfig, and `launch`, the file of an
-   accelerate configuration (`lib.training.launch`).
-3. Keywords override the block, and both override `DEFAULTS`, this project's changes to TRL's defaults.
-4. `TrainingConfig.build` makes TRL's object. It is called inside each training process, since TRL's classes look at the
-   process group and the device when they are made; the description itself is plain data that can be pickled.
+   GRPOConfig under TRL's own names. Two keys are not TRL's: `lora`, the arguments of peft's LoraConfig, and `launch`,
+   the file of an accelerate configuration (`lib.training.launch`).
+2. Keywords override the block, and both override `defaults.yaml`.
+3. `TrainingConfig.build` makes TRL's object inside each training process, since TRL's classes look at the process group
+   and the device when they are made; the description itself is plain data that can be pickled.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,52 +22,16 @@ from peft import LoraConfig
 from transformers import set_seed
 from trl import DPOConfig, GRPOConfig, SFTConfig
 
+from lib.runs.params_files import load_params_file
+
 TRL_CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "grpo": GRPOConfig}
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "all": {
-        "gradient_checkpointing": False,  # the models are small; a preset with a large model turns it on
-        "save_steps": 0,  # no checkpoints
-        "seed": 0,
-        "bf16": False,  # weights stay in the precision they were saved in
-        "report_to": "none",
-        "dataloader_pin_memory": False,
-        "disable_tqdm": True,  # progress bars freeze in an executed notebook
-    },
-    "sft": {
-        "per_device_train_batch_size": 32,
-        "learning_rate": 1e-3,
-        "lr_scheduler_type": "cosine",
-        "weight_decay": 0.01,
-        "max_length": 512,
-        "completion_only_loss": True,
-        "logging_steps": 10,
-    },
-    "dpo": {
-        "per_device_train_batch_size": 32,
-        "learning_rate": 1e-4,
-        "lr_scheduler_type": "constant_with_warmup",  # so that a training can be continued or stopped at any step
-        "beta": 0.1,
-        "max_length": 4096,
-        "train_sampling_strategy": "sequential",  # already ordered: pairs of similar length share a batch
-        "precompute_ref_log_probs": True,  # no second model in memory, and a step costs a third less
-        "logging_steps": 1,
-    },
-    "grpo": {
-        "per_device_train_batch_size": 64,  # completions per step: problems times num_generations
-        "num_generations": 8,
-        "max_completion_length": 160,
-        "learning_rate": 1e-4,
-        "lr_scheduler_type": "constant_with_warmup",
-        "beta": 0.01,  # above 0, so that the reference model stays and the KL is logged
-        "temperature": 1.0,
-        "scale_rewards": "group",
-        "shuffle_dataset": False,  # already ordered by `lib.training.grpo.order_problems`
-        "logging_steps": 1,
-    },
+DEFAULTS = load_params_file(Path(__file__).with_name("defaults.yaml"))
+WARMUP = {
+    "sft": lambda steps: round(0.05 * steps),
+    "dpo": lambda steps: max(1, steps // 10),
+    "grpo": lambda steps: max(1, steps // 20),
 }
-WARMUP = {"sft": lambda steps: round(0.05 * steps), "dpo": lambda steps: max(1, steps // 10)}
-WARMUP["grpo"] = lambda steps: max(1, steps // 20)
-SET_HERE = ("output_dir", "save_strategy", "save_only_model", "use_cpu")
+SET_HERE = {"output_dir", "save_strategy", "save_only_model", "use_cpu"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +73,7 @@ class TrainingConfig:
         the adapters at random before it sets its seed."""
         if not self.lora:
             return None
-        set_seed(self.fields["seed"])
+        set_seed(self.seed)
         return LoraConfig(**self.lora, task_type="CAUSAL_LM")
 
     def in_process(self) -> "TrainingConfig":
@@ -134,21 +97,21 @@ def training_config(
     `keywords`: fields of TRL's class, `lora` or `launch`; `max_steps` is required. Raises ValueError for a field that
     TRL's class (or peft's LoraConfig) does not have, or that the training sets itself.
     """
-    given = {"": block, "of the call": keywords}
-    names = {field.name for field in fields(TRL_CONFIGS[kind]) if field.init} - set(SET_HERE)
-    for where, values in given.items():
-        place = where or f"of the preset's block `{kind}`"
-        if unknown := sorted(values.keys() - names - {"lora", "launch"}):
-            why = "is set by the training itself" if unknown[0] in SET_HERE else f"is no field of TRL's {kind} config"
-            raise ValueError(f"{unknown[0]!r} {place} {why} ({TRL_CONFIGS[kind].__name__})")
-        adapters = values.get("lora") or {}
-        if unknown := sorted(adapters.keys() - {field.name for field in fields(LoraConfig)}):
-            raise ValueError(f"{unknown[0]!r} {place}, `lora`, is no field of peft's LoraConfig")
+    trl = TRL_CONFIGS[kind]
+    known = {field.name for field in fields(trl) if field.init} - SET_HERE | {"lora", "launch"}
+    for place, values in {f"of the preset's block `{kind}`": block, "of the call": keywords}.items():
+        _require_known(values, known, place, f"TRL's {trl.__name__} that can be set here")
+        adapters = {field.name for field in fields(LoraConfig)}
+        _require_known(values.get("lora") or {}, adapters, f"{place}, `lora`,", "peft's LoraConfig")
     values = DEFAULTS["all"] | DEFAULTS[kind] | block | keywords
     if "max_steps" not in values:
         raise ValueError(f"a training of kind {kind} needs max_steps")
     values = {"warmup_steps": WARMUP[kind](values["max_steps"])} | values
     values["logging_steps"] = min(values["logging_steps"], values["max_steps"])
-    lora: Any = values.pop("lora", None)
-    launch: Any = values.pop("launch", None)
+    lora, launch = values.pop("lora", None), values.pop("launch", None)
     return TrainingConfig(kind, values, folder, scratch, lora, launch, completions)
+
+
+def _require_known(names: Iterable[str], known: set[str], place: str, config_class: str) -> None:
+    if unknown := sorted(set(names) - known):
+        raise ValueError(f"{unknown[0]!r} {place} is no field of {config_class}")

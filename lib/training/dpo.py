@@ -5,7 +5,6 @@ Differences from TRL's defaults:
    its end, and drops a row only if nothing but the prompt would remain.
 2. The reference is the initial policy; its log-probabilities are computed once, before the first step.
 3. Pairs of a batch have similar lengths, which saves two thirds of the padding; every epoch has the same batches.
-4. The learning rate is constant after a short warm-up, so that a training can be stopped at any step.
 """
 
 import random
@@ -26,8 +25,8 @@ from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
 from lib.training.pairs import Pair
-from lib.training.resume import read_log, train
-from lib.training.sft import Conversation, require_all_rows, require_short
+from lib.training.resume import train
+from lib.training.sft import Conversation, require_short
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Rewards are beta * log(policy / reference) of whole
 # answers (nats); `accuracy`: the share of a step's pairs whose chosen answer has the higher reward.
@@ -43,44 +42,44 @@ CURVE = {
     "learning_rate": "learning_rate",
     "minutes": "minutes",
 }
-Row = tuple[Conversation, str, str]  # conversation, chosen answer, rejected answer
 
 
-def preference_rows(pairs: list[Pair], instruction: str = "") -> list[Row]:
+def preference_rows(pairs: list[Pair], instruction: str = "") -> list[dict]:
     """Converts pairs to the rows that `train_dpo` takes."""
+    chats = [messages(pair.chosen.problem, instruction) for pair in pairs]
     return [
-        (messages(pair.chosen.problem, instruction), pair.chosen.completion, pair.rejected.completion) for pair in pairs
+        preference_row(chat, pair.chosen.completion, pair.rejected.completion)
+        for chat, pair in zip(chats, pairs, strict=True)
     ]
+
+
+def preference_row(conversation: Conversation, chosen: str, rejected: str) -> dict:
+    """A row as TRL's DPOTrainer takes it, from two answers to a conversation."""
+    sides = {"chosen": chosen, "rejected": rejected}
+    return {"prompt": conversation} | {
+        side: [{"role": "assistant", "content": answer}] for side, answer in sides.items()
+    }
 
 
 def train_dpo(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    pairs: list[Row],
+    rows: list[dict],
     config: TrainingConfig,
     *,
     early_stop: EarlyStop | None = None,
 ) -> pd.DataFrame:
-    """Trains `model` in place; returns the curve, one row per step.
+    """Trains `model` in place on `preference_rows`; returns the curve, one row per step.
 
     `early_stop` evaluates during the training and may end it; after a restart its baseline is still the model passed
-    here. With `launch` in the config it evaluates the saved checkpoints afterwards, so it can't end the training early,
-    and an incomplete last batch of an epoch is filled with pairs of the epoch's first batch.
-
-    Raises ValueError without pairs, and when a prompt with one of its answers is longer than `max_length` tokens.
+    here. With `launch` in the config it evaluates the saved checkpoints afterwards, and an incomplete last batch of an
+    epoch is filled with pairs of the epoch's first batch. Raises ValueError without pairs, and when a prompt with one
+    of its answers is longer than `max_length` tokens.
     """
     if config.launch:
-        return launched(train_dpo, model, tokenizer, config, {"pairs": pairs}, early_stop)
-    if not pairs:
+        return launched(train_dpo, model, tokenizer, config, {"rows": rows}, early_stop)
+    if not rows:
         raise ValueError("there are no pairs to train on: draw more samples per problem, or use more problems")
-    rows = [
-        {
-            "prompt": conversation,
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-        }
-        for conversation, chosen, rejected in pairs
-    ]
     lengths = [
         max(count_tokens(tokenizer, row["prompt"] + row[side]) for side in ("chosen", "rejected")) for row in rows
     ]
@@ -94,13 +93,8 @@ def train_dpo(
             train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=config.adapters(),
-            callbacks=[early_stop] if early_stop else None,
         )
-    require_all_rows(trainer, len(rows))
-    if early_stop:
-        early_stop.start(trainer.model, config.scratch if config.save_steps else None)
-    train(trainer, ("loss", "rewards/margins"), config.scratch, rows)
-    return read_log(trainer, CURVE)
+    return train(trainer, config, CURVE, shown=("loss", "rewards/margins"), data=rows, early_stop=early_stop)
 
 
 @contextmanager

@@ -12,10 +12,8 @@ without a violation are restored:
 | judge     | the judge failed on more than `judge_failures` of the answers                                          |
 
 Between two evaluations the values that the trainer logs (GRPO: `kl`, `timeout_rate`, `api_error_rate`) are checked
-against the same limits; `kl` uses the same estimator in both. `early_stop.json` has all evaluations and violations.
-
-A resumed training restores its earlier evaluations. A step with a violation is never saved as a
-checkpoint, so that a resumed training sees the same violation.
+against the same limits. A resumed training restores its earlier evaluations; a step with a violation is never saved as
+a checkpoint, so that a resumed training sees the same violation.
 """
 
 import json
@@ -28,11 +26,11 @@ from typing import Any
 import pandas as pd
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from lib.judge import Verdict
 from lib.policy.models import load_policy
 from lib.runs.paths import write_atomically
 from lib.runs.record import to_json
-from lib.training.greedy_probe import EvalPoint, GreedyProbe, Weights, mean, trained_weights
+from lib.statistics import mean
+from lib.training.greedy_probe import EvalPoint, GreedyProbe, Weights, trained_weights
 
 __all__ = ["EarlyStop", "EvalPoint", "GreedyProbe", "Limits", "violations"]
 FILE = "early_stop.json"
@@ -60,8 +58,8 @@ def violations(start: EvalPoint, now: EvalPoint, limits: Limits) -> list[str]:
             texts.append(f"drop: {name} lost {lost:.1%} of accepted_at_1 (p = {stats['p_value']:.1g})")
         if rise > limits.timeouts and stats["timeout_p_value"] < limits.p_value:
             texts.append(f"timeouts: on {name} their rate rose by {rise:.1%}")
-    verdicts = [verdict for by_problem in now.verdicts.values() for verdict in by_problem.values()]
-    failed = mean(verdict.error_type == "api_error" for verdict in verdicts) or 0.0
+    outcomes = [outcome for by_problem in now.outcomes.values() for outcome in by_problem.values()]
+    failed = mean(error_type == "api_error" for error_type, _ in outcomes) or 0.0
     return texts + _violations_of_log({"kl": now.kl, "api_error_rate": failed}, limits)
 
 
@@ -78,9 +76,8 @@ class EarlyStop(TrainerCallback):
     """Evaluates before the first step, every `every` steps and after the last; ends the training at a violation.
 
     `probe(model, step)` returns an EvalPoint (`GreedyProbe`). `folder`: where `early_stop.json` is written after each
-    evaluation. Afterwards `points` are the evaluations, `violated` maps a step to its violations, and `stopped_at` is
-    the step at which the training was ended, or None. One copy of the trained weights is kept in host memory, which
-    needs the whole model in this process.
+    evaluation, with all evaluations (`points`) and violations (`violated`: step -> sentences). `stopped_at`: the step
+    at which the training was ended, or None. One copy of the trained weights is kept in host memory.
     """
 
     def __init__(self, probe: Callable[..., EvalPoint], folder: Path, every: int, limits: Limits | None = None):
@@ -94,16 +91,14 @@ class EarlyStop(TrainerCallback):
         self._scratch: Path | None = None
 
     def start(self, model, scratch: Path | None = None) -> None:
-        """Takes the baseline evaluation. A training that may resume calls this with the initial policy.
-        `scratch`: the folder of its checkpoints, where evaluations are stored too."""
+        """Takes the baseline evaluation of the initial policy. `scratch`: the folder of the checkpoints of a training
+        that may resume, where evaluations are stored too."""
         self._scratch = scratch
         self.points = [self.probe(model, 0)]
         self._keep(model, 0)
 
     def on_train_begin(self, args, state, control, model: Any = None, **_):
-        """Takes the baseline evaluation if it is missing; restores earlier evaluations after a restart."""
-        if not self.points:
-            self.start(model)
+        """Restores earlier evaluations after a restart."""
         if state.global_step:
             self._timeouts = [entry["timeout_rate"] for entry in state.log_history if "timeout_rate" in entry]
             self.points += self._restored(state.global_step)
@@ -112,7 +107,6 @@ class EarlyStop(TrainerCallback):
         self._end_if(violations(self.points[0], self.points[0], self.limits), 0, control)
 
     def on_step_end(self, args, state, control, model: Any = None, **_):
-        """Evaluates when it is due."""
         step = state.global_step
         if self.stopped_at is None and (step % self.every == 0 or step == state.max_steps):
             self._evaluate(model, step, control)
@@ -185,13 +179,8 @@ class EarlyStop(TrainerCallback):
         """The evaluations of the resumed training up to this step, except the first."""
         if self._scratch is None or not (self._scratch / KEPT).is_file():
             return []
-        kept = [point for point in json.loads((self._scratch / KEPT).read_text()) if 0 < point["step"] <= step]
-        for point in kept:
-            point["verdicts"] = {
-                name: {key: Verdict(**fields) for key, fields in by_problem.items()}
-                for name, by_problem in point["verdicts"].items()
-            }
-        return [EvalPoint(**point) for point in kept]
+        points = [EvalPoint(**point) for point in json.loads((self._scratch / KEPT).read_text())]
+        return [point for point in points if 0 < point.step <= step]
 
     def _records(self) -> list[dict]:
         return [
@@ -215,5 +204,4 @@ class EarlyStop(TrainerCallback):
         }
         write_atomically(self.folder / FILE, to_json(content))
         if self._scratch is not None:
-            points = [asdict(point.without_tests()) for point in self.points]
-            write_atomically(self._scratch / KEPT, json.dumps(points))
+            write_atomically(self._scratch / KEPT, json.dumps([asdict(point) for point in self.points]))

@@ -6,40 +6,44 @@ Differences from TRL's defaults:
 2. Judging starts once sampling ends and overlaps with the reference model's forward pass; otherwise one of two CPU
    cores would be idle for much of the time.
 3. A reward of None (the judge failed) never becomes 0; a step with too many of them ends the training.
-4. `beta` is above 0, so the reference model is kept and the KL is logged. The logged KL uses the same (k3) estimator as
-   `lib.training.greedy_probe`.
 """
 
 import os
 import random
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from statistics import fmean
 from typing import Any
 
 import pandas as pd
+import torch
 from datasets import Dataset
+from torch import distributed
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from trl import GRPOTrainer
 
-from lib.evaluation.evaluate import manifest
+from lib.evaluation.sampling import judged_sample
 from lib.judge import Judge, Verdict
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import MAX_JUDGE_FAILURES, require_judge
 from lib.policy.generation import end_tokens, generate
-from lib.policy.prompts import extract, messages
+from lib.policy.prompts import extract, messages, prompt_ids
 from lib.problems import Problem
+from lib.problems.manifest import version
 from lib.rewards import RewardFunction, make_reward
 from lib.runs.paths import json_lines, write_atomically
 from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
-from lib.training.resume import read_log, train
-from lib.training.sampling import judged_sample, over_processes
+from lib.training.resume import train
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
 LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # log about 4 completions at about 10 steps of a training
+
+STEP_PARTS = ("generate", "judge", "judging", "update", "step")
+ONLINE_SHOWN = ("reward", "kl")  # in the printed lines
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Rates are shares of a step's programs, times are
 # wall seconds; judge_s is how long the step waited for the judge, judging_s how long the judge worked.
@@ -56,145 +60,130 @@ POLICY_CURVE = {  # of every online training
 CURVE = POLICY_CURVE | {
     "completions/clipped_ratio": "truncation_rate",
     **{f"{name}_rate": f"{name}_rate" for name in ERROR_TYPES},
-    **{f"{part}_s": f"{part}_s" for part in ("generate", "judge", "judging", "update", "step")},
+    **{f"{part}_s": f"{part}_s" for part in STEP_PARTS},
     "minutes": "minutes",
 }
 
 
-class JudgedReward:
-    """A TRL reward function: completions -> programs -> verdicts -> rewards, one float or None each.
+class Rollouts(TrainerCallback):
+    """The samples of each step and their rewards: `sample` is TRL's `rollout_func`, the object its reward function.
 
-    Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES. Use it as a context manager: it owns a thread. `ends`: the
-    end tokens; a completion without one was truncated at `max_tokens`.
+    As a callback it logs the seconds that each part of a step took (update: the rest of the step) and, at some steps, a
+    few completions. They are part of the trainer state and are restored from the checkpoint. Samples come from
+    `lib.policy.generation`, or from the trainer's vLLM, whose random state is independent of the seed. `ends`: the end
+    tokens; a completion without one was truncated. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
     """
 
     def __init__(
-        self, judge: Judge, problems: list[Problem], reward: RewardFunction, *, max_tokens: int, ends: list[int]
+        self,
+        problems: list[Problem],
+        judge: Judge,
+        reward: RewardFunction,
+        args: Any,
+        instruction: str,
+        ends: list,
     ):
-        self.judge, self.reward, self.max_tokens, self.ends = judge, reward, max_tokens, ends
+        self.judge, self.reward, self.args, self.ends = judge, reward, args, ends
         self.problems = {problem.id: problem for problem in problems}
+        # TRL passes prompts without their columns. If two problems have the same prompt, early judging may pick the
+        # wrong problem; those completions are judged again with the right one.
+        self.problem_ids = {messages(problem, instruction)[-1]["content"]: problem.id for problem in problems}
         self.__name__ = getattr(reward, "__name__", "reward")
-        # In this step: seconds spent waiting for the judge, and seconds the judge worked.
-        self.seconds = self.judging = 0.0
+        self.seconds: dict[str, float] = defaultdict(float)  # of this step
         self.completions: list[dict] = []  # some of the latest step, for the log
         self._thread = ThreadPoolExecutor(1)
         self._pending: tuple[list[tuple[str, str]], Any] = [], None
 
-    def __enter__(self) -> "JudgedReward":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._thread.shutdown()
-
-    def begin(self, texts: list[str], problem_ids: list[str]) -> None:
-        """Starts judging the completions in the background; computing their rewards waits for it."""
-        submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]
-        self._pending = submissions, self._thread.submit(self._judge, submissions)
-
-    def __call__(self, completions, completion_ids, problem_id, log_metric, **_) -> list[float | None]:
-        started = time.perf_counter()
-        texts = [completion[-1]["content"] for completion in completions]
-        submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_id, strict=True)]
-        if self._pending[0] != submissions:
-            self.begin(texts, problem_id)
-        verdicts, self._pending = self._pending[1].result(), ([], None)
-        for name in ERROR_TYPES:
-            log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in verdicts))
-        require_judge(verdicts, MAX_JUDGE_FAILURES, over_processes)
-        samples = [
-            judged_sample(self.problems[problem], text, len(ids), verdict, self.max_tokens, ids[-1] not in self.ends)
-            for problem, text, ids, verdict in zip(problem_id, texts, completion_ids, verdicts, strict=True)
-        ]
-        rewards = [self.reward(sample) for sample in samples]
-        for name in sorted({name for reward in rewards for name in reward.parts}):
-            log_metric(f"reward/{name}", fmean(reward.parts[name] for reward in rewards if name in reward.parts))
-        chosen = range(0, len(samples), max(1, len(samples) // LOGGED_SAMPLES))
-        self.completions = [
-            {
-                "problem_id": samples[n].problem.id,
-                "completion": samples[n].completion,
-                "reward": rewards[n].value,
-                "parts": rewards[n].parts,
-                "error_type": samples[n].verdict.error_type,
-                "pass_ratio": samples[n].verdict.pass_ratio,
-                "tokens": samples[n].tokens,
-            }
-            for n in chosen
-        ]
-        self.seconds += time.perf_counter() - started
-        return [reward.value for reward in rewards]
-
-    def _judge(self, submissions: list[tuple[str, str]]) -> list[Verdict]:
-        started = time.perf_counter()
-        pairs = [(program, self.problems[problem]) for program, problem in submissions]
-        verdicts = self.judge.judge_many(pairs, progress=False)
-        self.judging += time.perf_counter() - started
-        return verdicts
-
-
-class Rollout:
-    """TRL's `rollout_func`: one sampled completion per prompt entry (prompts arrive already repeated).
-
-    Samples with `lib.policy.generation`, or with the trainer's vLLM, whose random state is independent of `seed`.
-    """
-
-    def __init__(self, judged: JudgedReward, rows: list[dict], max_new_tokens: int, temperature: float, seed: int):
-        self.judged, self.max_new_tokens, self.temperature, self.seed = judged, max_new_tokens, temperature, seed
-        # TRL passes prompts without their columns. If two problems have the same prompt, early judging may pick the
-        # wrong problem; those completions are judged again with the right one.
-        self.problem_ids = {row["prompt"][-1]["content"]: row["problem_id"] for row in rows}
-        self.seconds = 0.0
-
-    def __call__(self, prompts: list, trainer: GRPOTrainer) -> dict:
+    def sample(self, prompts: list, trainer: GRPOTrainer) -> dict:
+        """Samples a completion per prompt entry (prompts arrive already repeated) and starts judging them."""
         started = time.perf_counter()
         tokenizer: Any = trainer.processing_class
-        ids: list[Any] = [
-            tokenizer.apply_chat_template(p, add_generation_prompt=True, return_dict=False) for p in prompts
-        ]
+        ids = [prompt_ids(tokenizer, prompt) for prompt in prompts]
         logprobs = None
         if trainer.use_vllm:
             _, written, scores, _ = trainer.vllm_generation.generate(ids, None, trainer.num_generations)  # ty: ignore[invalid-argument-type]  # set for every trainer
             texts = tokenizer.batch_decode(written, skip_special_tokens=True)
             logprobs = [[candidates[0] for candidates in row] for row in scores]  # of the token that was sampled
         else:
-            seed = self.seed * 1_000_003 + trainer.state.global_step
+            seed = self.args.seed * 1_000_003 + trainer.state.global_step
             groups = generate(
                 trainer.accelerator.unwrap_model(trainer.model),
                 tokenizer,
                 prompts,
-                max_new_tokens=self.max_new_tokens,
-                temperature=self.temperature,
+                max_new_tokens=self.args.max_completion_length,
+                temperature=self.args.temperature,
                 seed=seed * trainer.args.world_size + trainer.args.process_index,  # a different seed in each process
             )
             written, texts = [list(answer.ids) for [answer] in groups], [answer.text for [answer] in groups]
-        self.judged.begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
-        self.seconds += time.perf_counter() - started
+        self._begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
+        self.seconds["generate"] += time.perf_counter() - started
         return {"prompt_ids": ids, "completion_ids": written, "logprobs": logprobs}
 
+    def __call__(self, completions, completion_ids, problem_id, log_metric, **_) -> list[float | None]:
+        """The reward of each completion, None where the judge failed."""
+        started = time.perf_counter()
+        verdicts = self._verdicts([completion[-1]["content"] for completion in completions], problem_id)
+        for name in ERROR_TYPES:
+            log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in verdicts))
+        require_judge(verdicts, MAX_JUDGE_FAILURES, over_processes)
+        problems, limit = [self.problems[name] for name in problem_id], self.args.max_completion_length
+        samples = [
+            judged_sample(problem, completion[-1]["content"], len(ids), verdict, limit, ids[-1] not in self.ends)
+            for problem, completion, ids, verdict in zip(problems, completions, completion_ids, verdicts, strict=True)
+        ]
+        rewards = [self.reward(sample) for sample in samples]
+        for name in sorted({name for reward in rewards for name in reward.parts}):
+            log_metric(f"reward/{name}", fmean(reward.parts[name] for reward in rewards if name in reward.parts))
+        self.completions = [
+            {
+                "problem_id": sample.problem.id,
+                "completion": sample.completion,
+                "reward": reward.value,
+                "parts": reward.parts,
+                "error_type": sample.verdict.error_type,
+                "pass_ratio": sample.verdict.pass_ratio,
+                "tokens": sample.tokens,
+            }
+            for sample, reward in list(zip(samples, rewards, strict=True))[:: max(1, len(samples) // LOGGED_SAMPLES)]
+        ]
+        self.seconds["judge"] += time.perf_counter() - started
+        return [reward.value for reward in rewards]
 
-class _StepLog(TrainerCallback):
-    """Logs the seconds that each part of a step took (update: the rest of the step) and, at some steps, a few
-    completions. They are part of the trainer state and are restored from the checkpoint."""
+    def _begin(self, texts: list[str], problem_ids: list[str]) -> None:
+        submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]
+        self._pending = submissions, self._thread.submit(self._judge, submissions)
 
-    def __init__(self, rollout: Rollout, judged: JudgedReward):
-        self.rollout, self.judged = rollout, judged
+    def _verdicts(self, texts: list[str], problem_ids: list[str]) -> list[Verdict]:
+        """Waits for the judge, which has begun with other problems if some have the same prompt."""
+        begun, future = self._pending
+        if begun != [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]:
+            self._begin(texts, problem_ids)
+            _, future = self._pending
+        self._pending = [], None
+        return future.result()
+
+    def _judge(self, submissions: list[tuple[str, str]]) -> list[Verdict]:
+        started = time.perf_counter()
+        pairs = [(program, self.problems[problem]) for program, problem in submissions]
+        verdicts = self.judge.judge_many(pairs, progress=False)
+        self.seconds["judging"] += time.perf_counter() - started
+        return verdicts
 
     def on_step_begin(self, args, state, control, **_):
-        self.started = time.perf_counter()
-        self.rollout.seconds = self.judged.seconds = self.judged.judging = 0.0
+        self.started, self.seconds = time.perf_counter(), defaultdict(float)
 
     def on_step_end(self, args, state, control, **_):
-        self.step = time.perf_counter() - self.started  # without the evaluation of early stopping, which follows
+        # without the evaluation of early stopping, which follows
+        self.seconds["step"] = time.perf_counter() - self.started
+        self.seconds["update"] = self.seconds["step"] - self.seconds["generate"] - self.seconds["judge"]
 
     def on_log(self, args, state, control, logs: Any = None, **_):
         if "reward" not in logs:
             return
-        generated, waited = self.rollout.seconds, self.judged.seconds
-        parts = {"generate": generated, "judge": waited, "judging": self.judged.judging}
-        for name, seconds in {**parts, "update": self.step - generated - waited, "step": self.step}.items():
-            logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(seconds, 3)
+        for name in STEP_PARTS:
+            logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(self.seconds[name], 3)
         if state.global_step == 1 or state.global_step % max(1, state.max_steps // LOGGED_STEPS) == 0:
-            state.log_history[-1]["sampled"] = self.judged.completions
+            state.log_history[-1]["sampled"] = self.completions
 
 
 CURRICULA = ("none", "easy_to_hard")
@@ -242,13 +231,12 @@ def train_grpo(
     curriculum: str = "none",
     early_stop: EarlyStop | None = None,
 ) -> pd.DataFrame:
-    """Trains `model` in place; returns the curve, one row per step.
+    """Trains `model` in place; returns the curve, one row per step: reward and its parts, KL, verdict rates, timings.
 
-    Columns: reward and its parts, KL, verdict rates, timings. `reward`: what `lib.rewards.make_reward` takes, or a
-    reward function. `curriculum`: one of CURRICULA. `early_stop` evaluates during the training and may end it; with
-    `launch` in the config it evaluates the saved checkpoints afterwards. With `launch`, each process samples and judges
-    its part of the batch, and judge failures count over all of them; times are those of the main process. With sharded
-    weights, vLLM must generate the samples (`use_vllm`).
+    `reward`: what `lib.rewards.make_reward` takes, or a reward function. `early_stop` evaluates during the training and
+    may end it; with `launch` in the config it evaluates the saved checkpoints afterwards. With `launch`, each process
+    samples and judges its part of the batch, judge failures count over all of them, and times are those of the main
+    process.
     """
     if config.launch:
         arguments = {"problems": problems, "judge": judge, "reward": reward}
@@ -260,31 +248,41 @@ def train_grpo(
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     function: Any = reward if callable(reward) else make_reward(reward)
     ends = end_tokens(model.generation_config, tokenizer) if model else []
-    with JudgedReward(judge, problems, function, max_tokens=args.max_completion_length, ends=ends) as judged:
-        rollout = Rollout(judged, rows, args.max_completion_length, args.temperature, args.seed)
-        trainer = GRPOTrainer(
-            model=model,
-            args=args,
-            reward_funcs=judged,
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            rollout_func=rollout,
-            peft_config=config.adapters(),
-            callbacks=[_StepLog(rollout, judged), *([early_stop] if early_stop else [])],
-        )
-        if early_stop:
-            early_stop.start(trainer.model, config.scratch if config.save_steps else None)
-        train(trainer, ("reward", "kl"), config.scratch, (rows, manifest(problems), judged.__name__))
-    log: list[dict[str, Any]] = trainer.state.log_history
+    rollouts = Rollouts(problems, judge, function, args, instruction, ends)
+    trainer = online_trainer(model, tokenizer, rows, rollouts, args, config, callbacks=[rollouts])
+    data = (rows, version(problems), rollouts.__name__)
+    curve = train(trainer, config, CURVE, shown=ONLINE_SHOWN, data=data, early_stop=early_stop)
     if config.completions and trainer.accelerator.is_main_process:
+        log: list[dict[str, Any]] = trainer.state.log_history
         sampled = [{"step": entry["step"], **row} for entry in log for row in entry.get("sampled", ())]
         write_atomically(config.completions, json_lines(sampled))
-    return with_tokens(read_log(trainer, CURVE | part_columns(log)), args.generation_batch_size)
+    return with_tokens(curve, args.generation_batch_size)
 
 
-def part_columns(log: list[dict]) -> dict[str, str]:
-    """The columns of a trainer's log that contain parts of rewards."""
-    return {name: name for entry in log for name in entry if name.startswith("reward/")}
+def online_trainer(
+    model, tokenizer, rows: list[dict], rollouts: Any, args, config: TrainingConfig, **options
+) -> GRPOTrainer:
+    """TRL's trainer on `rows`, with `rollouts.sample` as its rollout function and `rollouts` as its reward function."""
+    return GRPOTrainer(
+        model=model,
+        args=args,
+        reward_funcs=rollouts,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        rollout_func=rollouts.sample,
+        peft_config=config.adapters(),
+        **options,
+    )
+
+
+def over_processes(counts: list[int]) -> list[int]:
+    """Adds counts up over all processes of a training; every process must call it. Alone, returns them unchanged."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return counts
+    on_gpu = distributed.get_backend() == "nccl"
+    total = torch.tensor(counts, device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
+    distributed.all_reduce(total)
+    return total.tolist()
 
 
 def with_tokens(curve: pd.DataFrame, completions_per_step: int) -> pd.DataFrame:

@@ -1,21 +1,23 @@
-"""Preference pairs for DPO from judged samples: the best program for each train problem, and the worst.
+"""Pairs to train on: prompts with verified solutions for SFT, and preference pairs for DPO.
+
+A preference pair is made of judged samples: the best program for a train problem, and the worst.
 
 chosen    highest pass_ratio; ties: the shorter answer (tokens), then the faster program, then the earlier sample
 rejected  lowest pass_ratio; ties: syntax errors first, then timeouts, then the earlier sample
 
-A problem gives no pair when no sample passed a test, when all samples are about equally good (pass ratios less than
-`MARGIN` apart), or when the judge reached a verdict on fewer than two samples: an api_error does not describe a
-program. Syntax errors and timeouts of another policy on the same problems become further pairs, the flywheel: the best
-program for the problem against each of them. No torch, no judge: pure functions over plain data.
+A problem gives no pair for one of REASONS. Syntax errors and timeouts of another policy on the same problems become
+further pairs, the flywheel: the best program for the problem against each of them. No torch: functions over plain data.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from statistics import fmean, median
+from typing import Any
 
-from lib.judge.verdict import ERROR_TYPES
+from lib.policy.prompts import answer, count_tokens, messages
+from lib.problems import Problem
 from lib.rewards import Sample
 
 MARGIN = Fraction(3, 10)  # least difference of pass ratios within a pair, compared exactly
@@ -23,6 +25,13 @@ TIME_STEP = 0.05  # seconds of CPU; less is noise, and would make a rerun choose
 HARD = ("syntax_error", "timeout")  # error types of hard negatives, in the order of rejection
 TIES = ("tokens", "time")  # tie-breakers between equally good samples, in this order
 REASONS = ("no sample passes a test", "all samples pass all tests", "pass ratios too close", "too few verdicts")
+LONGEST = 4000  # characters of a solution
+# Which of several accepted solutions of a problem is used first: the key of (program, CPU seconds).
+PREFER = {
+    "shortest": lambda program, seconds: len(program),
+    "fastest": lambda program, seconds: (round(seconds / 0.05), len(program)),
+}
+_READS_INPUT = re.compile(r"\b(input|stdin|open|fileinput)\b")
 
 
 @dataclass(frozen=True)
@@ -80,49 +89,55 @@ def hard_negatives(
     return added
 
 
-def quality_report(groups: Sequence[Sequence[Sample]], pairs: Sequence[Pair], without: Counter[str]) -> dict:
-    """Describes a set of pairs before training on it, in plain JSON.
+def verified_pairs(
+    problems: list[Problem],
+    judge,
+    per_problem: int,
+    instruction: str = "",
+    prefer: str = "shortest",
+    easy: Collection[str] = (),
+    tokens: tuple[Any, int] | None = None,
+) -> tuple[list[tuple[list[dict[str, str]], str]], dict[str, int]]:
+    """(messages, program) of solutions that the judge accepts: at most `per_problem` for each problem.
 
-    Counts of problems, samples, pairs and of problems without a pair, by reason; delta: the distribution of the
-    difference of pass ratios; error types and mean tokens of both sides; the judge's cost: CPU seconds of all samples,
-    and per pair.
+    `prefer`: the `shortest` solutions are used, or the `fastest` (in steps of 50 ms of CPU, then the shortest).
+    Excluded before judging: solutions of more than LONGEST characters, those that with their statement have more
+    tokens than `tokens` (a tokenizer, a limit) allows, and programs that never read their input.
+    Pairs of easy problems come first: problems whose difficulty is in `easy` or not known.
+    Also returns counts: of problems, of those with solutions, of solutions excluded and judged, of solutions that the
+    set calls correct and the judge rejects, of the resulting pairs, and of the easy ones among them.
     """
-    deltas = [pair.delta for pair in pairs]
-    samples = [sample for group in groups for sample in group]
-    seconds = sum(sample.verdict.judge_time for sample in samples)
-    sides = {"chosen": [pair.chosen for pair in pairs], "rejected": [pair.rejected for pair in pairs]}
-    bins = Counter(min(int(10 * delta + 1e-9), 9) for delta in deltas)
-    return {
-        "problems": len(groups),
-        "samples": len(samples),
-        "samples_by_error_type": _by_error_type(samples),
-        "pairs": len(pairs),
-        "problems_without_a_pair": dict(without),
-        "delta": {
-            "mean": _mean(deltas),
-            "median": median(deltas) if deltas else None,
-            "full": sum(delta == 1 for delta in deltas),
-            "histogram": {f"{n / 10:.1f} to {(n + 1) / 10:.1f}": bins[n] for n in range(3, 10)},
-        },
-        "error_types": {side: _by_error_type(samples) for side, samples in sides.items()},
-        "tokens": {side: _mean([sample.tokens for sample in samples]) for side, samples in sides.items()},
-        "judge_cpu_s": seconds,
-        "judge_cpu_s_per_pair": seconds / len(pairs) if pairs else None,
+
+    def is_short(program: str, problem: Problem) -> bool:
+        if tokens is None or len(program) > LONGEST:
+            return len(program) <= LONGEST
+        tokenizer, limit = tokens
+        pair = [*messages(problem, instruction), {"role": "assistant", "content": answer(program)}]
+        return count_tokens(tokenizer, pair) <= limit
+
+    offered = [(program, problem) for problem in problems for program in dict.fromkeys(problem.solutions)]
+    short = [pair for pair in offered if is_short(*pair)]
+    judged = [(text, problem) for text, problem in short if problem.kind != "stdio" or _READS_INPUT.search(text)]
+    verdicts = judge.judge_many(judged, progress=False)
+    accepted: dict[str, list] = {}
+    for (program, problem), verdict in zip(judged, verdicts, strict=True):
+        if verdict.accepted:
+            accepted.setdefault(problem.id, []).append((PREFER[prefer](program, verdict.judge_time), program, problem))
+    best = [sorted(found, key=lambda solution: solution[0])[:per_problem] for found in accepted.values()]
+    chosen = [(problem, program) for found in best for _, program, problem in found]
+    is_easy = {problem.id: not problem.difficulty or problem.difficulty in easy for problem in problems}
+    chosen.sort(key=lambda solution: not is_easy[solution[0].id])
+    counts = {
+        "problems": len(problems),
+        "with solutions": sum(bool(problem.solutions) for problem in problems),
+        "over-long": len(offered) - len(short),
+        "reads no input": len(short) - len(judged),
+        "solutions judged": len(judged),
+        "rejected by the judge": sum(not verdict.accepted for verdict in verdicts),
+        "pairs": len(chosen),
+        "easy pairs": sum(is_easy[problem.id] for problem, _ in chosen),
     }
-
-
-def tie_ablation(groups: Sequence[Sequence[Sample]]) -> dict[str, dict]:
-    """Compares orders of tie-breakers: pairs that differ from those of TIES, and the cost of the chosen samples."""
-    pairs, _ = build_pairs(groups)
-    rows = {}
-    for order in (TIES, ("tokens",), ("time", "tokens")):
-        others, _ = build_pairs(groups, order)
-        rows[", then ".join(order)] = {
-            "pairs that differ": sum(pair != other for pair, other in zip(pairs, others, strict=True)),
-            "tokens of the chosen": _mean([pair.chosen.tokens for pair in others]),
-            "judge CPU s of the chosen": _mean([pair.chosen.verdict.judge_time for pair in others]),
-        }
-    return rows
+    return [(messages(problem, instruction), program) for problem, program in chosen], counts
 
 
 def _judged(group: Sequence[Sample]) -> list[Sample]:
@@ -146,12 +161,3 @@ def _apart(better: Sample, worse: Sample) -> bool:
 def _ratio(sample: Sample) -> Fraction:
     """The pass ratio as the fraction of tests that it is: in binary 0.7 - 0.4 is less than 0.3."""
     return Fraction(sample.verdict.passed, sample.verdict.total) if sample.verdict.total else Fraction(0)
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return fmean(values) if values else None
-
-
-def _by_error_type(samples: Iterable[Sample]) -> dict[str, int]:
-    counts = Counter(sample.verdict.error_type for sample in samples)
-    return {name: counts[name] for name in ERROR_TYPES}

@@ -18,25 +18,29 @@ from statistics import fmean
 from typing import Any
 
 import pandas as pd
-from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import GRPOTrainer
 
-from lib.evaluation.best_of_n import only_public
 from lib.evaluation.dialogues import Dialogue, run_dialogues
-from lib.evaluation.evaluate import manifest
 from lib.evaluation.feedback import FeedbackFunction
 from lib.metrics import MAX_JUDGE_FAILURES, require_judge
 from lib.policy.generation import Completion, generate
 from lib.policy.prompts import answer, count_tokens, extract, messages
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
+from lib.problems.manifest import version
+from lib.problems.public import only_public
 from lib.rewards import ReturnFunction
 from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
-from lib.training.grpo import POLICY_CURVE, with_tokens
-from lib.training.resume import read_log, train
-from lib.training.sampling import over_processes
+from lib.training.grpo import (
+    ONLINE_SHOWN,
+    POLICY_CURVE,
+    online_trainer,
+    over_processes,
+    with_tokens,
+)
+from lib.training.resume import train
 from lib.training.sft import Conversation
 
 # Columns of TRL's log that are kept, and their names in curves.csv. Tokens are those that the policy wrote, in all
@@ -63,27 +67,25 @@ def repair_examples(
 ) -> tuple[list[tuple[Conversation, str]], list[Problem], dict[str, int]]:
     """(conversation, program) pairs for `lib.training.sft.train_sft`; the problems that the policy failed; counts.
 
-    Problems solved in the first round are excluded from the dialogues: they contain no failure to repair, and the
-    policy would learn to ignore the feedback. A dialogue begins with the greedy program that failed public tests,
-    continues with zero or more of the failures among `decoding.samples` samples, and ends with a program that passes
-    all tests, a sample or a solution; there is one dialogue for each such program. Every problem also gives its
-    statement alone with an accepted program, so that round 1 is not forgotten. Pairs of more than `max_length` tokens
-    are excluded and counted.
+    Problems solved in the first round give no dialogue: the policy would learn to ignore the feedback. A dialogue
+    begins with the greedy program that failed public tests, continues with zero or more of the failures among
+    `decoding.samples` samples, and ends with a program that passes all tests, a sample or a solution; there is one
+    dialogue for each such program. Every problem also gives its statement alone with an accepted program, so that round
+    1 is not forgotten. Pairs of more than `max_length` tokens are excluded and counted.
     """
     problems = [problem for problem in problems if only_public(problem)]
     chats = {problem.id: messages(problem, instruction) for problem in problems}
     limits: dict[str, Any] = {"max_new_tokens": decoding.max_new_tokens, "seed": seed}
     greedy = generate(model, tokenizer, list(chats.values()), **limits)
     first = [(problem, completion) for problem, [completion] in zip(problems, greedy, strict=True)]
-    right, wrong = _right_and_wrong(first, judge, give_feedback)
+    right: dict[str, dict[str, None]] = {}
+    wrong: dict[str, dict[str, Conversation]] = {}
+    _sort(first, judge, give_feedback, right, wrong)
     failed = [problem for problem in problems if problem.id in wrong]
     limits |= {"samples": decoding.samples, "temperature": decoding.temperature}
     drawn = generate(model, tokenizer, [chats[problem.id] for problem in failed], **limits)
     further = [(problem, completion) for problem, group in zip(failed, drawn, strict=True) for completion in group]
-    known: list[dict[str, dict]] = [right, wrong]
-    for old, new in zip(known, _right_and_wrong(further, judge, give_feedback, failed), strict=True):
-        for problem_id, entries in new.items():
-            old.setdefault(problem_id, {}).update(entries)
+    _sort(further, judge, give_feedback, right, wrong, solved=failed)
     tokens = sum(completion.tokens for _, completion in first + further)
     counts = Counter({"problems": len(problems), "failed": len(failed), "generated tokens": tokens})
     rng, pairs = random.Random(seed), []
@@ -102,36 +104,34 @@ def repair_examples(
     return pairs, failed, dict(sorted(counts.items()))
 
 
-def _right_and_wrong(
+def _sort(
     offered: list[tuple[Problem, Completion]],
     judge,
     give_feedback: FeedbackFunction,
+    right: dict[str, dict[str, None]],
+    wrong: dict[str, dict[str, Conversation]],
     solved: Sequence[Problem] = (),
-) -> tuple[dict[str, dict[str, None]], dict[str, dict[str, Conversation]]]:
-    """Returns, by problem, the distinct correct programs, including solutions of `solved`, and the distinct incorrect
-    answers, each with the feedback on it."""
-    programs = [(extract(completion.text).program, problem) for problem, completion in offered]
+) -> None:
+    """Adds, by problem, distinct correct programs to `right`, including solutions of `solved`, and distinct incorrect
+    answers to `wrong`, each with the feedback on it."""
+    programs = [extract(completion.text).program for _, completion in offered]
     views: list[Any] = [only_public(problem) for problem, _ in offered]
-    pairs = [(program, view) for (program, _), view in zip(programs, views, strict=True)]
+    public = judge.judge_many(list(zip(programs, views, strict=True)), progress=False)
     candidates = [(solution, problem) for problem in solved for solution in problem.solutions[:1]]
-    wrong: dict[str, dict[str, Conversation]] = {}
-    public = judge.judge_many(pairs, progress=False)
-    for (problem, completion), submission, view, verdict in zip(offered, programs, views, public, strict=True):
+    for (problem, completion), program, view, verdict in zip(offered, programs, views, public, strict=True):
         if verdict.accepted:
-            candidates.append(submission)
+            candidates.append((program, problem))
         elif verdict.error_type != "api_error":
             feedback = {"role": "user", "content": give_feedback(view, verdict)}
             failure = [{"role": "assistant", "content": completion.text}, feedback]
             wrong.setdefault(problem.id, {})[completion.text] = failure
-    right: dict[str, dict[str, None]] = {}
     for (program, problem), verdict in zip(candidates, judge.judge_many(candidates, progress=False), strict=True):
         if verdict.accepted:
             right.setdefault(problem.id, {})[program] = None
-    return right, wrong
 
 
-class Rollout:
-    """TRL's `rollout_func`, which samples a dialogue per prompt entry, and its reward function, their returns."""
+class Rollouts:
+    """The dialogues of each step: `sample` is TRL's `rollout_func`, the object its reward function, their returns."""
 
     __name__ = "dialogue"
 
@@ -142,7 +142,7 @@ class Rollout:
         self.dialogues: list[Dialogue] = []
         self.seconds = 0.0
 
-    def rollout(self, prompts: list, trainer: GRPOTrainer) -> dict:
+    def sample(self, prompts: list, trainer: GRPOTrainer) -> dict:
         """Samples the dialogues as token sequences, with a mask that excludes the feedback from the loss."""
         started = time.perf_counter()
         tokenizer: Any = trainer.processing_class
@@ -188,10 +188,9 @@ def train_repair(
 ) -> pd.DataFrame:
     """Trains `model` in place on groups of dialogues of at most `rounds` rounds; returns the curve, one row per step.
 
-    `returns`: the return of a dialogue from the verdicts of its rounds (`lib.rewards.make_return`). The config's
-    `max_completion_length` is the limit of one answer. If several problems share a statement only the first is trained
-    on, since TRL's rollouts identify a problem by its prompt. The KL is to the weights on disk that `model` was loaded
-    from. Raises ValueError when no problem has public tests.
+    `returns`: of `lib.rewards.make_return`. The config's `max_completion_length` is the limit of one answer. If several
+    problems share a statement only the first is trained on, since TRL's rollouts identify a problem by its prompt. The
+    KL is to the weights on disk that `model` was loaded from. Raises ValueError when no problem has public tests.
     """
     by_statement = {problem.prompt.strip(): problem for problem in reversed(problems) if only_public(problem)}
     drawn = sorted(by_statement.values(), key=lambda problem: problem.id)
@@ -203,24 +202,8 @@ def train_repair(
         raise ValueError("no problem with public tests to train on, but feedback needs them: use other problems")
     rows = [{"prompt": messages(problem, instruction)} for problem in drawn]
     options = {"rounds": rounds, "max_new_tokens": answer_limit, "temperature": args.temperature}
-    rollout = Rollout(drawn, judge, give_feedback, returns, seed=args.seed, instruction=instruction, **options)
-    trainer = GRPOTrainer(
-        model=model,
-        args=args,
-        reward_funcs=rollout,
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        rollout_func=rollout.rollout,
-        peft_config=config.adapters(),
-        callbacks=[early_stop] if early_stop else [],
-    )
-    if early_stop:
-        early_stop.start(trainer.model, config.scratch if config.save_steps else None)
-    train(trainer, ("reward", "kl"), config.scratch, (rows, manifest(drawn), _described(returns), options))
-    return with_tokens(read_log(trainer, CURVE), args.generation_batch_size)
-
-
-def _described(returns: Callable) -> str:
-    """Describes a function for the identity of a training; its repr would contain a memory address."""
-    keywords = getattr(returns, "keywords", {})
-    return f"{getattr(getattr(returns, 'func', returns), '__name__', 'returns')} {sorted(keywords.items())}"
+    rollouts = Rollouts(drawn, judge, give_feedback, returns, seed=args.seed, instruction=instruction, **options)
+    trainer = online_trainer(model, tokenizer, rows, rollouts, args, config)
+    data = (rows, version(drawn), sorted(returns.keywords.items()), options)
+    curve = train(trainer, config, CURVE, shown=ONLINE_SHOWN, data=data, early_stop=early_stop)
+    return with_tokens(curve, args.generation_batch_size)

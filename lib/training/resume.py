@@ -1,12 +1,10 @@
 """Runs a Trainer of transformers or TRL to its end, and resumes an interrupted training.
 
-1. About ten lines report the progress. They are readable in an executed notebook and on a terminal.
-2. A loss or gradient that is not finite ends the training. The Trainer would log an average in its place and continue.
-3. An interrupted training resumes from its last checkpoint with the same data order, seeds and optimizer, so that
-   curve and weights are those of an uninterrupted training. Checkpoints are written to a folder that outlives the run
-   (`Run.scratch`), because a run that starts again begins with an empty folder. Training resumes only if arguments,
-   data and initial weights are unchanged; `Run.scratch` is another folder when the code changed.
-4. With several processes (`lib.training.launch`) the main process prints, and decides about checkpoints.
+1. A loss or gradient that is not finite ends the training. The Trainer would log an average in its place and continue.
+2. An interrupted training resumes from its last checkpoint with the same data order, seeds and optimizer, so that
+   curve and weights are those of an uninterrupted training. Training resumes only if arguments, data and initial
+   weights are unchanged. Checkpoints are written to a folder that outlives the run and belongs to its code
+   (`Run.scratch`), because a run that starts again begins with an empty folder.
 """
 
 import fcntl
@@ -29,6 +27,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback
 
 from lib.policy.models import weights_hash
+from lib.training.config import TrainingConfig
+from lib.training.early_stop import EarlyStop
 
 LINES = 10
 # What a checkpoint holds beyond the model. It is large: with Adam twice the weights.
@@ -37,36 +37,42 @@ _STATE += ("pytorch_model_fsdp*",)  # the model again, in FSDP's own format
 _NAMES_ONLY = {"output_dir", "logging_dir", "run_name"}
 
 
-def train(trainer: Trainer, shown: tuple[str, ...], scratch: Path | None, data: object) -> None:
-    """Trains to the end; prints a line when it resumes from a checkpoint. `shown`: the logged values in each line.
+def train(
+    trainer: Trainer,
+    config: TrainingConfig,
+    columns: dict[str, str],
+    *,
+    shown: tuple[str, ...],
+    data: object,
+    early_stop: EarlyStop | None = None,
+) -> pd.DataFrame:
+    """Trains to the end; returns the trainer's log, one row per logged step.
 
-    `scratch`: the folder of the checkpoints of an interrupted training; None, or a trainer that saves nothing: no
-    resuming. `data`: everything else that the training depends on, besides its arguments and the weights; its `repr` is
-    hashed. Afterwards the models of the checkpoints are in the trainer's `output_dir`, without their optimizers, and
-    adapters are merged into the model in place. Raises FloatingPointError when loss or gradient are not finite;
-    BlockingIOError while another process trains in `scratch`.
+    `columns`: name in the log -> name in the table; parts of rewards (`reward/...`) keep theirs. `shown`: the logged
+    values in each printed line, the first of which marks the entries of the training. `data`: what the training depends
+    on besides its arguments and the weights; its `repr` is hashed. Afterwards the models of the checkpoints are in the
+    trainer's `output_dir`, without their optimizers, and adapters are merged into the model in place. Raises
+    FloatingPointError when loss or gradient are not finite; BlockingIOError while another process trains in `scratch`.
     """
     if trainer.args.world_size != (started := int(os.environ.get("WORLD_SIZE", "1"))):
         raise RuntimeError(f"only {trainer.args.world_size} of {started} processes train together: check `launch`")
     if isinstance(trainer.model, PeftModel):  # the adapters' config then names the exact weights that they belong to
         trainer.model.peft_config["default"].revision = getattr(trainer.model.config, "_commit_hash", None)
     trainer.remove_callback(PrinterCallback)
-    for callback in (_Clock(), _Lines(shown), _Finite()):
-        trainer.add_callback(callback)
+    scratch = config.scratch if config.save_steps else None
+    if early_stop:
+        trainer.add_callback(early_stop)
+        early_stop.start(trainer.model, scratch)
+    trainer.add_callback(_Progress(shown))
     trainer.args.logging_nan_inf_filter = False
-    if scratch is None or trainer.args.save_strategy == "no":
-        trainer.train()
-    else:
+    if scratch:
         _train_from_last_checkpoint(trainer, scratch, data)
+    else:
+        trainer.train()
     if isinstance(trainer.model, PeftModel):
         trainer.model.merge_and_unload()
-
-
-def read_log(trainer: Trainer, columns: dict[str, str]) -> pd.DataFrame:
-    """The trainer's log as a table, one row per logged step. `columns`: name in the log -> name in the table; the first
-    one beside `step` says which entries belong to the training."""
-    key = next(name for name in columns if name != "step")
-    log = pd.DataFrame([entry for entry in trainer.state.log_history if key in entry])
+    log = pd.DataFrame([entry for entry in trainer.state.log_history if shown[0] in entry])
+    columns = columns | {name: name for name in log if name.startswith("reward/")}
     return log[list(columns)].rename(columns=columns)
 
 
@@ -88,11 +94,12 @@ def _train_from_last_checkpoint(trainer: Any, scratch: Path, data: object) -> No
             shutil.copytree(checkpoint, copy, ignore=shutil.ignore_patterns(*_STATE))
 
 
-class _Clock(TrainerCallback):
-    """Adds `minutes` to each log entry: cumulative wall time of the steps, without what callbacks do between them."""
+class _Progress(TrainerCallback):
+    """Adds `minutes` to each log entry: cumulative wall time of the steps, without what callbacks do between them.
+    Prints the step and the values `shown` about LINES times. Ends a training whose loss or gradient is not finite."""
 
-    def __init__(self):
-        self.seconds, self.started = 0.0, 0.0
+    def __init__(self, shown: tuple[str, ...]):
+        self.shown, self.printed, self.seconds, self.started = shown, 0, 0.0, 0.0
 
     def on_train_begin(self, args, state, control, **_):
         self.seconds = 60 * next((entry["minutes"] for entry in state.log_history[::-1] if "minutes" in entry), 0.0)
@@ -104,26 +111,13 @@ class _Clock(TrainerCallback):
         self.seconds += time.perf_counter() - self.started
 
     def on_log(self, args, state, control, logs: Any = None, **_):
-        if state.log_history and "train_runtime" not in (logs or {}):
+        if state.log_history and "train_runtime" not in logs:
             state.log_history[-1]["minutes"] = round(self.seconds / 60, 4)
-
-
-class _Lines(TrainerCallback):
-    """Prints the step and some logged values about LINES times during a training."""
-
-    def __init__(self, shown: tuple[str, ...]):
-        self.shown, self.latest = shown, 0
-
-    def on_log(self, args, state, control, logs: Any = None, **_):
         tenth = state.global_step * LINES // state.max_steps
-        if state.is_world_process_zero and tenth > self.latest and all(key in logs for key in self.shown):
-            self.latest = tenth
+        if state.is_world_process_zero and tenth > self.printed and all(key in logs for key in self.shown):
+            self.printed = tenth
             values = ", ".join(f"{key} {float(logs[key]):.3f}" for key in self.shown)
             print(f"step {state.global_step} of {state.max_steps}: {values}", flush=True)
-
-
-class _Finite(TrainerCallback):
-    def on_log(self, args, state, control, logs: Any = None, **_):
         for name in ("loss", "grad_norm"):
             if not math.isfinite(float(logs.get(name, 0.0))):
                 raise FloatingPointError(

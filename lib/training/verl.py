@@ -11,9 +11,8 @@ is not a dependency of this project.
 
 If the judge fails, there is no score. verl 0.9.1 can't represent that: with one None among the scores of a batch, its
 agent loop drops the rewards of the whole batch, which causes an error later, and its managers turn their own time-outs
-into 0. So `compute_score` raises (the judge has tried four times by then), and verl leaves the group of that answer
-out. That does not end the training. The limit of judge failures, over the answers of all reward workers, is enforced from
-outside:
+into 0. So `compute_score` raises, and verl leaves the group of that answer out. That does not end the training. The
+limit of judge failures, over the answers of all reward workers, is enforced from outside:
 
     python -m lib.training.verl watch FOLDER python -m verl.trainer.main_ppo ... \\
         +reward.custom_reward_function.reward_kwargs.tally=FOLDER
@@ -24,13 +23,13 @@ limit.
 
 import contextlib
 import functools
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -42,6 +41,7 @@ from lib.policy.prompts import extract, messages
 from lib.problems import Problem, Problems, RoleError, Test, load_problems, role_of
 from lib.problems.quality import reliable
 from lib.rewards import Sample, make_reward
+from lib.runs.paths import write_atomically
 
 WINDOW = 64  # answers between two checks of the limit, at least
 _NOT_JUDGED_BY = ("solutions", "incorrect_solutions", "tags")
@@ -81,11 +81,9 @@ def export(name: str, split: str, path: Path, instruction: str = "") -> Problems
     problems = load_problems(name, split)
     if role_of(name, split) == "train":
         problems = reliable(problems, name, split)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        whole = Path(folder) / path.name
-        Dataset.from_list(rows(problems, instruction)).to_parquet(whole)
-        whole.replace(path)
+    content = io.BytesIO()
+    Dataset.from_list(rows(problems, instruction)).to_parquet(content)
+    write_atomically(path, content.getvalue())
     return problems
 
 
@@ -100,11 +98,9 @@ def compute_score(
     """The reward of one answer: `score`, and its parts under names that are the same for every answer.
 
     `reward`: what `lib.rewards.make_reward` takes; `tally`: the folder that `watch` reads; verl passes both among the
-    `reward_kwargs`. verl does not say how many
-    tokens an answer has, so that `soft_overlong` raises: use verl's own `overlong_buffer`. The answers of one worker
-    process are judged one after the other (verl starts eight of them). Raises JudgeFailure when the judge failed,
-    SelfTestError when this machine's judge is not fit to give rewards, ValueError for a ground truth that is not from
-    `rows`.
+    `reward_kwargs`. verl does not say how many tokens an answer has, so that `soft_overlong` raises: use verl's own
+    `overlong_buffer`. Raises JudgeFailure when the judge failed, SelfTestError when this machine's judge is not fit to
+    give rewards, ValueError for a ground truth that is not from `rows`.
     """
     problem, extraction = _problem(ground_truth), extract(solution_str)
     verdict = _judge().judge(extraction.program, problem)

@@ -29,7 +29,7 @@ from lib.problems import load_problems, problem_sets
 from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 from lib.training.config import training_config
-from lib.training.grpo import JudgedReward, Rollout, train_grpo
+from lib.training.grpo import Rollouts, train_grpo
 
 EVERY, WARM_UP = 0.02, 2  # seconds between two samples, steps that are not counted
 HALF = 0.5  # a core that is busy for more of a sample works, else it idles
@@ -155,8 +155,8 @@ def main() -> None:
     preset = load_params_file(root() / "params/tiny/preset.yaml")
     torch.set_num_threads(preset["threads"])
     timeline = Timeline(sorted(os.sched_getaffinity(0)))
-    Rollout.__call__ = timeline.during("generate", Rollout.__call__)
-    JudgedReward.__call__ = timeline.during("judge", JudgedReward.__call__)
+    Rollouts.sample = timeline.during("generate", Rollouts.sample)
+    Rollouts.__call__ = timeline.during("judge", Rollouts.__call__)
     sets = [chosen for chosen in problem_sets(preset).values() if chosen.role == "train"]
     problems = [problem for chosen in sets for problem in load_problems(chosen.source, chosen.split)]
     with Judge(**preset["judge"]) as judge, tempfile.TemporaryDirectory() as folder:

@@ -1,28 +1,25 @@
 """Selection among samples: exact values against brute force, and proof that nothing private is looked at."""
 
-import random
 from dataclasses import replace
 from itertools import permutations
 from statistics import fmean
 
 import pytest
+from samples import some_samples
 
 from lib.evaluation.best_of_n import (
     ORACLE,
     RULES,
     Sample,
     choose,
-    curve,
     judge_public,
     make_sample,
-    only_public,
     p_accepted,
-    versus_policy,
-    without_expected,
 )
 from lib.judge import Judge
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
+from lib.problems.public import only_public, without_expected
 from lib.statistics import pass_at_k
 
 POISON = "424242424242"  # in every test that is not public, and in the solutions
@@ -53,15 +50,6 @@ TWICE = replace(
 def judge():
     with Judge(workers=1) as judge:
         yield judge
-
-
-def some_samples(seed: int, n: int = 5) -> tuple[list[Sample], list[bool]]:
-    drawn = random.Random(seed)
-    outputs = [("6",), ("7",), ("8",), None]
-    return (
-        [Sample(10, passed=drawn.randrange(3), output=drawn.choice(outputs)) for _ in range(n)],
-        [drawn.random() < 0.5 for _ in range(n)],
-    )
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -164,20 +152,6 @@ def test_outputs_differ_by_their_words_only():
     assert make_sample(1, outputs=stopped).output is None
 
 
-def test_a_curve_has_an_interval_for_every_rule_and_says_what_a_problem_costs():
-    judged = [some_samples(seed, n=4) for seed in range(40)]
-    judged = [([replace(one, public_s=0.5, outputs_s=0.25) for one in own], right) for own, right in judged]
-    rows, by_problem = curve(judged, [1, 4])
-    assert [(row["rule"], row["n"]) for row in rows] == [(rule, n) for rule in (*RULES, ORACLE) for n in (1, 4)]
-    assert all(row["low"] <= row["accepted"] <= row["high"] for row in rows)
-    costs = {(row["rule"], row["n"]): (row["tokens"], row["judge_s"]) for row in rows}
-    assert costs["public tests", 1] == (10, 0.5)
-    assert costs["public tests", 4] == (40, 2.0)
-    assert costs["majority", 4] == (40, 1.0)
-    assert costs[ORACLE, 4] == (40, 0)
-    assert len(by_problem["majority", 4]) == 40
-
-
 class Looked:
     """A judge that keeps what it was asked, and passes every program that says so."""
 
@@ -200,16 +174,3 @@ def test_looking_shows_the_judge_public_tests_alone_and_leaves_out_problems_with
     assert POISON not in repr(judge.asked)
     assert [(one.tokens, one.passed, one.output) for one in first] == [(4, 0, None), (5, 0, None)]
     assert [(one.tokens, one.passed, one.output) for one in second] == [(6, 2, ("", "")), (7, 0, ("", ""))]
-
-
-def test_a_policy_is_compared_at_the_tokens_that_it_spends_itself_and_with_all_samples():
-    by_n = {n: [0.2 * n, 0.1 * n, 0.0, 0.0] for n in (1, 2, 4)}
-    paid, most = versus_policy(25, [True, False, False, False], by_n, per_sample=10)
-    assert (paid["n"], most["n"]) == (2, 4)
-    assert (paid["times the tokens"], most["times the tokens"]) == (0.8, 1.6)
-    assert (paid["best of n"], most["best of n"]) == (pytest.approx(0.15), pytest.approx(0.3))
-    assert (paid["points"], most["points"]) == (pytest.approx(10), pytest.approx(-5))
-    assert paid["low"] <= 10 <= paid["high"]
-    assert paid["reached with"] == 4
-    [never, _] = versus_policy(5, [True] * 4, by_n, 10)
-    assert (never["n"], never["reached with"]) == (1, None), "at least one sample is written"

@@ -7,13 +7,14 @@ import pytest
 from tiny_policy import make_model, make_tokenizer, teach
 
 from lib.evaluation import dialogues as module
-from lib.evaluation.best_of_n import only_public
-from lib.evaluation.dialogues import continued, lines, resample, run_dialogues, write
+from lib.evaluation.dialogues import continued, resample, run_dialogues
 from lib.evaluation.feedback import CONSTANT, constant_feedback, public_feedback, truncated
 from lib.judge import Judge, Verdict
 from lib.policy.generation import Completion, generate
 from lib.policy.prompts import answer, messages
 from lib.problems import Problem, Test
+from lib.problems.public import only_public
+from lib.report.repair_log import lines, write_dialogues
 
 MARK = "91827364"
 DOUBLE = Problem(
@@ -116,7 +117,7 @@ def test_no_prompt_of_any_round_holds_anything_of_a_test_that_is_not_public(dial
     found, prompts = dialogues([(DOUBLE, [first, "print(1 / 0)", "print(input() * 2)"]), (TWICE, functions)])
     assert len(prompts) == sum(len(one.turns) for one in found) > 3
     assert not [prompt for prompt in prompts if MARK in prompt]
-    write(tmp_path / "repair.jsonl", found, "contests_test")
+    write_dialogues(tmp_path / "repair.jsonl", found, "contests_test")
     assert MARK not in (tmp_path / "repair.jsonl").read_text()
     # The marker does get into what the judge says of all tests: the assertion above can fail.
     verdict = judge.judge("n = input()\nraise ValueError(n)", replace(DOUBLE, tests=DOUBLE.tests[2:]))
@@ -270,7 +271,7 @@ def test_the_control_draws_again_for_what_failed_public_tests_and_for_nothing_el
 
 def test_the_record_of_a_dialogue_has_one_line_per_round(dialogues, tmp_path):
     found, _ = dialogues([(DOUBLE, ["print(7)", "raise ValueError(input())", RIGHT])])
-    write(tmp_path / "repair.jsonl", found, "contests_test")
+    write_dialogues(tmp_path / "repair.jsonl", found, "contests_test")
     rows = [json.loads(line) for line in (tmp_path / "repair.jsonl").read_text().splitlines()]
     assert rows == lines(found, "contests_test")
     assert [(row["round"], row["accepted"], row["feedback"] is None) for row in rows] == [

@@ -1,4 +1,4 @@
-from lib.evaluation.eval_schedule import due_sets
+from lib.evaluation.checkpoints import due_sets
 from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 

@@ -9,7 +9,7 @@ import pytest
 from diskcache import Cache
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.evaluation.evaluate import Subject, evaluate, manifest
+from lib.evaluation.evaluate import Subject, evaluate
 from lib.judge import Judge
 from lib.judge.conformance.judge_checks import busy_processes
 from lib.judge.verdict import Verdict
@@ -18,6 +18,7 @@ from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
 from lib.policy.protocols import Protocol, eval_at_1
 from lib.problems import Problem, Test
+from lib.problems.manifest import version
 from lib.runs.paths import root
 
 # What the policy has learned by heart to answer, and what the judge must say of it.
@@ -183,7 +184,7 @@ def test_a_result_names_what_was_measured_and_how(policy, judge, tmp_path):
         "ks": [],
         "token_budget": None,
     }
-    assert found["manifest"] == {name: manifest(problems) for name, problems in SETS.items()}
+    assert found["manifest"] == {name: version(problems) for name, problems in SETS.items()}
 
 
 # PLAN's names, and what every result says of itself.
@@ -209,8 +210,8 @@ def test_the_schema_of_metrics_json(policy, judge, tmp_path):
 
 def test_the_manifest_changes_with_a_test_of_a_problem():
     one, other = problem("add", "c0"), problem("subtract", "c0")
-    assert manifest([one]) == manifest([one]) != manifest([replace(one, tests=other.tests)])
-    assert manifest([one, other])["n"] == 2
+    assert version([one]) == version([one]) != version([replace(one, tests=other.tests)])
+    assert version([one, other])["n"] == 2
 
 
 def test_a_result_without_a_model_or_a_checkpoint_is_refused():

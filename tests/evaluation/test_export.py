@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.evaluation.export import CheckpointError, export_checkpoint, require_complete, validate_model
+from lib.evaluation.export import CheckpointError, export_checkpoint, load_complete, validate_model
 from lib.judge import Judge
 from lib.policy.models import load_policy
 from lib.policy.protocols import eval_at_1
@@ -53,7 +53,7 @@ def rewrite(folder, change):
 
 def test_a_valid_checkpoint_passes_every_check(saved, judge):
     found = validate_model(saved[0], judge, [ADD], eval_at_1(60))
-    assert found["parameters"] == require_complete(saved[0]) == saved[1]
+    assert found["parameters"] == saved[1]
     assert (found["answers"], found["ran to the end"], found["accepted"]) == (1, 1, 1)
     assert PROGRAM in found["example"]
     if importlib.util.find_spec("vllm") is None:
@@ -63,8 +63,9 @@ def test_a_valid_checkpoint_passes_every_check(saved, judge):
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
 def test_a_missing_file_is_named(checkpoint, name):
     (checkpoint / name).unlink()
-    with pytest.raises(CheckpointError, match=f"checkpoint-100 is incomplete: {name} is missing"):
-        require_complete(checkpoint)
+    missing = name.replace("model.", r"\*.")
+    with pytest.raises(CheckpointError, match=f"checkpoint-100 can't be loaded: .*{missing} missing"):
+        load_complete(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -72,8 +73,8 @@ def test_a_missing_file_is_named(checkpoint, name):
 def test_a_file_that_was_cut_off_is_refused(checkpoint, name, share):
     content = (checkpoint / name).read_bytes()
     (checkpoint / name).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(CheckpointError, match=f"is damaged: {name}"):
-        require_complete(checkpoint)
+    with pytest.raises(CheckpointError, match="checkpoint-100 can't be loaded"):
+        load_complete(checkpoint)
 
 
 def test_weights_that_lack_one_of_the_model_or_have_one_too_many_are_refused(checkpoint, judge):
@@ -99,7 +100,7 @@ def test_a_tokenizer_that_loses_a_letter_is_refused(checkpoint, judge):
         validate_model(checkpoint, judge, [ADD], eval_at_1(4))
 
 
-def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint, judge, tmp_path):
+def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
@@ -107,13 +108,13 @@ def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint, j
     model.save_pretrained(checkpoint, max_shard_size="100KB")
     shards = sorted(checkpoint.glob("model-*.safetensors"))
     assert len(shards) > 1
-    assert require_complete(checkpoint) == saved[1]
+    assert load_complete(checkpoint)[0].num_parameters() == saved[1]
     shards[-1].unlink()
-    with pytest.raises(CheckpointError, match=f"incomplete: {shards[-1].name} is missing"):
-        require_complete(checkpoint)
+    with pytest.raises(CheckpointError, match=shards[-1].name):
+        load_complete(checkpoint)
     shutil.copy(shards[0], shards[-1])
-    with pytest.raises(CheckpointError, match="no file holds"):
-        require_complete(checkpoint)
+    with pytest.raises(CheckpointError, match="missing_keys"):
+        load_complete(checkpoint)
 
 
 def test_a_model_that_the_judge_can_say_nothing_about_is_refused(saved):
@@ -143,7 +144,6 @@ def test_a_checkpoint_of_adapters_is_the_policy_that_was_trained_and_is_exported
 ):
     checkpoint, trained = adapted
     assert not (checkpoint / "model.safetensors").exists()
-    assert 0 < require_complete(checkpoint) < saved[1]
     before = load_policy(saved[0], device="cpu").state_dict()
     assert not all(torch.equal(trained[name], weight) for name, weight in before.items())
     export_checkpoint(checkpoint, tmp_path / "model")
@@ -157,15 +157,15 @@ def test_adapters_that_are_damaged_or_name_no_model_are_refused(adapted, tmp_pat
     copy = shutil.copytree(adapted[0], tmp_path / "checkpoint-2")
     weights = (copy / "adapter_model.safetensors").read_bytes()
     (copy / "adapter_model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(CheckpointError, match=r"checkpoint-2 is damaged: adapter_model.safetensors can't be read"):
-        require_complete(copy)
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 can't be loaded"):
+        load_complete(copy)
     (copy / "adapter_config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"adapter_config.json names no base model"):
-        require_complete(copy)
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 can't be loaded: .*base_model_name_or_path"):
+        load_complete(copy)
 
 
 def test_what_a_trainer_keeps_for_itself_is_not_exported(checkpoint, tmp_path):
     (checkpoint / "optimizer.pt").write_text("large")
     export_checkpoint(checkpoint, tmp_path / "model")
     assert not (tmp_path / "model" / "optimizer.pt").exists()
-    assert require_complete(tmp_path / "model")
+    assert load_complete(tmp_path / "model")

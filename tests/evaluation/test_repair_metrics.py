@@ -3,6 +3,7 @@
 from itertools import permutations
 from statistics import fmean
 
+import numpy as np
 import pytest
 
 from lib.evaluation.best_of_n import Sample
@@ -11,8 +12,6 @@ from lib.evaluation.repair_metrics import (
     NOT_CONTINUED,
     Retries,
     at_budget,
-    by_retries,
-    compare,
     resampled,
     summary,
     transitions,
@@ -102,16 +101,17 @@ def test_resampling_is_worth_what_playing_it_in_every_order_gives(passes):
         (Sample(tokens, passed=2 if ok else 1 if n == 1 else 0), bool(ok), right and bool(ok))
         for n, (tokens, ok, right) in enumerate(zip((3, 5, 8, 13), passes, rights, strict=True))
     ]
-    open_one, closed = resampled([NEVER, RIGHT_AT_ONCE], [drawn, []])
+    found = resampled([NEVER, RIGHT_AT_ONCE], [drawn, []])
     for k in range(5):
         accepted, tokens = by_hand((5, False), drawn, k)
-        assert (open_one.accepted[k], open_one.tokens[k]) == (pytest.approx(accepted), pytest.approx(tokens))
-    assert open_one.prompt_tokens[:2] == [10, 20], "every retry reads the statement again"
-    assert closed == Retries([1.0] * 5, [5.0] * 5, [10.0] * 5), "what passed is not drawn again"
+        assert (found.accepted[0, k], found.tokens[0, k]) == (pytest.approx(accepted), pytest.approx(tokens))
+    assert found.prompt_tokens[0, :2].tolist() == [10, 20], "every retry reads the statement again"
+    closed = [table[1].tolist() for table in (found.accepted, found.tokens, found.prompt_tokens)]
+    assert closed == [[1.0] * 5, [5.0] * 5, [10.0] * 5], "what passed is not drawn again"
 
 
 def test_a_budget_between_two_numbers_of_retries_is_met_exactly():
-    retries = [Retries([0, 0.5, 0.75], [10, 20, 30], [1, 2, 3]), Retries([1, 1, 1], [10, 10, 10], [1, 1, 1])]
+    retries = Retries(*map(np.array, ([[0, 0.5, 0.75], [1, 1, 1]], [[10, 20, 30], [10] * 3], [[1, 2, 3], [1] * 3])))
     found = at_budget(retries, 17.5)
     assert (found["retries"], found["tokens"], found["accepted"]) == (1.5, 17.5, [0.625, 1])
     both = at_budget(retries, 17.5 + 1.75, with_prompts=True)
@@ -119,17 +119,3 @@ def test_a_budget_between_two_numbers_of_retries_is_met_exactly():
     assert at_budget(retries, 10)["accepted"] == [0, 1]
     assert at_budget(retries, 5)["tokens"] == 10, "the first answer is always written"
     assert at_budget(retries, 99) == {"retries": 2, "tokens": 20, "accepted": [0.75, 1]}
-
-
-def test_the_curve_of_resampling_has_a_row_for_every_number_of_retries():
-    rows = by_retries([Retries([0, 0.5], [10, 20], [1, 2]), Retries([1, 1], [10, 10], [1, 1])])
-    assert [(row["retries"], row["tokens"], row["accepted"]) for row in rows] == [(0, 10, 0.5), (1, 15, 0.75)]
-    assert all(row["low"] <= row["accepted"] <= row["high"] for row in rows)
-
-
-def test_a_comparison_has_an_interval_and_an_exact_test_where_both_are_verdicts():
-    found = compare([0, 0, 1, 0], [1, 0, 1, 1])
-    assert (found["control"], found["repair"], found["points"]) == (0.25, 0.75, 50)
-    assert found["low"] <= 50 <= found["high"]
-    assert found["p"] == 0.5
-    assert compare([0.5, 0, 1, 0], [1, 0, 1, 1])["p"] is None

@@ -2,16 +2,19 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from test_repair_metrics import MISSED, NEVER, RIGHT_AT_LAST, RIGHT_AT_ONCE
 from test_tables import write_run
 
-from lib.evaluation.repair_metrics import compare, summary, transitions
+from lib.evaluation.repair_metrics import Retries, summary, transitions
 from lib.report.comparison import Comparison
 from lib.report.outcomes import accepted, repair_settings
 from lib.report.repair import (
     RESAMPLING,
+    by_retries,
+    compare,
     feedback_credit,
     moves,
     read_repairs,
@@ -129,3 +132,17 @@ def test_moves_are_added_up_and_types_that_never_occur_left_out(arm):
     assert first.loc["success", "not continued"] == 40
     assert "syntax_error" not in first.index
     assert moves({}) == {}
+
+
+def test_the_curve_of_resampling_has_a_row_for_every_number_of_retries():
+    rows = by_retries(Retries(*map(np.array, ([[0, 0.5], [1, 1]], [[10, 20], [10, 10]], [[1, 2], [1, 1]]))))
+    assert [(row["retries"], row["tokens"], row["accepted"]) for row in rows] == [(0, 10, 0.5), (1, 15, 0.75)]
+    assert all(row["low"] <= row["accepted"] <= row["high"] for row in rows)
+
+
+def test_a_comparison_has_an_interval_and_an_exact_test_where_both_are_verdicts():
+    found = compare([0, 0, 1, 0], [1, 0, 1, 1])
+    assert (found["control"], found["repair"], found["points"]) == (0.25, 0.75, 50)
+    assert found["low"] <= 50 <= found["high"]
+    assert found["p"] == 0.5
+    assert compare([0.5, 0, 1, 0], [1, 0, 1, 1])["p"] is None

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from lib.judge.verdict import ERROR_TYPES, Verdict
-from lib.metrics import Record, by_difficulty, summarize, summarize_times
+from lib.judge.verdict import ERROR_TYPES
+from lib.metrics import by_difficulty, summarize, summarize_times
 from lib.report import tables as report
 from lib.report.runs import Stage
 from lib.runs.record import to_json
@@ -15,19 +15,11 @@ BASE = [RIGHT, WRONG, CRASH, CRASH, SLOW, "syntax_error", WRONG, CRASH]
 SFT = [RIGHT, RIGHT, WRONG, WRONG, SLOW, WRONG, RIGHT, WRONG]
 
 
-def records(dataset: str, kinds: list[str]) -> list[Record]:
-    return [
-        Record(
-            dataset,
-            f"{dataset}/{n}",
-            "A" if n < 4 else "B",
-            Verdict(kind == RIGHT, (kind == RIGHT) + 0.5 * (kind == WRONG), kind, 0, 4, judge_time=0.02),
-            gen_tokens=10,
-            truncated=False,
-            format_ok=True,
-        )
-        for n, kind in enumerate(kinds)
-    ]
+def records(dataset: str, kinds: list[str]) -> pd.DataFrame:
+    rows = pd.DataFrame({"problem_id": [f"{dataset}/{n}" for n in range(len(kinds))], "error_type": kinds})
+    rows["difficulty"] = ["A" if n < 4 else "B" for n in rows.index]
+    rows["pass_ratio"] = rows.error_type.map({RIGHT: 1.0, WRONG: 0.5}).fillna(0.0)
+    return rows.assign(dataset=dataset, judge_time=0.02, gen_tokens=10, truncated=False, format_ok=True)
 
 
 def metrics(kinds: list[str]) -> dict:
@@ -45,8 +37,8 @@ def write_run(folder, kinds: list[str], status: str = "finished", curve: pd.Data
     info = {"run": folder.name, "status": status, "seconds": 90.0, "phases": {"evaluate": 60.0}}
     (folder / "run_info.json").write_text(to_json(info))
     (folder / "metrics.json").write_text(to_json(metrics(kinds)))
-    rows = [(one.dataset, one.problem_id, one.verdict.error_type) for name in SETS for one in records(name, kinds)]
-    pd.DataFrame(rows, columns=["dataset", "problem_id", "error_type"]).to_csv(folder / "verdicts.csv", index=False)
+    rows = pd.concat([records(name, kinds) for name in SETS])
+    rows[["dataset", "problem_id", "error_type"]].to_csv(folder / "verdicts.csv", index=False)
     if curve is not None:
         curve.to_csv(folder / "curves.csv", index=False)
     return folder

@@ -4,12 +4,12 @@ import pytest
 import torch
 from trainings import UNDECIDED, chat, config
 
-from lib.evaluation.export import require_complete
+from lib.evaluation.export import load_complete
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
-from lib.training.dpo import CURVE, train_dpo
+from lib.training.dpo import CURVE, preference_row, train_dpo
 
-PAIRS = [(chat(name), answer(good), answer(bad)) for name, (good, bad) in UNDECIDED.items()] * 4
+PAIRS = [preference_row(chat(name), answer(good), answer(bad)) for name, (good, bad) in UNDECIDED.items()] * 4
 
 
 @torch.no_grad()
@@ -60,13 +60,15 @@ def test_checkpoints_are_complete_model_folders(policy, tokenizer, tmp_path):
     saved = sorted(tmp_path.glob("checkpoint-*"))
     assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-3"]
     for path in saved:
-        require_complete(path)
+        load_complete(path)
         assert not list(path.glob("optimizer*"))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(undecided, tokenizer, tmp_path):
     rows = [
-        (chat(f"{name} {n}"), answer(good), answer(bad)) for n in range(6) for name, (good, bad) in UNDECIDED.items()
+        preference_row(chat(f"{name} {n}"), answer(good), answer(bad))
+        for n in range(6)
+        for name, (good, bad) in UNDECIDED.items()
     ]
     trained = []
     for seed in (3, 3, 4):
@@ -83,7 +85,7 @@ def test_a_pair_that_would_be_cut_is_an_error_and_nothing_is_trained(policy, tok
     before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
     long = {"prompt": "echo", "chosen": answer("print(input())"), "rejected": answer("print(5)")}
     long[side] += " and so on" * 60
-    rows = [*PAIRS, (chat(long["prompt"]), long["chosen"], long["rejected"])]
+    rows = [*PAIRS, preference_row(chat(long["prompt"]), long["chosen"], long["rejected"])]
     with pytest.raises(ValueError, match=r"1 of 9 pairs are longer than 128 tokens \(the longest has \d{3}\)"):
         train_dpo(policy, tokenizer, rows, config("dpo", tmp_path, steps=1, max_length=128))
     assert all(torch.equal(before[name], tensor) for name, tensor in policy.state_dict().items())

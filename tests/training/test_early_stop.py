@@ -10,26 +10,25 @@ import torch
 from tiny_policy import make_model, teach
 from trainings import UNDECIDED, config
 
-from lib.judge import Verdict
 from lib.policy.generation import generate
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer, extract
 from lib.problems import Problem, Test
-from lib.training.dpo import train_dpo
+from lib.training.dpo import preference_row, train_dpo
 from lib.training.early_stop import WINDOW, EarlyStop, Limits, violations
 from lib.training.greedy_probe import EvalPoint, GreedyProbe, k3
 
 LIMITS = Limits(drop=0.05, timeouts=0.15, kl=0.5, judge_failures=0.1)
 
 
-def verdict(error_type: str) -> Verdict:
-    return Verdict(error_type == "success", float(error_type == "success"), error_type, 0, 1, 0.01)
+def outcome(error_type: str) -> tuple[str, float]:
+    return error_type, float(error_type == "success")
 
 
 def point(kl: float = 0.0, step: int = 10, **counts: int) -> EvalPoint:
     """Of one set, `monitor`, with so many problems of each error type, always the same ones of each."""
     types = [name for name, count in counts.items() for _ in range(count)]
-    return EvalPoint(step, {"monitor": {f"p{n}": verdict(kind) for n, kind in enumerate(types)}}, kl)
+    return EvalPoint(step, {"monitor": {f"p{n}": outcome(kind) for n, kind in enumerate(types)}}, kl)
 
 
 START = point(success=20, wrong_answer=20)
@@ -66,7 +65,7 @@ def test_a_policy_within_the_limits_violates_none(now):
 
 
 def test_a_small_drop_is_none_even_where_it_is_sure():
-    wide = EvalPoint(0, {"monitor": {f"p{n}": verdict("success") for n in range(1000)}})
+    wide = EvalPoint(0, {"monitor": {f"p{n}": outcome("success") for n in range(1000)}})
     now = point(success=990, wrong_answer=10)
     assert violations(wide, now, LIMITS) == []
     assert violations(wide, now, Limits(drop=0.005))[0].startswith("drop: monitor lost 1.0%")
@@ -95,6 +94,7 @@ class Run:
         self.model = torch.nn.Linear(1, 1)
         self.control = SimpleNamespace(should_training_stop=False)
         self.state = SimpleNamespace(global_step=0, max_steps=last)
+        self.early_stop.start(self.model)
         self._tell("on_train_begin")
 
     def _tell(self, event: str, **named) -> None:
@@ -237,7 +237,8 @@ WATCHED = [
     for n, word in enumerate(WORDS)
 ]
 PAIRS = [
-    ([{"role": "user", "content": name}], answer(good), answer(bad)) for name, (good, bad) in UNDECIDED.items()
+    preference_row([{"role": "user", "content": name}], answer(good), answer(bad))
+    for name, (good, bad) in UNDECIDED.items()
 ] * 4
 
 

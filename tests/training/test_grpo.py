@@ -14,14 +14,15 @@ from trl import GRPOTrainer
 from lib.judge import Judge, Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.generation import generate
+from lib.policy.likelihood import log_probabilities
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer, extract
 from lib.problems import Problem, Test
 from lib.rewards import dense, sparse
 from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop, Limits
-from lib.training.greedy_probe import GreedyProbe, k3, log_probabilities
-from lib.training.grpo import CURRICULA, CURVE, JudgedReward, Rollout, order_problems, train_grpo
+from lib.training.greedy_probe import GreedyProbe, k3
+from lib.training.grpo import CURRICULA, CURVE, Rollouts, order_problems, train_grpo
 
 # Two problems, and two tests of each. Dense rewards of what the policy may answer: 1, 1/2; 1, 0.
 TESTS = {"echo": (Test("5\n", "5\n"), Test("7\n", "7\n")), "wait": (Test("5\n", "0\n"), Test("7\n", "0\n"))}
@@ -38,15 +39,15 @@ def short(folder, **fields) -> TrainingConfig:
 class Recorder:
     """Keeps what a real reward or rollout was asked and gave, call by call."""
 
-    def __init__(self, kind: type, monkeypatch):
-        self.calls, real = [], kind.__call__
+    def __init__(self, method: str, monkeypatch):
+        self.calls, real = [], getattr(Rollouts, method)
 
         def call(own, *arguments, **named):
             given = real(own, *arguments, **named)
             self.calls.append((arguments, named, given))
             return given
 
-        monkeypatch.setattr(kind, "__call__", call)
+        monkeypatch.setattr(Rollouts, method, call)
 
 
 class FailingJudge:
@@ -109,7 +110,7 @@ def test_the_policy_moves_to_what_the_judge_accepts_and_the_curve_tells_how(poli
 def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean(
     policy, tokenizer, judge, tmp_path, monkeypatch
 ):
-    rewards, rollouts = Recorder(JudgedReward, monkeypatch), Recorder(Rollout, monkeypatch)
+    rewards, rollouts = Recorder("__call__", monkeypatch), Recorder("sample", monkeypatch)
     curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=2))
     found = {problem.id: problem for problem in PROBLEMS}
     seen = set()
@@ -130,7 +131,7 @@ def test_rewards_are_those_of_the_judges_verdicts_and_the_curve_holds_their_mean
 
 
 def test_rollouts_end_with_the_end_token_and_those_cut_off_are_counted(policy, tokenizer, judge, tmp_path, monkeypatch):
-    rollouts = Recorder(Rollout, monkeypatch)
+    rollouts = Recorder("sample", monkeypatch)
     room = len(tokenizer(answer("print(0)"))["input_ids"]) + 1  # the other answers are longer
     limited = short(tmp_path, steps=2, max_completion_length=room)
     curve = train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, limited)
@@ -159,7 +160,7 @@ def test_the_same_seed_gives_the_same_samples_rewards_and_weights_and_another_se
 
 
 def test_a_failure_of_the_judge_is_no_reward_and_never_counts_as_zero(policy, tokenizer, judge, tmp_path, monkeypatch):
-    rewards = Recorder(JudgedReward, monkeypatch)
+    rewards = Recorder("__call__", monkeypatch)
     curve = train_grpo(policy, tokenizer, PROBLEMS, FailingJudge(judge, 1), dense, short(tmp_path, steps=1))
     [(_, _, given)] = rewards.calls
     judged = [reward for reward in given if reward is not None]
@@ -211,16 +212,16 @@ def test_where_vllm_writes_the_samples_their_probabilities_reach_the_trainer_and
             asked.append((prompts, images, num_generations))
             return prompts, [said] * len(prompts), [[[-0.5] for _ in said]] * len(prompts), None
 
-    rows = [{"prompt": [{"role": "user", "content": one.prompt}], "problem_id": one.id} for one in PROBLEMS]
-    prompts = [row["prompt"] for row in rows for _ in range(2)]
+    prompts = [[{"role": "user", "content": one.prompt}] for one in PROBLEMS for _ in range(2)]
     trainer = SimpleNamespace(
         processing_class=tokenizer, use_vllm=True, vllm_generation=Vllm(), num_generations=2, accelerator=None
     )
-    with JudgedReward(WatchingJudge(judge), PROBLEMS, sparse, max_tokens=60, ends=[tokenizer.eos_token_id]) as judged:
-        given = Rollout(judged, rows, 60, 1.0, 0)(prompts, trainer)
-        completions = [[{"role": "assistant", "content": answer("print(input())")}]] * 4
-        rewards = judged(completions, [said] * 4, ["echo", "echo", "wait", "wait"], log_metric=lambda *_: None)
-        assert len(judged.judge.asked) == 1, "what the rollout had begun"
+    args = SimpleNamespace(max_completion_length=60)
+    rollouts = Rollouts(PROBLEMS, WatchingJudge(judge), sparse, args, "", ends=[tokenizer.eos_token_id])
+    given = rollouts.sample(prompts, trainer)
+    completions = [[{"role": "assistant", "content": answer("print(input())")}]] * 4
+    rewards = rollouts(completions, [said] * 4, ["echo", "echo", "wait", "wait"], log_metric=lambda *_: None)
+    assert len(rollouts.judge.asked) == 1, "what the rollout had begun"
     assert asked == [(given["prompt_ids"], None, 2)]
     assert [tokenizer.decode(ids) for ids in given["prompt_ids"]] == [
         tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False) for prompt in prompts
@@ -299,7 +300,7 @@ def test_training_ends_when_the_judge_fails_too_often(policy, tokenizer, judge, 
 
 def test_no_two_steps_draw_the_same_random_numbers(policy, tokenizer, judge, tmp_path, monkeypatch):
     """The policy and the prompts stay the same here, so that equal random numbers would give equal samples."""
-    rollouts = Recorder(Rollout, monkeypatch)
+    rollouts = Recorder("sample", monkeypatch)
     train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, short(tmp_path, steps=3, learning_rate=0.0))
     prompts = [sorted(map(str, arguments[0])) for arguments, _, _ in rollouts.calls]
     assert prompts[0] == prompts[1] == prompts[2]
@@ -332,7 +333,7 @@ def test_rewards_are_weighted_sums_whose_terms_and_parts_are_logged_with_some_co
 def test_the_logged_kl_is_the_one_that_early_stopping_measures(
     undecided, policy, tokenizer, judge, tmp_path, monkeypatch
 ):
-    rollouts, real = [], Rollout.__call__
+    rollouts, real = [], Rollouts.sample
 
     def watched(rollout, prompts, trainer):
         given = real(rollout, prompts, trainer)
@@ -340,7 +341,7 @@ def test_the_logged_kl_is_the_one_that_early_stopping_measures(
         rollouts.append((list(zip(given["prompt_ids"], given["completion_ids"], strict=True)), weights))
         return given
 
-    monkeypatch.setattr(Rollout, "__call__", watched)
+    monkeypatch.setattr(Rollouts, "sample", watched)
     curve = train_grpo(policy, tokenizer, PROBLEMS, judge, dense, short(tmp_path, steps=4, learning_rate=3e-3))
     start, moved = load_policy(undecided, device="cpu"), load_policy(undecided, device="cpu")
     for kl, (rows, weights) in list(zip(curve.kl, rollouts, strict=True))[2:]:

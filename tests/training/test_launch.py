@@ -17,9 +17,10 @@ from tiny_policy import make_tokenizer
 from trainings import PROBLEMS, dpo, grpo, search_path, sft
 
 from lib.policy.models import load_policy
+from lib.rewards import dense
 from lib.runs.paths import root
 from lib.training.early_stop import EarlyStop
-from lib.training.grpo import Rollout
+from lib.training.grpo import Rollouts
 from lib.training.launch import _share
 from lib.training.resume import complete_checkpoints
 
@@ -79,7 +80,7 @@ def processes(folder: Path) -> list[str]:
             command = path.read_text().replace("\0", " ")
         except OSError:  # it ended just now
             continue
-        found += [command] if "lib.training.launch" in command and str(folder) in command else []
+        found += [command] if "lib.runs.processes" in command and str(folder) in command else []
     return found
 
 
@@ -181,9 +182,10 @@ def test_no_two_processes_and_steps_sample_by_one_seed(start):
             state=SimpleNamespace(global_step=step),
             args=SimpleNamespace(world_size=2, process_index=rank),
         )
-        judged = SimpleNamespace(begin=lambda texts, ids: None)
-        rows = [{"prompt": prompts[0], "problem_id": PROBLEMS[0].id}]
-        written.append(Rollout(judged, rows, 24, 1.0, seed=0)(prompts, trainer)["completion_ids"])
+        judge = SimpleNamespace(judge_many=lambda pairs, progress: [])
+        args = SimpleNamespace(max_completion_length=24, temperature=1.0, seed=0)
+        rollouts = Rollouts(PROBLEMS, judge, dense, args, "", ends=[])
+        written.append(rollouts.sample(prompts, trainer)["completion_ids"])
     assert all(one != other for n, one in enumerate(written) for other in written[:n])
 
 

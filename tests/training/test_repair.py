@@ -1,7 +1,6 @@
 """Training for repair with the real TRL and the real judge, on a tiny policy that is wrong half of the time."""
 
 from dataclasses import replace
-from functools import partial
 
 import pytest
 from tiny_policy import make_model
@@ -14,9 +13,9 @@ from lib.policy.models import load_policy
 from lib.policy.prompts import answer, messages
 from lib.policy.protocols import rollout
 from lib.problems import Problem, Test
-from lib.rewards import RETURNS, return_last, return_sum
+from lib.rewards import make_return
 from lib.training.config import TrainingConfig
-from lib.training.repair import CURVE, Rollout, repair_examples, train_repair
+from lib.training.repair import CURVE, Rollouts, repair_examples, train_repair
 from lib.training.sft import train_sft
 
 MARK = "91827364"
@@ -32,7 +31,7 @@ ECHO = Problem(
 )
 HIDDEN = replace(ECHO, id="hidden", prompt="hidden", tests=ECHO.tests[1:])
 TWIN = replace(ECHO, id="twin")  # the same statement
-RETURN = partial(RETURNS["last"], round_penalty=0.03)
+RETURN = make_return("last", 0.03)
 
 
 def short(folder, **fields) -> TrainingConfig:
@@ -66,7 +65,7 @@ def policy(folder):
 @pytest.fixture
 def rollouts(monkeypatch):
     """What every rollout gave, and its dialogues and rewards."""
-    seen, rollout, reward = [], Rollout.rollout, Rollout.__call__
+    seen, rollout, reward = [], Rollouts.sample, Rollouts.__call__
 
     def watched(own, *arguments):
         seen.append({"given": rollout(own, *arguments), "dialogues": own.dialogues})
@@ -76,8 +75,8 @@ def rollouts(monkeypatch):
         seen[-1]["rewards"] = reward(own, *arguments, **named)
         return seen[-1]["rewards"]
 
-    monkeypatch.setattr(Rollout, "rollout", watched)
-    monkeypatch.setattr(Rollout, "__call__", rewarded)
+    monkeypatch.setattr(Rollouts, "sample", watched)
+    monkeypatch.setattr(Rollouts, "__call__", rewarded)
     return seen
 
 
@@ -143,13 +142,13 @@ def test_dialogues_that_end_well_become_likelier_and_the_curve_tells_how(policy,
     assert curve.kl.iloc[0] == pytest.approx(0, abs=1e-6), "at first the policy is the reference"
     for step, seen in enumerate(rollouts):
         verdicts = [[turn.verdict for turn in dialogue.turns] for dialogue in seen["dialogues"]]
-        assert seen["rewards"] == [return_last(rounds, 0.03) for rounds in verdicts]
+        assert seen["rewards"] == [RETURN(rounds) for rounds in verdicts]
         assert curve.reward[step] == pytest.approx(sum(seen["rewards"]) / 8)
         assert curve.rounds[step] == sum(map(len, verdicts)) / 8
 
 
 def test_what_the_policy_was_told_is_in_the_sequence_and_masked(policy, tokenizer, judge, tmp_path, rollouts):
-    returns = partial(RETURNS["sum"], round_penalty=0.05)
+    returns = make_return("sum", 0.05)
     settings = short(tmp_path, steps=1)
     curve = train_repair(policy, tokenizer, [ECHO], judge, public_feedback, returns, settings, rounds=2)
     [seen] = rollouts
@@ -165,7 +164,7 @@ def test_what_the_policy_was_told_is_in_the_sequence_and_masked(policy, tokenize
         "only its own tokens count"
     )
     verdicts = [[turn.verdict for turn in dialogue.turns] for dialogue in seen["dialogues"]]
-    assert seen["rewards"] == [return_sum(rounds, 0.05) for rounds in verdicts]
+    assert seen["rewards"] == [returns(rounds) for rounds in verdicts]
     assert MARK not in tokenizer.decode([token for ids in given["completion_ids"] for token in ids])
 
 
@@ -208,7 +207,7 @@ def test_a_failure_of_the_judge_is_no_return_and_too_many_end_the_training(
     policy, tokenizer, judge, tmp_path, rollouts
 ):
     returns, settings = (
-        partial(RETURNS["sum"], round_penalty=0.03),
+        make_return("sum", 0.03),
         short(tmp_path, steps=1, batch=16, num_generations=16),
     )
     arguments = (constant_feedback, returns, settings)

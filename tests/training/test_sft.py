@@ -7,13 +7,14 @@ import torch
 from tiny_policy import make_model
 from trainings import chat, sft_config
 
-from lib.evaluation.export import require_complete
+from lib.evaluation.export import load_complete
 from lib.judge import Verdict
 from lib.policy.generation import generate
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
 from lib.problems import Problem, Test
-from lib.training.sft import order_rows, train_sft, verified_pairs
+from lib.training.pairs import verified_pairs
+from lib.training.sft import order_rows, train_sft
 
 ADD = "a, b = map(int, input().split())\nprint(a + b)"
 ADD_SHORTLY = "print(sum(map(int, input().split())))"
@@ -129,14 +130,15 @@ def test_pairs_of_easy_problems_and_of_those_without_a_difficulty_come_first(jud
     assert (counts["pairs"], counts["easy pairs"]) == (3, 2)
 
 
-def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_left_out(judge):
+def test_of_several_solutions_the_fastest_can_be_preferred_and_over_long_ones_left_out(judge, monkeypatch):
     slow = f"for _ in range(2_000_000): pass\n{ADD_SHORTLY}"
     add = problem("add", 13, slow, ADD_AT_LENGTH)
     for prefer, program in (("fastest", ADD_AT_LENGTH), ("shortest", slow)):
         [(_, chosen)], counts = verified_pairs([add], judge, per_problem=1, prefer=prefer)
         assert (chosen, counts["over-long"]) == (program, 0)
     assert len(slow) < len(ADD_AT_LENGTH)
-    [(_, chosen)], counts = verified_pairs([add], judge, per_problem=2, longest=len(slow))
+    monkeypatch.setattr("lib.training.pairs.LONGEST", len(slow))
+    [(_, chosen)], counts = verified_pairs([add], judge, per_problem=2)
     assert (chosen, counts["over-long"], counts["solutions judged"]) == (slow, 1, 1)
 
 
@@ -175,7 +177,7 @@ def test_checkpoints_are_complete_model_folders_without_the_optimizer(tokenizer,
     saved = sorted(tmp_path.glob("checkpoint-*"))
     assert [path.name for path in saved] == ["checkpoint-2", "checkpoint-4", "checkpoint-5"]
     for path in saved:
-        require_complete(path)
+        load_complete(path)
         assert not list(path.glob("optimizer*"))
     first, last = (load_policy(path, device="cpu").state_dict() for path in (saved[0], saved[-1]))
     assert not all(torch.equal(tensor, last[name]) for name, tensor in first.items())

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer
 
-from lib.evaluation.export import CheckpointError, require_complete
+from lib.evaluation.export import CheckpointError, load_complete
 from lib.policy.models import load_policy
 from lib.runs.paths import root
 
@@ -56,12 +56,12 @@ def checkpoint(tmp_path_factory):
 
 
 def test_a_sharded_checkpoint_is_no_model_before_and_one_after_accelerate_has_merged_it(checkpoint):
-    with pytest.raises(CheckpointError, match=r"checkpoint-40 is incomplete: model.safetensors is missing"):
-        require_complete(checkpoint)
+    with pytest.raises(CheckpointError, match=r"checkpoint-40 can't be loaded: .*safetensors missing"):
+        load_complete(checkpoint)
     merged = shutil.copytree(checkpoint, checkpoint.with_name("checkpoint-41"))
     run("accelerate.commands.accelerate_cli", "merge-weights", str(merged / "pytorch_model_fsdp_0"), str(merged))
     reference = make_model(make_tokenizer())
-    assert require_complete(merged) >= reference.num_parameters()
+    assert load_complete(merged)
     ids = torch.tensor([[1, 5, 9, 40]])
     with torch.inference_mode():
         assert torch.equal(load_policy(merged)(ids).logits, reference(ids).logits)

@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
+import pytest
 from tiny_policy import make_tokenizer
 
 from lib.evaluation.feedback import constant_feedback
@@ -16,9 +17,9 @@ from lib.judge import Judge
 from lib.policy.models import load_policy
 from lib.policy.prompts import answer
 from lib.problems import Problem, Test
-from lib.rewards import RETURNS
+from lib.rewards import make_return
 from lib.training.config import TrainingConfig, training_config
-from lib.training.dpo import train_dpo
+from lib.training.dpo import preference_row, train_dpo
 from lib.training.grpo import train_grpo
 from lib.training.repair import train_repair
 from lib.training.resume import complete_checkpoints
@@ -75,7 +76,7 @@ def grpo_config(folder: Path, scratch: Path | None = None, **changed) -> Trainin
 def dpo(start: Path, folder: Path, scratch: Path | None, early_stop=None, **changed):
     """The same of DPO."""
     model = load_policy(start, device="cpu")
-    rows = [(conversation, answer(program), answer("print(0)")) for conversation, program in PAIRS[1:]]
+    rows = [preference_row(conversation, answer(program), answer("print(0)")) for conversation, program in PAIRS[1:]]
     settings = config("dpo", folder, **{"steps": 6, "batch": 4, "save_steps": 2, "scratch": scratch} | changed)
     curve = train_dpo(model, make_tokenizer(), rows, settings, early_stop=early_stop)
     return without_times(curve), model.state_dict()
@@ -85,7 +86,7 @@ def repair(start: Path, folder: Path, scratch: Path | None, **changed):
     """The same of GRPO over repair dialogues."""
     model = load_policy(start, device="cpu")
     public = [replace(one, tests=tuple(replace(test, visibility="public") for test in one.tests)) for one in PROBLEMS]
-    returns = partial(RETURNS["last"], round_penalty=0.03)
+    returns = make_return("last", 0.03)
     with Judge(workers=1) as judge:
         arguments = (model, make_tokenizer(), public, judge, constant_feedback, returns)
         curve = train_repair(*arguments, grpo_config(folder, scratch, **changed), rounds=2)
@@ -94,6 +95,20 @@ def repair(start: Path, folder: Path, scratch: Path | None, **changed):
 
 def search_path(*folders: str) -> str:
     return os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *folders, *sys.path])
+
+
+def interrupted(train: Callable, start: Path, folder: Path, scratch: Path, **changed) -> None:
+    """Trains until the fifth step, which is interrupted; the checkpoint of the fourth has been saved."""
+
+    def on_step_begin(own, args, state, control, **_):
+        if state.global_step == 4:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lib.training.resume._Progress.on_step_begin", on_step_begin)
+        with pytest.raises(KeyboardInterrupt):
+            train(start, folder, scratch, **changed)
+    assert scratch / "checkpoint-4" in complete_checkpoints(scratch)
 
 
 def killed(kind: str, start: Path, folder: Path, scratch: Path, **changed) -> None:

@@ -6,7 +6,7 @@ from torch import distributed, multiprocessing
 
 from lib.judge import Verdict
 from lib.metrics import JudgeFailure, require_judge
-from lib.training.sampling import over_processes
+from lib.training.grpo import over_processes
 
 
 def verdicts(failed: int, of: int = 8) -> list[Verdict]:

@@ -1,8 +1,5 @@
 """Judged samples of a policy, from which pairs are built and rewards are computed."""
 
-import torch
-from torch import distributed
-
 from lib.judge import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import generate
@@ -23,27 +20,26 @@ def judged_sample(
 
 
 def sample_and_judge(
-    model, tokenizer, problems: list[Problem], judge, decoding: Protocol, *, instruction: str = "", seed: int = 0
+    model,
+    tokenizer,
+    problems: list[Problem],
+    judge,
+    decoding: Protocol,
+    *,
+    instruction: str = "",
+    seed: int = 0,
+    limit: float = 0.01,
 ) -> list[list[Sample]]:
-    """Samples and judges `decoding.samples` completions per problem. Raises JudgeFailure above 1 % judge failures."""
+    """Samples and judges `decoding.samples` completions per problem. Raises JudgeFailure if the judge fails on a larger
+    share than `limit`."""
     chats = [messages(problem, instruction) for problem in problems]
     limits = {"max_new_tokens": decoding.max_new_tokens, "temperature": decoding.temperature, "seed": seed}
     groups = generate(model, tokenizer, chats, samples=decoding.samples, **limits)
     flat = [(problem, answer) for problem, group in zip(problems, groups, strict=True) for answer in group]
     verdicts = judge.judge_many([(extract(answer.text).program, problem) for problem, answer in flat], progress=False)
-    require_judge(verdicts)
+    require_judge(verdicts, limit)
     samples = [
         judged_sample(problem, answer.text, answer.tokens, verdict, decoding.max_new_tokens, answer.truncated)
         for (problem, answer), verdict in zip(flat, verdicts, strict=True)
     ]
     return [samples[start : start + decoding.samples] for start in range(0, len(samples), decoding.samples)]
-
-
-def over_processes(counts: list[int]) -> list[int]:
-    """Adds counts up over all processes of a training; every process must call it. Alone, returns them unchanged."""
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return counts
-    on_gpu = distributed.get_backend() == "nccl"
-    total = torch.tensor(counts, device=torch.device("cuda", torch.cuda.current_device()) if on_gpu else "cpu")
-    distributed.all_reduce(total)
-    return total.tolist()

@@ -11,8 +11,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from . import paths
 
 
 class Source(NamedTuple):
@@ -28,36 +31,30 @@ class Sources:
 
     def __init__(self, root: Path):
         self._root = root
-        self._read: dict[str, Source] = {}
 
+    @cache  # noqa: B019 (an object per reading)
     def notebook(self, name: str) -> Source:
         """The code cells of a template, without its parameters cell."""
-        key = f"{name}.ipynb"
-        if key not in self._read:
-            cells = json.loads((self._root / "notebooks" / key).read_text())["cells"]
-            code = (cell for cell in cells if cell["cell_type"] == "code")
-            code = (cell for cell in code if "parameters" not in cell["metadata"].get("tags", []))
-            trees = [_parse_cell("".join(cell["source"]), key) for cell in code]
-            self._read[key] = Source(
-                digest([_behaviour(tree) for tree in trees]),
-                set().union(*(self._imports(tree, package="") for tree in trees)),
-                set().union(*map(_words, trees)),
-            )
-        return self._read[key]
+        cells = json.loads((self._root / "notebooks" / f"{name}.ipynb").read_text())["cells"]
+        code = (cell for cell in cells if cell["cell_type"] == "code")
+        code = (cell for cell in code if "parameters" not in cell["metadata"].get("tags", []))
+        trees = [_parse_cell("".join(cell["source"]), f"{name}.ipynb") for cell in code]
+        content = digest([_behaviour(tree) for tree in trees])
+        imports = set().union(*(self._imports(tree, package="") for tree in trees))
+        return Source(content, imports, set().union(*map(_words, trees)))
 
+    @cache  # noqa: B019
     def module(self, name: str) -> Source:
         """A module (`lib.judge`) or a file beside a module (`lib/judge/guard.c`). Raises FileNotFoundError."""
-        if name not in self._read:
-            path = self._path(name)
-            if path is None:
-                raise FileNotFoundError(f"no module or file {name}")
-            if path.suffix == ".py":
-                tree = ast.parse(path.read_bytes(), filename=str(path.relative_to(self._root)))
-                imports = self._imports(tree, name if path.name == "__init__.py" else name.rpartition(".")[0])
-                self._read[name] = Source(digest(_behaviour(tree)), imports, _words(tree))
-            else:
-                self._read[name] = Source(hashlib.sha256(path.read_bytes()).hexdigest()[:16], set(), set())
-        return self._read[name]
+        path = self._path(name)
+        if path is None:
+            raise FileNotFoundError(f"no module or file {name}")
+        if path.suffix != ".py":
+            return Source(paths.file_hash(path), set(), set())
+        tree = ast.parse(path.read_bytes(), filename=str(path.relative_to(self._root)))
+        content = digest(_behaviour(tree))
+        imports = self._imports(tree, name if path.name == "__init__.py" else name.rpartition(".")[0])
+        return Source(content, imports, _words(tree))
 
     def reachable(self, notebook: str, without: Iterable[str] = ()) -> tuple[list[str], set[str]]:
         """The modules of `lib` that a notebook can reach, and the other packages that they import.

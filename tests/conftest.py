@@ -5,14 +5,13 @@ set here, children start with the default again.
 """
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from copies import copy_repository, environment
 from hypothesis import settings
 
 from lib.runs import paths
@@ -31,10 +30,9 @@ class Repository:
 
     def __init__(self, root: Path):
         self.root = root
-        shutil.copytree(paths.root() / "lib", root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-        for folder in ("notebooks", "params/tiny", "data/tiny", "artifacts", "installed"):
+        copy_repository(root, "lib")
+        for folder in ("notebooks", "params/tiny", "data/tiny", "artifacts"):
             (root / folder).mkdir(parents=True)
-        (root / "installed" / "rlvr_papermill").symlink_to("../lib/runs/papermill")
         self.write("params/tiny/preset.yaml", "max_new_tokens: 8\n")
 
     def write(self, path: str, text: str) -> Path:
@@ -60,9 +58,7 @@ class Repository:
         return self.write(f"params/tiny/{run}.yaml", text)
 
     def environment(self) -> dict[str, str]:
-        """For commands: this repository's `lib` and plug-in come before the installed ones."""
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RLVR_")}
-        return {**inherited, "PYTHONPATH": f"{self.root}{os.pathsep}{self.root / 'installed'}"}
+        return environment(self.root)
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(

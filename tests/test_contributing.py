@@ -5,19 +5,17 @@ Three sentences before a code block are instructions: "Create `path`:", "In `pat
 """
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from copies import ROOT, copy_repository, type_command
 
 pytestmark = pytest.mark.timeout(1800)  # a minute on two idle cores
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 INSTRUCTION = re.compile(
     r"(?:^Create `(?P<create>[^`\n]+)`:\n\n"
@@ -32,13 +30,10 @@ class Copy:
 
     def __init__(self, folder: Path):
         self.folder, self.touched = folder, set()
-        for part in ("lib", "notebooks", "params", "data", "tests"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__", "cache"))
+        copy_repository(folder, "lib", "notebooks", "params", "data", "tests")
         for file in ("pyproject.toml", "CONTRIBUTING.md"):
             shutil.copy(ROOT / file, folder / file)
         (folder / ".venv").symlink_to(sys.prefix)
-        (folder / "installed").mkdir()
-        (folder / "installed" / "rlvr_papermill").symlink_to("../lib/runs/papermill")
 
     def follow(self, title: str) -> None:
         """Carries out a page, instruction by instruction."""
@@ -59,29 +54,13 @@ class Copy:
                 path.write_text(before.replace(line, content + line if step["side"] == "above" else line + content, 1))
             else:
                 assert step["language"] == "bash", f"what is to be done with this block?\n{content}"
-                self.type(content)
-
-    def type(self, commands: str) -> None:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("RLVR_", "PYTEST_"))}
-        modules = f"{self.folder}{os.pathsep}{self.folder / 'installed'}"
-        done = subprocess.run(
-            ["bash", "-e", "-c", commands],
-            cwd=self.folder,
-            env={**inherited, "PYTHONPATH": modules},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, f"{commands}\n{done.stdout}"
+                type_command(["bash", "-e", "-c", content], self.folder)
 
     def check_style(self, *more: str) -> None:
         """The Python files that the page adds or edits, and `more`, are in the style of the project."""
         files = sorted({path for path in (*self.touched, *more) if (self.folder / path).is_file()})
         for command in (["check", "--no-fix"], ["format", "--check"]):
-            ruff = [str(Path(sys.executable).parent / "ruff"), *command, *files]
-            done = subprocess.run(ruff, cwd=self.folder, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout
+            type_command([str(Path(sys.executable).parent / "ruff"), *command, *files], self.folder)
 
     def read(self, path: str) -> dict:
         return json.loads((self.folder / path).read_text())

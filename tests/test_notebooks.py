@@ -6,25 +6,22 @@ The main line runs in copies of the repository, because `00_tiny_world` writes `
 import ast
 import json
 import lzma
-import os
 import re
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from copies import ROOT, copy_repository, type_command
 from executed import absolute_paths, evidence_record, what_is_incomplete
 
 from lib.problems.ledger import offences, read_ledger
 from lib.report.runs import label
 from lib.runs.parameters import read_parameters, resolve, run_name
-from lib.runs.paths import root
 
 pytestmark = pytest.mark.timeout(1800)  # two minutes on two idle cores; the first test executes the whole line
 
-ROOT = root()
 TEMPLATES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FIXED = ("Purpose", "Parameters", "Setup", "Checks", "Evidence")
 PHASES = ("10_sft", "12_best_of_n", "20_dpo", "30_grpo", "40_repair")
@@ -228,26 +225,13 @@ class Copy:
 
     def __init__(self, folder: Path, artifacts: Path):
         self.folder, self.artifacts = folder, artifacts
-        for part in ("lib", "notebooks", "params", "data"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "installed").mkdir()
-        (folder / "installed" / "rlvr_papermill").symlink_to("../lib/runs/papermill")
+        copy_repository(folder, "lib", "notebooks", "params", "data")
 
     def papermill(self, run: tuple[str, dict]) -> None:
         notebook, parameters = run
         options = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("RLVR_")}
-        modules = f"{self.folder}{os.pathsep}{self.folder / 'installed'}"
-        done = subprocess.run(
-            [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", *options, "--no-progress-bar"],
-            cwd=self.folder,
-            env={**inherited, "PYTHONPATH": modules, "RLVR_ARTIFACTS": str(self.artifacts)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
+        command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", *options, "--no-progress-bar"]
+        type_command(command, self.folder, RLVR_ARTIFACTS=str(self.artifacts))
 
 
 def add_checkpoints(copy: Copy) -> None:

@@ -80,7 +80,8 @@ def graders(runs: Runs, language: str) -> str:
     """The conformance suite against graders: a row for each, counts out of the items that it supports."""
     lines = []
     for name, grader in named(runs, "04_graders-s0")[0].metrics["graders"].items():
-        counts = [grader[column] for column in ("cheats paid", "honest programs failed", "errors scored as answers")]
+        columns = ("cheats paid", "wrong answers paid", "honest programs failed", "errors scored as answers")
+        counts = [grader[column] for column in columns]
         speeds = ", ".join(f"{speed:.1f}" for speed in grader["programs_per_second"] or []) or "–"
         lines.append([f"`{name}`", grader["version"], *(f"{count} / {total}" for count, total in counts), speeds])
     return markdown_table(TEXTS[language]["graders"], lines)

@@ -21,7 +21,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .runner import GraderError, measure_speed, read_record, run_suite, summarize, write_record
+from .runner import GraderError, measure_speed, run_recorded, run_suite, summarize
 from .suite import KINDS, load_suite
 
 
@@ -34,16 +34,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bar", type=float, default=1.0, help="share of items that must go right, default 1")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--jobs", type=int, default=2, help="items at a time")
-    parser.add_argument("--record", type=Path, help="a JSON file for the results; nothing is run if it is up to date")
+    parser.add_argument("--record", type=Path, help="a JSON file with results: only items without one are run")
     parser.add_argument("--no-speed", action="store_true")
     options = parser.parse_args(arguments)
     try:
         items = load_suite(tuple(options.kinds))
-        outcomes = read_record(options.record, items) if options.record else None
-        if outcomes is None:
+        if options.record:
+            outcomes = run_recorded(options.record, options.grader, items, options.python, options.jobs)
+        else:
             outcomes = run_suite(options.grader, items, options.python, options.jobs)
-            if options.record:
-                write_record(options.record, options.grader, outcomes)
         for name, count in summarize(outcomes).items():
             print(f"{name:<27}{count}")
         for cores in () if options.no_speed else (1, 2):

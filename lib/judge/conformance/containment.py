@@ -15,6 +15,7 @@ import json
 import os
 import random
 import resource
+import select
 import signal
 import stat
 import sys
@@ -123,6 +124,10 @@ def run(grader: Callable, pairs: list[tuple[str, Problem]], request: dict) -> st
             _process_1(grader, pairs, request)
         os._exit(1)
     os.close(own)
+    ended = os.pidfd_open(first)
+    if not select.select([ended], [], [], request["seconds"] + 20)[0]:  # a program has stopped its process 1
+        os.kill(first, signal.SIGKILL)
+    os.close(ended)
     _, status = os.waitpid(first, 0)
     code = os.waitstatus_to_exitcode(status) - _FIRST_STATUS
     return RESULTS[code] if 0 <= code < len(RESULTS) else "died"

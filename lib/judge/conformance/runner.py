@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..problem import Problem, Test
-from .suite import Item, checksum
+from .suite import Item
 
 SECONDS = 60  # wall time per item, then the grader hangs: more than any grader's limits add up to
 _PACKAGE, _ROOT = __package__ or "", Path(__file__).parents[__package__.count(".") + 1 if __package__ else 0]
@@ -99,19 +99,20 @@ def run_suite(grader: str, items: Sequence[Item], python: str = sys.executable, 
             contained.__exit__()
 
 
-def write_record(path: Path, grader: str, outcomes: Sequence[Outcome]) -> None:
-    """Keeps the outcomes of a foreign grader: running it takes minutes."""
-    results = {f"{outcome.item.kind}/{outcome.item.name}": outcome.result for outcome in outcomes}
-    record = {"grader": grader, "suite": checksum([outcome.item for outcome in outcomes]), "results": results}
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", "utf-8")
+def run_recorded(path: Path, grader: str, items: Sequence[Item], python: str, jobs: int = 2) -> list[Outcome]:
+    """As `run_suite`, but runs only the items of which `path` has no result, and adds theirs: graders take minutes."""
+    outcomes = read_record(path, items)
+    outcomes += run_suite(grader, [item for item in items if item not in {o.item for o in outcomes}], python, jobs)
+    record = {f"{o.item.kind}/{o.item.name}": f"{o.item.checksum()} {o.result}" for o in outcomes}
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
+    return [outcome for item in items for outcome in outcomes if outcome.item == item]
 
 
-def read_record(path: Path, items: Sequence[Item]) -> list[Outcome] | None:
-    """The recorded outcomes, or None if there are none of exactly these items."""
+def read_record(path: Path, items: Iterable[Item]) -> list[Outcome]:
+    """The recorded outcomes of these items; none for items that are new or changed."""
     record = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    if record.get("suite") != checksum(items):
-        return None
-    return [Outcome(item, record["results"][f"{item.kind}/{item.name}"]) for item in items]
+    found = [(item, record.get(f"{item.kind}/{item.name}", " ").split(" ")) for item in items]
+    return [Outcome(item, result) for item, (checksum, result) in found if checksum == item.checksum()]
 
 
 def measure_speed(grader: str, python: str = sys.executable, cores: int = 1, programs: int = 20) -> float:
@@ -143,18 +144,21 @@ class Count(NamedTuple):
         return f"{self.count} of {self.total}"
 
 
+COLUMNS = {  # name: kinds of items, what they want
+    "cheats paid": (("cheats", "hostile"), ("unpaid",)),
+    "wrong answers paid": (("answers", "outputs"), ("unpaid",)),
+    "honest programs failed": (("honest", "answers", "outputs"), ("paid",)),
+    "errors scored as answers": (("faults",), ("error", "no loss")),
+}
+
+
 def summarize(outcomes: Iterable[Outcome]) -> dict[str, Count]:
-    """The columns of the table: cheats paid, honest programs failed, errors scored as answers, died or hung."""
+    """The columns of the table."""
     supported = [outcome for outcome in outcomes if outcome.result != "unsupported"]
-    by_want = {
-        "cheats paid": ("unpaid",),
-        "honest programs failed": ("paid",),
-        "errors scored as answers": ("error", "no loss"),
-    }
     columns = {}
-    for name, wants in by_want.items():
-        of_kind = [outcome for outcome in supported if outcome.item.want in wants]
-        columns[name] = Count(sum(not o.good and o.result != "varies" for o in of_kind), len(of_kind))
+    for name, (kinds, wants) in COLUMNS.items():
+        chosen = [outcome for outcome in supported if outcome.item.kind in kinds and outcome.item.want in wants]
+        columns[name] = Count(sum(not o.good and o.result != "varies" for o in chosen), len(chosen))
     columns["died or hung"] = Count(sum(o.result in ("died", "hung") for o in supported), len(supported))
     columns["not reproduced"] = Count(sum(o.result == "varies" for o in supported), len(supported))
     return columns

@@ -9,7 +9,6 @@ problem.
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from ..problem import Problem, Test
 
 KINDS = ("cheats", "hostile", "honest", "answers", "outputs", "faults")
 _FOLDER = Path(__file__).with_name("suite")
+_GOOD = {"paid": ("paid",), "error": ("error", "died", "hung"), "any": ("paid", "unpaid", "error")}
+_GOOD |= {"unpaid": ("unpaid", *_GOOD["error"]), "no loss": ("paid", *_GOOD["error"])}
 _WANT = {"cheats": "unpaid", "hostile": "unpaid", "faults": "error"}
 
 
@@ -24,8 +25,9 @@ _WANT = {"cheats": "unpaid", "hostile": "unpaid", "faults": "error"}
 class Item:
     """A program, or a whole answer, and what a grader must return for it.
 
-    `want`: paid | unpaid | error (the grader can't know whether the program is right, so any score is wrong) | no loss
-    (paid or error: the fault is not the program's). `disturb`: the fault that the runner causes, "" | kill | full.
+    `want`: paid | unpaid | any (the program prints the right answer and breaks a limit that not every grader has) |
+    error (the grader can't know whether the program is right, so any score is wrong) | no loss (paid or error: the
+    fault is not the program's). `disturb`: the fault that the runner causes, "" | kill | full.
     """
 
     kind: str
@@ -37,10 +39,14 @@ class Item:
     disturb: str = ""
 
     def good(self, result: str) -> bool:
-        """Whether a result is right; a grader that gives none for a cheat has not paid it."""
-        return result in {"unpaid": ("unpaid", "error", "died", "hung"), "error": ("error", "died", "hung")}.get(
-            self.want, ("paid",) if self.want == "paid" else ("paid", "error", "died", "hung")
-        )
+        """Whether a result is right."""
+        return result in _GOOD[self.want]
+
+    def checksum(self) -> str:
+        """Changes with the program, its tests and the disturbance: a recorded result is of one checksum."""
+        tests = [(test.input, test.output) for test in self.problem.tests]
+        problem = (self.problem.kind, self.problem.prompt, self.problem.entry_point, self.problem.tags, tests)
+        return hashlib.sha256(repr((self.text, self.disturb, problem)).encode()).hexdigest()[:12]
 
 
 def load_suite(kinds: tuple[str, ...] = KINDS) -> list[Item]:
@@ -51,13 +57,6 @@ def load_suite(kinds: tuple[str, ...] = KINDS) -> list[Item]:
     if names:
         raise ValueError(f"two items of one name: {names}")
     return items
-
-
-def checksum(items: Sequence[Item]) -> str:
-    """Changes with every item: results on different suites are not comparable."""
-    fields = [(item.text, item.want, item.disturb, item.problem.kind, item.problem.prompt) for item in items]
-    tests = [[(test.input, test.output) for test in item.problem.tests] for item in items]
-    return hashlib.sha256(repr((fields, tests)).encode()).hexdigest()
 
 
 def _read(name: str) -> dict:

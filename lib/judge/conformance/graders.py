@@ -19,7 +19,6 @@ from pathlib import Path
 
 from ..host.compare import same_tokens
 from ..problem import Problem
-from .naive_runners import in_process
 
 SECONDS = 3
 
@@ -52,12 +51,6 @@ def _judge():
     from ..judge import Judge
 
     return Judge(workers=1)
-
-
-@_supports("stdio", isolation="nothing")
-def naive_in_process(text: str, problem: Problem) -> bool:
-    """What many small reward functions do: `exec` in the training's process with replaced streams."""
-    return in_process(text, problem) == len(problem.tests)
 
 
 @_supports("stdio", "function", isolation="a process")
@@ -230,6 +223,7 @@ FOREIGN = {  # adapter: package that it judges with
     "live_code_bench": "lighteval",
 }
 MISSING = {
+    "exec in the training's process": "it has no time limit: the first endless program ends the measurement",
     "evaluate 0.4.6, code_eval": "the package has no metric script: it is fetched from the hub at run time",
     "verl 0.9.1, sandbox_fusion; SandboxFusion": "needs a server; `make judge-parity` compares it with this judge",
     "llm-sandbox 0.3.46": "runs programs and compares nothing; needs Docker, Podman, Kubernetes or bubblewrap",

@@ -45,8 +45,9 @@ def stdio_result(
     report: dict, output: bytes, expected: bytes, problem: Problem, is_right: Rule, output_limit: int
 ) -> TestResult:
     """The result of one run of a stdio program."""
-    last_line, status = _last_line(report["stderr"]), report["exit"]
-    limit = _limit_name(last_line)
+    status = report["exit"]
+    last_line = _last_line(report["stderr"]) if status else ""
+    limit = _limit_name(last_line) if status else ""
     out_of_memory = report["memory"] > problem.memory_limit << 20
     if ending := _no_regular_end(report, report["compiled"], out_of_memory):
         error_type, detail = ending

@@ -12,17 +12,21 @@ import sys
 _NAMES = ("stdin", "stdout", "stderr")
 _PATHS = {f"{folder}/fd/{number}": number for folder in ("/dev", "/proc/self") for number in range(len(_NAMES))}
 _PATHS |= {f"/dev/{name}": number for number, name in enumerate(_NAMES)}
+_STREAMS = (
+    ("stdin", 0, "r", "surrogateescape", None),
+    ("stdout", 1, "w", "surrogateescape", "\n"),
+    ("stderr", 2, "w", "backslashreplace", "\n"),
+)
+_stderr: io.TextIOWrapper | None = None  # opened last
 _open, _open_descriptor, _duplicate = io.open, os.open, os.dup
 
 
 def open_standard() -> None:
     """Opens new standard streams, for each run: a stream remembers what it has read ahead. Does what `open` does, but
-    does not ask whether the file is a terminal."""
-    for name, descriptor, mode, errors, newline in (
-        ("stdin", 0, "r", "surrogateescape", None),
-        ("stdout", 1, "w", "surrogateescape", "\n"),
-        ("stderr", 2, "w", "backslashreplace", "\n"),
-    ):
+    does not ask whether the file is a terminal. Keeps a stderr that is still good: all runs write to the same file."""
+    global _stderr
+    keep = _stderr is not None and sys.__stderr__ is _stderr and not _stderr.closed
+    for name, descriptor, mode, errors, newline in _STREAMS[: 2 if keep else 3]:
         raw = io.FileIO(descriptor, mode, closefd=False)
         size: int = getattr(raw, "_blksize")  # noqa: B009
         buffer = io.BufferedReader(raw, size) if mode == "r" else io.BufferedWriter(raw, size)
@@ -30,6 +34,7 @@ def open_standard() -> None:
         setattr(stream, "mode", mode)  # noqa: B010
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    _stderr = sys.__stderr__
 
 
 def know_paths() -> None:

@@ -25,10 +25,11 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from lib.evaluation.best_of_n import Sample
 from lib.evaluation.feedback import FeedbackFunction
+from lib.judge.answers import extract
 from lib.judge.verdict import Verdict
 from lib.metrics import require_judge
 from lib.policy.generation import Completion, generate
-from lib.policy.prompts import extract, messages, prompt_ids, prompt_text
+from lib.policy.prompts import messages, prompt_ids, prompt_text
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
 from lib.problems.public import only_public

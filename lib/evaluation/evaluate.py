@@ -18,11 +18,12 @@ import pandas as pd
 from diskcache import Cache
 
 from lib.evaluation.qa_logs import write_qa_logs
+from lib.judge.answers import extract
 from lib.judge.verdict import Verdict
 from lib.metrics import by_difficulty, require_judge, summarize, summarize_times
 from lib.policy.engines import Engine
 from lib.policy.generation import Completion
-from lib.policy.prompts import extract, messages
+from lib.policy.prompts import messages
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
 from lib.problems.manifest import version

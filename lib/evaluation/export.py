@@ -11,11 +11,12 @@ import torch
 from transformers import PreTrainedModel as Model
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
+from lib.judge.answers import extract
 from lib.metrics import ran_to_the_end
 from lib.policy.engines import TransformersEngine, VllmEngine
 from lib.policy.generation import end_tokens
 from lib.policy.models import adapted_model, load_policy, load_tokenizer
-from lib.policy.prompts import answer, extract, messages
+from lib.policy.prompts import answer, messages
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
 

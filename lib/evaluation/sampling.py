@@ -1,9 +1,10 @@
 """Judged samples of a policy, from which pairs are built and rewards are computed."""
 
 from lib.judge import Verdict
+from lib.judge.answers import extract
 from lib.metrics import require_judge
 from lib.policy.generation import generate
-from lib.policy.prompts import extract, messages
+from lib.policy.prompts import messages
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
 from lib.rewards import Sample

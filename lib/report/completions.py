@@ -9,7 +9,7 @@ import json
 
 import pandas as pd
 
-from lib.policy.prompts import extract
+from lib.judge.answers import extract
 from lib.report.runs import NOT_RECORDED, NOT_RUN, Runs, Stage, finished
 
 FILE = "completions.jsonl"

@@ -16,9 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.judge.answers import extract
 from lib.judge.verdict import TestResult, Verdict
 from lib.policy.generation import generate
-from lib.policy.prompts import extract, messages
+from lib.policy.prompts import messages
 from lib.problems import Problem
 
 SMALL = 1000  # characters of a test's input; small enough for a program of any complexity

@@ -26,10 +26,11 @@ from trl import GRPOTrainer
 
 from lib.evaluation.sampling import judged_sample
 from lib.judge import Judge, Verdict
+from lib.judge.answers import extract
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import MAX_JUDGE_FAILURES, require_judge
 from lib.policy.generation import end_tokens, generate
-from lib.policy.prompts import extract, messages, prompt_ids
+from lib.policy.prompts import messages, prompt_ids
 from lib.problems import Problem
 from lib.problems.manifest import version
 from lib.rewards import RewardFunction, make_reward

@@ -23,9 +23,10 @@ from trl import GRPOTrainer
 
 from lib.evaluation.dialogues import Dialogue, run_dialogues
 from lib.evaluation.feedback import FeedbackFunction
+from lib.judge.answers import extract
 from lib.metrics import MAX_JUDGE_FAILURES, require_judge
 from lib.policy.generation import Completion, generate
-from lib.policy.prompts import answer, count_tokens, extract, messages
+from lib.policy.prompts import answer, count_tokens, messages
 from lib.policy.protocols import Protocol
 from lib.problems import Problem
 from lib.problems.manifest import version

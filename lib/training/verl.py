@@ -36,8 +36,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lib.judge import Judge, require_self_test
+from lib.judge.answers import extract
 from lib.metrics import MAX_JUDGE_FAILURES, JudgeFailure
-from lib.policy.prompts import extract, messages
+from lib.policy.prompts import messages
 from lib.problems import Problem, Problems, RoleError, Test, load_problems, role_of
 from lib.problems.quality import reliable
 from lib.rewards import Sample, make_reward

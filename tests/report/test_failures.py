@@ -12,8 +12,9 @@ import pytest
 from tiny_policy import make_model, make_tokenizer
 
 from lib.judge import Judge
+from lib.judge.answers import extract
 from lib.judge.verdict import Verdict
-from lib.policy.prompts import answer, extract
+from lib.policy.prompts import answer
 from lib.problems import load_problems
 from lib.report import failures
 from lib.report.failures import CLASSES, Failure, as_text, classify, draw, failure_record, inputs_of, regenerate

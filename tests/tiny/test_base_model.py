@@ -6,9 +6,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from lib.judge.answers import extract
 from lib.policy.generation import generate
 from lib.policy.models import load_policy, load_tokenizer
-from lib.policy.prompts import answer, extract, messages
+from lib.policy.prompts import answer, messages
 from lib.problems import load_problems
 from lib.runs.paths import root
 from lib.tiny.base_model import CHAT_TEMPLATE, CONTEXT, SPECIAL, new_model, train_base_model, train_tokenizer

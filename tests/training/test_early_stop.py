@@ -10,9 +10,10 @@ import torch
 from tiny_policy import make_model, teach
 from trainings import UNDECIDED, config
 
+from lib.judge.answers import extract
 from lib.policy.generation import generate
 from lib.policy.models import load_policy
-from lib.policy.prompts import answer, extract
+from lib.policy.prompts import answer
 from lib.problems import Problem, Test
 from lib.training.dpo import preference_row, train_dpo
 from lib.training.early_stop import WINDOW, EarlyStop, Limits, violations

@@ -12,11 +12,12 @@ from trainings import TIMES, config, without_times
 from trl import GRPOTrainer
 
 from lib.judge import Judge, Verdict
+from lib.judge.answers import extract
 from lib.metrics import JudgeFailure
 from lib.policy.generation import generate
 from lib.policy.likelihood import log_probabilities
 from lib.policy.models import load_policy
-from lib.policy.prompts import answer, extract
+from lib.policy.prompts import answer
 from lib.problems import Problem, Test
 from lib.rewards import dense, sparse
 from lib.training.config import TrainingConfig

@@ -7,7 +7,8 @@ import pytest
 from samples import sample
 
 from lib.judge import Judge
-from lib.policy.prompts import answer, extract
+from lib.judge.answers import extract
+from lib.policy.prompts import answer
 from lib.problems import Problem, Test
 from lib.rewards import Sample
 from lib.training.pairs import MARGIN, build_pairs, hard_negatives

@@ -73,7 +73,7 @@ def test_extract(completion, extraction):
 
 
 PYTHON = """python; py; Python3.11; py3; PYTHON; {.python .numberLines}; {#id .python}; {python, echo=FALSE}
-    ; python:main.py; python title="a b.py"; python {1,3}; python=; main.py; language-python; ipython3; python,linenos"""
+    ; python:main.py; python title="a b.py"; python {1,3}; python=; main.py; language-python; python,linenos"""
 
 
 @pytest.mark.parametrize("info", [info.strip() for info in PYTHON.split(";")])

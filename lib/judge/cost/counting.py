@@ -54,7 +54,7 @@ def main() -> None:
         texts = [os.pread(source, os.fstat(source).st_size, 0) for source in sources]
         _lock_up(order)
         program.limit(order["memory"], b"".join(texts))
-        codes = [(text, program.compile_source(text, "program.py"), b"open" in text) for text in texts]
+        codes = [(text, program.compile_program(text, order["offered"]), b"open" in text) for text in texts]
         for source, stdin, stdout, test in runs:
             line = json.dumps(_count(order, codes[source], stdin, stdout, test)).encode()
             os.write(report, line + b"\n")
@@ -101,7 +101,7 @@ def _count(order: dict, code: tuple, stdin: int, stdout: int, test: list | None)
             calls = [os.dup2(program_end.fileno(), program.CALLS)] if test else []
             descriptors = (stdin, nothing if test else stdout, errors, count, nothing)
             program.enter(descriptors, calls, OUTPUT_LIMIT, order["cpu"])
-            _live(order["tier"], *code, *calls)
+            _live(order["tier"], order["offered"], *code, *calls)
         except BaseException as error:
             os.write(2, repr(error).encode())
         finally:
@@ -138,7 +138,7 @@ def _count(order: dict, code: tuple, stdin: int, stdout: int, test: list | None)
     return [child, os.waitstatus_to_exitcode(status), counted, stderr]
 
 
-def _live(tier: str, source: bytes, code, opens_files: bool, calls: int | None = None) -> None:
+def _live(tier: str, offered: dict, source: bytes, code, opens_files: bool, calls: int | None = None) -> None:
     """The life of a child: runs the program; in the last tier, counts its bytecodes itself."""
     count, leave = 0, program.leave
 
@@ -160,7 +160,7 @@ def _live(tier: str, source: bytes, code, opens_files: bool, calls: int | None =
         setattr(program, "leave", report_and_leave)  # noqa: B010
         sys.settrace(trace)
     if calls is not None:
-        program.run_functions(code, calls)
+        program.run_functions(code, calls, offered)
     program.leave(program.run(code, opens_files))
 
 

@@ -137,6 +137,7 @@ class Meter:
             "event": HARDWARE_INSTRUCTIONS,
             "sources": sorted({run[0] for run in runs}),
             "inputs": prepared.inputs,
+            "offered": prepared.offered,
             "runs": runs,
         }
         order_file, report, log = new_file(json.dumps(order).encode()), new_file(), new_file()

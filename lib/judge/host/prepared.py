@@ -1,11 +1,13 @@
 """A problem made ready for workers: checked, its inputs in one shared file, its expected outputs kept on this side."""
 
 import hashlib
+import json
 import os
 
 from ..problem import Problem
 from .cases import plan, problem_with
 from .compare import CHECKERS, comparison
+from .prompt import offered
 
 OUTPUT_LIMIT = 16 << 20  # bytes per test
 
@@ -49,7 +51,8 @@ def memory_file(*parts: bytes) -> int:
 class PreparedProblem:
     """`inputs`: descriptor of a file in memory with all inputs (of a function problem: plans, see `cases`); workers
     receive the descriptor, so that inputs are never copied per program. `sizes` of the inputs, `expected` outputs,
-    `is_right`: compares an output with the expected one, `cases`: cases per test, `digest`: hash of all that a verdict
+    `is_right`: compares an output with the expected one, `cases`: cases per test,
+    `offered`: what the prompt offers to programs, `digest`: hash of all that a verdict
     depends on."""
 
     def __init__(self, problem: Problem):
@@ -59,9 +62,11 @@ class PreparedProblem:
             # Correct programs fail on an unfinished last line.
             inputs = [text + b"\n" if text and not text.endswith(b"\n") else text for text in inputs]
             self.cases = [1] * len(inputs)
+            self.offered = {}
         else:
             plans = [plan(test.input, problem) for test in problem.tests]
             inputs, self.cases = [text for text, _ in plans], [count for _, count in plans]
+            self.offered = offered(problem, {name for text in inputs for name in json.loads(text)["names"]})
         self.sizes = [len(text) for text in inputs]
         self.expected = [encoded(test.output) for test in problem.tests]
         self.is_right = comparison(problem)
@@ -93,6 +98,7 @@ class PreparedProblem:
             "output": OUTPUT_LIMIT,
             "asleep": self.asleep_limit,
             "wall": self.wall_limit,
+            **self.offered,
             **order,
         }
 

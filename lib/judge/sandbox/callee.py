@@ -1,51 +1,60 @@
 """The program's end of the wire: does to the program's objects what a test asks for. Runs in the program's process."""
 
-from wire import Wire
-
-_OPERATIONS = {
-    "call": lambda target, *arguments, **named: target(*arguments, **named),
-    "getattr": getattr,
-    "setattr": setattr,
-    "getitem": lambda target, key: target[key],
-    "setitem": lambda target, key, value: target.__setitem__(key, value),
-    "iter": iter,
-    "next": next,
-    "len": len,
-    "bool": bool,
-    "str": str,
-    "eq": lambda left, right: bool(left == right),
-    "isinstance": isinstance,
-}
+import usual
+from operations import OPERATIONS
+from wire import Ended, Wire
 
 
-class Ended(BaseException):
-    """The program raised an error in its own top-level code; holds that error."""
+class Callee:
+    """`codes`: of the prompt, if it has any, and of the program; `new_globals()`: to run them in; `execute`: `exec`;
+    `offers`: whether there are names that are usual elsewhere, see `usual`."""
 
+    def __init__(self, codes: list, new_globals, execute, offers: bool):
+        self.codes, self.new_globals, self.execute, self.offers = codes, new_globals, execute, offers
+        self.namespace: dict = {}
+        self.shared: dict = {}  # what the tests know of the namespace, kept up to date
+        self.patched: dict = {}  # (module, name) -> what the tests have replaced
 
-def serve(code, new_globals, execute, descriptor: int) -> None:
-    """Answers the tests until they end. `code`: of the program; `new_globals()`: to run it in; `execute`: `exec`.
-
-    Raises PeerGone when the tests are through, and whatever ends the program.
-    """
-    namespace: dict = {}
-
-    def answer(operation: str, arguments: list, named: dict):
-        nonlocal namespace
-        if operation == "load":
-            namespace = new_globals()
+    def answer(self, operation: str, arguments: list, named: dict):
+        if operation in OPERATIONS:
             try:
-                execute(code, namespace)
-            except Exception as error:
-                raise Ended(error) from None
-        elif operation == "names":
-            return {name: namespace[name] for name in arguments if name in namespace}
-        elif operation == "define":  # functions of the prompt that the tests repeat: only those the program lacks
-            of_program = dict(namespace)
-            execute(arguments[0], namespace)
-            namespace.update(of_program)
-        else:
-            return _OPERATIONS[operation](*arguments, **named)
+                return OPERATIONS[operation](*arguments, **named)
+            finally:
+                for name in self.shared:
+                    self.shared[name] = self.namespace.get(name)
+        return getattr(self, f"_{operation}")(*arguments)
 
-    wire = Wire(descriptor, answer, trusting=True)
+    def _load(self, classes: dict) -> None:
+        """Runs the program. `classes`: of the tests, for a program that lacks them."""
+        self.namespace, self.shared = self.new_globals(), {}
+        try:
+            if self.offers:
+                self.namespace.update(usual.used(self.codes[-1]))
+            self.namespace.update(classes)
+            for code in self.codes:
+                self.execute(code, self.namespace)
+        except BaseException as error:
+            raise Ended(error) from None
+
+    def _names(self, *names: str) -> dict:
+        """Those of these names that the program defines."""
+        if self.offers:
+            self.namespace.update(usual.made({*names} - self.namespace.keys()))
+        self.shared = {name: self.namespace[name] for name in names if name in self.namespace}
+        return self.shared
+
+    def _patch(self, module: str, name: str, *value) -> None:
+        """Puts what the tests have put in a place of the standard library there too; without a value, undoes it."""
+        place = __import__(module, fromlist=[name])
+        if not value:
+            setattr(place, name, self.patched.pop((module, name)))
+            return
+        self.patched.setdefault((module, name), getattr(place, name))
+        setattr(place, name, value[0])
+
+
+def serve(codes: list, new_globals, execute, offers: bool, descriptor: int) -> None:
+    """Answers the tests until they end. Raises PeerGone when the tests are through, and whatever ends the program."""
+    wire = Wire(descriptor, Callee(codes, new_globals, execute, offers).answer, trusting=True)
     wire.greet()
     wire.serve()

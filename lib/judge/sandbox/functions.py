@@ -61,7 +61,7 @@ def _program_child(submission, calls: int, cpu_limit: float) -> None:
     nothing = os.memfd_create("nothing")
     descriptors = (os.memfd_create("stdin"), submission.stdout, submission.stderr, nothing, submission.start)
     program.enter(descriptors, [calls], submission.request["output"], cpu_limit)
-    program.run_functions(program.start(submission.source, None), calls)
+    program.run_functions(program.start(submission.source, None, submission.request), calls, submission.request)
 
 
 def _tests_child(submission, program_end, calls: int, tests: list[list[int]]) -> None:

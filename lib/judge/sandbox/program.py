@@ -17,6 +17,7 @@ import types
 
 import callee
 import carry
+import completion
 import seccomp
 import streams
 import wire
@@ -107,7 +108,19 @@ def compile_source(source: bytes, name: str):
     return _compile(source.decode("utf-8", "surrogateescape"), name, "exec", dont_inherit=True)
 
 
-def start(source: bytes, code):
+def compile_program(source: bytes, offered: dict):
+    """The code object of a program, which may be the body alone of the function that the prompt begins. `offered`: what
+    the prompt offers, see `host/prompt.py`. Raises anything."""
+    try:
+        return compile_source(source, "program.py")
+    except SyntaxError:
+        body = source.decode("utf-8", "surrogateescape")
+        if not offered.get("prompt") or not (code := completion.of_body(offered["prompt"], body, offered["indent"])):
+            raise
+        return code
+
+
+def start(source: bytes, code, offered: dict | None = None):
     """The code object of the program: `code` unless it is None; a program that can't be compiled ends here.
 
     Either way the result is written to START, which is then closed: the program can't change it.
@@ -117,7 +130,7 @@ def start(source: bytes, code):
     how = b"compiled"
     if code is None:
         try:
-            code = compile_source(source, "program.py")
+            code = compile_program(source, offered or {})
         except BaseException as error:
             _started(b"not compiled")
             sys.excepthook(type(error), error.with_traceback(None), None)
@@ -184,15 +197,17 @@ def _flush(status: int) -> int:
     return status
 
 
-def run_functions(code, calls: int) -> None:
+def run_functions(code, calls: int, offered: dict) -> None:
     """Does what the tests at the other end of the socket `calls` ask of the program. Never returns."""
     error: BaseException | None = None
     try:
-        callee.serve(code, lambda: _new_module("solution").__dict__, _exec, calls)
+        helpers = offered.get("helpers")
+        codes = [_compile(helpers, "prompt.py", "exec", dont_inherit=True), code] if helpers else [code]
+        callee.serve(codes, _new_functions_module, _exec, offered["usual"], calls)
     except wire.PeerGone:  # the tests are through
         pass
     except BaseException as raised:
-        error = raised.args[0] if isinstance(raised, callee.Ended) else raised
+        error = raised.args[0] if isinstance(raised, wire.Ended) else raised
         _print_ending(error)
     _flush(0)
     leave(_exit_status(error))
@@ -203,6 +218,13 @@ def _new_module(name: str) -> types.ModuleType:
     module.__dict__.update({"__builtins__": builtins, "__file__": "program.py"})
     sys.modules[name] = module
     return module
+
+
+def _new_functions_module() -> dict:
+    """Globals of a program whose functions are called. It is `__main__` for those who look there (doctest, pickle), but
+    not by name: its main part does not run."""
+    module = sys.modules["__main__"] = _new_module("solution")
+    return module.__dict__
 
 
 def _guarded(code, namespace: dict) -> BaseException | None:

@@ -1,23 +1,24 @@
 """How a program and its tests, in processes of their own, call each other: plain data over a socket.
 
-A call carries its arguments as plain data and brings plain data back (see `encoding`). `__eq__`, `__class__` and the
-like of the program's objects never take part in a comparison with plain data. Messages: uint32 length, JSON.
+A question carries its arguments as plain data and brings plain data back (see `encoding`). `__eq__`, `__class__` and
+the like of the program's objects never take part in a comparison with plain data. Messages: uint32 length, JSON of
+[kind, body, nodes, changes, gone], the last three from `Encoding.finish`.
 """
 
-import builtins
+import _thread
 import io
 import json
 import os
 import struct
 import sys
-from collections import Counter, OrderedDict, defaultdict, deque
 
-from encoding import CHANGING, Encoding, ProtocolError
+import tasks
+from encoding import Encoding
+from nodes import ProtocolError
 
 _LENGTH = struct.Struct("<I")
 _LONGEST = 64 << 20  # bytes of a message
 _LONGEST_TEXT = 1000  # characters of an exception's text
-_MUTABLE = (list, tuple, dict, set, bytearray, deque, Counter, OrderedDict, defaultdict)  # tuples: what they hold
 _json_encoder = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 _OURS = os.path.dirname((lambda: None).__code__.co_filename) + "/"  # on a server there are no files
 # Bound at import: a program may replace these functions.
@@ -28,87 +29,82 @@ class PeerGone(BaseException):
     """The other end has ended. No test can catch this as an error of the program."""
 
 
+class Ended(BaseException):
+    """The program raised an error in its own top-level code; holds that error."""
+
+
 class Wire:
     """One end of the socket `descriptor`. `answer(operation, arguments, named)` does what the other end asks for;
-    `trusting`: see `Encoding`. `gone`: whether the other end has ended; `last`: the result of the last call."""
+    `trusting`: see `Encoding`. `gone`: whether the other end has ended; `last`: the result of the last call; `open`:
+    whether stand-ins may ask for their text."""
 
     def __init__(self, descriptor: int, answer, trusting: bool):
-        self.descriptor, self.answer = descriptor, answer
-        self.encoding = Encoding(self.ask, trusting)
-        self.gone, self.last = False, None
+        self.descriptor, self.answer, self.trusting = descriptor, answer, trusting
+        self.encoding = Encoding(self, trusting)
+        self.gone, self.last, self.open = False, None, True
         self._reader = io.BufferedReader(io.FileIO(descriptor, closefd=False))
+        self._lock = _thread.RLock()  # threads of a program ask too
 
-    def ask(self, operation: str, *arguments, **named):
+    def ask(self, operation: str, /, *arguments, **named):
         """Has the other end do something, and serves what it asks meanwhile. Raises what the operation raised,
         ProtocolError, PeerGone."""
-        encode = self.encoding.encode
-        self._send(["ask", operation, [encode(a) for a in arguments], {n: encode(a) for n, a in named.items()}])
-        value = self.serve(arguments)
+        with self._lock:
+            encode = self.encoding.encode
+            body = [operation, [encode(a) for a in arguments], {n: encode(a) for n, a in named.items()}]
+            self._send("ask", body, None)
+            value = self.serve()
         if operation == "call":
             self.last = value
         return value
 
     def greet(self) -> None:
         """Tells the other end, which waits in `serve`, that this end is ready."""
-        self._send(["answer", None, {}])
+        self._send("answer", None, None)
 
-    def serve(self, arguments: tuple = ()):
-        """Does what the other end asks until it answers. Changes `arguments` as the call changed them there."""
+    def serve(self):
+        """Does what the other end asks until it answers."""
         while True:
             message = self._receive()
+            first = self.encoding.next
             try:
-                kind, *rest = message
-                if kind == "ask":
-                    self._answer(*rest)
-                elif kind == "answer":
-                    value, changes = rest
-                    references = self.encoding.references
-                    for index, changed in changes.items():
-                        _update(arguments[int(index)], self.encoding.decode(changed))
-                    self.encoding.references = references
-                    return self.encoding.decode(value)
+                kind, body, nodes, changes, gone = message
+                new = self.encoding.receive(nodes, changes)
+                if kind == "answer":
+                    value = new.value(body)
                 elif kind == "raise":
-                    error = self._exception(*rest)
+                    error = new.error(*body)
+                elif kind == "ask":
+                    operation, arguments, named = body
+                    asked = [new.value(a) for a in arguments], {n: new.value(a) for n, a in named.items()}
                 else:
                     raise ProtocolError(f"an unknown message {kind!r:.50}")
+                del new
+                self.encoding.drop(gone)
             except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError) as wrong:
                 raise ProtocolError(f"{type(wrong).__name__}: {wrong}") from None
+            if kind == "answer":
+                return value
             if kind == "raise":
                 raise error
+            kind, body = self._answer(operation, *asked)
+            del asked
+            self._send(kind, body, first)
 
-    def _answer(self, operation: str, arguments: list, named: dict) -> None:
-        encode, decode = self.encoding.encode, self.encoding.decode
+    def _answer(self, operation: str, arguments: list, named: dict) -> tuple[str, object]:
         try:
-            values = [decode(a) for a in arguments]
-            result = self.answer(operation, values, {name: decode(a) for name, a in named.items()})
-            changes = {}
-            for index, (before, value) in enumerate(zip(arguments, values, strict=True)):
-                if type(before) is list and before[0] in CHANGING and (after := encode(value)) != before:
-                    changes[index] = after
-            reply = ["answer", encode(result), changes]
-        except Exception as error:
-            names = [c.__name__ for c in type(error).__mro__ if getattr(c, "__module__", "") == "builtins"]
-            text = type(error).__name__ + (f": {error}" if str(error) else "")
-            try:
-                parts = encode(list(error.args) if len(text) < _LONGEST_TEXT else [text[:_LONGEST_TEXT]])
-            except Exception:
-                parts = ["l", []]
-            reply = ["raise", names, parts, text[:_LONGEST_TEXT], _formatted(error)]
-        self._send(reply)
+            return "answer", self.encoding.encode(self.answer(operation, arguments, named))
+        except (PeerGone, ProtocolError, Ended):
+            raise
+        except BaseException as error:
+            return "raise", [self.encoding.encode(error), *_described(error)]
 
-    def _exception(self, names: list, values, text: str, traceback: str) -> Exception:
-        """The built-in exception closest to the one that was raised; only its name and its values were sent."""
-        kinds = (getattr(builtins, name, None) for name in names if type(name) is str)
-        kind = next(k for k in (*kinds, Exception) if isinstance(k, type) and issubclass(k, Exception))
-        try:
-            error = kind(*self.encoding.decode(values))
-        except Exception:
-            error = Exception(str(text))
-        error.__dict__["of_program"] = (str(text), str(traceback))
-        return error
+    def awaited(self, stand_in):
+        """A coroutine that awaits what the other end knows as awaitable."""
+        return tasks.awaited(self.ask, stand_in)
 
-    def _send(self, message: list) -> None:
+    def _send(self, kind: str, body, first: int | None) -> None:
         try:
+            message = [kind, body, *self.encoding.finish(first)]
             text = _json_encoder.encode(message).encode("utf-8", "surrogatepass")
         except ValueError:  # an integer with more digits than Python writes
             raise ProtocolError("a value that can't be sent") from None
@@ -143,6 +139,20 @@ class Wire:
         return data
 
 
+def _described(error: BaseException) -> tuple[str, str]:
+    """The text of an exception, and its traceback; which it loses, since that keeps all that its frames know."""
+    try:
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else error.code is not None
+            return f"left before the test ended: exit code {code & 255}", ""
+        text = type(error).__name__ + (f": {error}" if str(error) else "")
+    except Exception:
+        text = f"{type(error).__name__}: <exception str() failed>"
+    formatted = _formatted(error)
+    error.__traceback__ = None
+    return text[:_LONGEST_TEXT], formatted
+
+
 def within_program(error: BaseException):
     """The part of the error's traceback that begins in the program, without the judge's functions that the program
     called; None if it never got there."""
@@ -166,21 +176,3 @@ def _formatted(error: BaseException) -> str:
         return sys.stderr.getvalue()[-3000:]
     finally:
         sys.stderr = stderr
-
-
-def _update(argument, changed) -> None:
-    """Changes `argument` into what a call in the other process has made of its copy."""
-    kind = type(argument)
-    if kind is not type(changed):
-        return
-    if kind in (list, tuple) and len(argument) == len(changed):
-        for index, (item, new) in enumerate(zip(argument, changed, strict=True)):
-            if type(item) is type(new) and type(item) in _MUTABLE:
-                _update(item, new)
-            elif kind is list:
-                argument[index] = new
-    elif kind in (list, bytearray):
-        argument[:] = changed
-    elif kind in _MUTABLE and kind is not tuple:
-        argument.clear()
-        (argument.extend if hasattr(argument, "extend") else argument.update)(changed)

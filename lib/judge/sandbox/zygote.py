@@ -22,8 +22,20 @@ import program
 import seccomp
 import submission
 
-_MODULES = ("callee", "calls", "carry", "encoding", "frames", "functions", "isolation", "landlock", "program")
-_MODULES += ("reference", "seccomp", "stdio", "streams", "submission", "tester", "watch", "wire")
+_MODULES = ("callee", "calls", "carry", "completion", "encoding", "frames", "functions", "isolation", "kinds")
+_MODULES += (
+    "landlock",
+    "nodes",
+    "operations",
+    "program",
+    "reference",
+    "seccomp",
+    "stdio",
+    "streams",
+    "submission",
+    "tasks",
+)
+_MODULES += ("tester", "usual", "watch", "wire")
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def problem_with(test: str, packages: tuple[str, ...] = ()) -> str:
 
 
 def _fixtures(function: ast.FunctionDef | ast.AsyncFunctionDef, tree: ast.Module) -> bool:
-    """Whether only pytest can call this function: it is named as a test, has parameters without defaults, and the test does not use it."""
+    """Whether only pytest can call it: a test function that has parameters without defaults and is used nowhere."""
     used = any(isinstance(node, ast.Name) and node.id == function.name for node in ast.walk(tree))
     return function.name.startswith("test_") and not used and len(function.args.args) > len(function.args.defaults)
 

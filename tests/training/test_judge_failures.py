@@ -14,31 +14,27 @@ def verdicts(failed: int, of: int = 8) -> list[Verdict]:
     return [failure] * failed + [Verdict(True, 1.0, "success", 1, 1, 0.0)] * (of - failed)
 
 
-def step(rank: int, folder: str, failed: list[int]) -> None:
-    """One of two processes: writes what the check of the limit, 10 %, said."""
+def two_steps(rank: int, folder: str, failures: list[list[int]]) -> None:
+    """One of two processes: writes for each step what the check of the limit, 10 %, said."""
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    try:
-        require_judge(verdicts(failed[rank]), 0.1, over_processes)
-        text = "goes on"
-    except JudgeFailure as error:
-        text = str(error)
-    with open(f"{folder}/{rank}.txt", "w") as file:
-        file.write(text)
+    for number, failed in enumerate(failures):
+        try:
+            require_judge(verdicts(failed[rank]), 0.1, over_processes)
+            text = "goes on"
+        except JudgeFailure as error:
+            text = str(error)
+        with open(f"{folder}/{number}-{rank}.txt", "w") as file:
+            file.write(text)
     distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize(
-    ("failed", "first", "second"),
-    [
-        ([0, 1], "goes on", "goes on"),  # 12.5 % of one process, 6.25 % of the step
-        ([0, 2], "2 of 16 programs (at most 10% may); the first time: in another process", "no worker left"),
-    ],
-)
-def test_all_processes_of_a_step_end_together_or_go_on_together(tmp_path, failed, first, second):
+def test_all_processes_of_a_step_go_on_together_or_end_together(tmp_path):
     torch.set_num_threads(1)
-    multiprocessing.spawn(step, (str(tmp_path), failed), nprocs=2)
-    assert first in (tmp_path / "0.txt").read_text()
-    assert second in (tmp_path / "1.txt").read_text()
+    multiprocessing.spawn(two_steps, (str(tmp_path), [[0, 1], [0, 2]]), nprocs=2)
+    texts = {file.stem: file.read_text() for file in tmp_path.glob("*.txt")}
+    assert texts["0-0"] == texts["0-1"] == "goes on", "12.5 % of one process, 6.25 % of the step"
+    assert "2 of 16 programs (at most 10% may); the first time: in another process" in texts["1-0"]
+    assert "2 of 16 programs (at most 10% may); the first time: no worker left" in texts["1-1"]
 
 
 def test_a_process_alone_counts_its_own_verdicts():

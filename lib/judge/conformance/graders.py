@@ -81,12 +81,8 @@ def human_eval(text: str, problem: Problem) -> bool:
 
 @functools.cache
 def _with_sanitizer(package: str) -> tuple:
-    for name in (
-        "datasets",
-        "wget",
-        "gradio_client",
-        "e2b",
-    ):  # fetch data sets; neither judging nor sanitizing uses them
+    # These fetch data sets and reach servers; neither judging nor sanitizing uses them.
+    for name in ("datasets", "wget", "gradio_client", "e2b"):
         stub = sys.modules.setdefault(name, types.ModuleType(name))
         for attribute in ("load_dataset", "Client", "Sandbox"):
             setattr(stub, attribute, None)
@@ -227,7 +223,7 @@ MISSING = {
     "evaluate 0.4.6, code_eval": "the package has no metric script: it is fetched from the hub at run time",
     "verl 0.9.1, sandbox_fusion; SandboxFusion": "needs a server; `make judge-parity` compares it with this judge",
     "llm-sandbox 0.3.46": "runs programs and compares nothing; needs Docker, Podman, Kubernetes or bubblewrap",
-    "evalscope 1.14.1": "its code benchmarks hold copies of the graders of HumanEval and LiveCodeBench",
+    "evalscope 1.14.1": "its code benchmarks start a process that imports the whole package; it judges as LiveCodeBench does",
 }
 
 

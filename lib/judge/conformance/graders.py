@@ -223,7 +223,7 @@ MISSING = {
     "evaluate 0.4.6, code_eval": "the package has no metric script: it is fetched from the hub at run time",
     "verl 0.9.1, sandbox_fusion; SandboxFusion": "needs a server; `make judge-parity` compares it with this judge",
     "llm-sandbox 0.3.46": "runs programs and compares nothing; needs Docker, Podman, Kubernetes or bubblewrap",
-    "evalscope 1.14.1": "its code benchmarks start a process that imports the whole package; it judges as LiveCodeBench does",
+    "evalscope 1.14.1": "its code benchmarks import the whole package in each process; it judges as LiveCodeBench does",
 }
 
 

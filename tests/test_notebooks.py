@@ -309,7 +309,7 @@ def test_checkpoints_are_measured_and_the_chosen_one_is_handed_on(runs):
         (40, False),
         (50, True),
     ]
-    assert "checkpoint-40 is damaged" in best["checkpoints"][1]["refused"]
+    assert "checkpoint-40 can't be loaded" in best["checkpoints"][1]["refused"]
     summary = read(folder, "eval_step_50/summary.json")
     assert summary["datasets"].keys() == {"contests_valid", "mbpp", "contests_valid_big"}
     assert {path.name for path in folder.glob("eval_step_*")} == {"eval_step_20", "eval_step_50"}

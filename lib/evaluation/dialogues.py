@@ -106,7 +106,7 @@ def run_dialogues(
         seed = protocol.seed * 31 + number
         completions = generate(model, tokenizer, [ids for *_, ids in waiting], seed=seed, **sampling)
         for (dialogue, prompt, ids), [completion] in zip(waiting, completions, strict=True):
-            dialogue.turns.append(Turn(prompt, ids, completion, extract(completion.text).program))
+            dialogue.turns.append(Turn(prompt, ids, completion, extract(completion.text, judge.answer_block).program))
         asked = [dialogue for dialogue, *_ in waiting]
         views = [(one.last, view) for one in asked if (view := only_public(one.problem))]
         verdicts = judge.judge_many([(turn.program, view) for turn, view in views], progress=False)
@@ -165,7 +165,7 @@ def resample(
     prompts = [dialogue.turns[0].prompt_ids for dialogue in failed]
     completions = generate(model, tokenizer, prompts, samples=samples, **settings)
     asked = [
-        (extract(completion.text).program, dialogue.problem)
+        (extract(completion.text, judge.answer_block).program, dialogue.problem)
         for dialogue, of_problem in zip(failed, completions, strict=True)
         for completion in of_problem
     ]

@@ -53,11 +53,12 @@ def evaluate(
 ) -> dict:
     """Measures a policy on named sets of problems; returns the content of metrics.json.
 
-    `judge` has `judge_many([(program, problem), ...]) -> [Verdict]` and `stats()`. Returned: what was measured and how
-    (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`, and `manifest`: set -> size
-    and hash), `datasets` (set -> `lib.metrics.summarize` and `by_difficulty`) and `times`. Writes into `folder`:
-    verdicts.csv, one row per sample, and qa_logs/. Raises lib.metrics.JudgeFailure if the judge failed on more than 1 %
-    of all samples; calling it again after fixing the judge completes the remaining samples.
+    `judge` has `judge_many([(program, problem), ...]) -> [Verdict]`, `stats()` and `answer_block`. Returned: what was
+    measured and how (`protocol`, `decoding`, `engine`, `model`, `checkpoint`, `step`, `seed`, `instruction`,
+    `answer_block`, and `manifest`: set -> size and hash), `datasets` (set -> `lib.metrics.summarize` and
+    `by_difficulty`) and `times`. Writes into `folder`: verdicts.csv, one row per sample, and qa_logs/. Raises
+    lib.metrics.JudgeFailure if the judge failed on more than 1 % of all samples; calling it again after fixing the
+    judge completes the remaining samples.
     """
     problems = [(name, problem) for name, of_set in sets.items() for problem in of_set]
     if not problems:
@@ -69,6 +70,7 @@ def evaluate(
         **asdict(subject),
         "seed": protocol.seed,
         "instruction": protocol.instruction,
+        "answer_block": judge.answer_block,
         "manifest": {name: version(of_set) for name, of_set in sets.items()},
     }
     identity = described | {"policy": engine.identity, "folder": str(folder.resolve())}
@@ -76,8 +78,9 @@ def evaluate(
     with Cache(artifacts() / "scratch" / "evaluations" / key, eviction_policy="none") as judged:
         results, times = _generate_and_judge([problem for _, problem in problems], engine, protocol, judge, judged)
         require_judge([verdict for _, verdict in results])
+        block = judge.answer_block
         rows = [
-            _row(*problems[index // protocol.samples], index % protocol.samples, *result, protocol, subject)
+            _row(*problems[index // protocol.samples], index % protocol.samples, *result, protocol, subject, block)
             for index, result in enumerate(results)
         ]
         table = pd.DataFrame(rows)
@@ -144,7 +147,7 @@ def _judge(
     judge, batch: dict[int, Completion], problems: list[Problem], judged: Cache
 ) -> tuple[dict[int, Result], float]:
     started = time.perf_counter()
-    programs = [extract(completion.text).program for completion in batch.values()]
+    programs = [extract(completion.text, judge.answer_block).program for completion in batch.values()]
     verdicts = judge.judge_many(list(zip(programs, problems, strict=True)))
     results = {}
     with judged.transact():
@@ -164,9 +167,10 @@ def _row(
     verdict: Verdict,
     protocol: Protocol,
     subject: Subject,
+    block: str,
 ) -> dict:
     """One sample: a row for `lib.metrics` and verdicts.csv, and a line of the QA logs."""
-    extraction = extract(completion.text)
+    extraction = extract(completion.text, block)
     return {
         "dataset": dataset,
         "problem_id": problem.id,

@@ -72,7 +72,7 @@ def validate_model(path: Path, judge, problems: list[Problem], protocol: Protoco
         raise CheckpointError(f"the tokenizer of {path.name} does not reproduce a program: {decoded!r}")
     conversations = [messages(problem, protocol.instruction) for problem in problems]
     completions = _answers(TransformersEngine(model, tokenizer), conversations, protocol)
-    programs = [extract(completion.text).program for completion in completions]
+    programs = [extract(completion.text, judge.answer_block).program for completion in completions]
     verdicts = judge.judge_many(list(zip(programs, problems, strict=True)))
     if not any(completion.text.strip() for completion in completions) or any(
         verdict.error_type == "api_error" for verdict in verdicts

@@ -11,10 +11,10 @@ from lib.rewards import Sample
 
 
 def judged_sample(
-    problem: Problem, text: str, tokens: int, verdict: Verdict, max_tokens: int, truncated: bool
+    problem: Problem, text: str, tokens: int, verdict: Verdict, max_tokens: int, truncated: bool, block: str
 ) -> Sample:
-    """Makes the Sample of one completion and its verdict."""
-    extraction = extract(text)
+    """Makes the Sample of one completion and its verdict; `block`: the judge's `answer_block`."""
+    extraction = extract(text, block)
     return Sample(
         text, tokens, truncated, extraction.program, verdict, problem, extraction.format_ok, max_tokens=max_tokens
     )
@@ -37,10 +37,12 @@ def sample_and_judge(
     limits = {"max_new_tokens": decoding.max_new_tokens, "temperature": decoding.temperature, "seed": seed}
     groups = generate(model, tokenizer, chats, samples=decoding.samples, **limits)
     flat = [(problem, answer) for problem, group in zip(problems, groups, strict=True) for answer in group]
-    verdicts = judge.judge_many([(extract(answer.text).program, problem) for problem, answer in flat], progress=False)
+    block = judge.answer_block
+    programs = [(extract(answer.text, block).program, problem) for problem, answer in flat]
+    verdicts = judge.judge_many(programs, progress=False)
     require_judge(verdicts, limit)
     samples = [
-        judged_sample(problem, answer.text, answer.tokens, verdict, decoding.max_new_tokens, answer.truncated)
+        judged_sample(problem, answer.text, answer.tokens, verdict, decoding.max_new_tokens, answer.truncated, block)
         for (problem, answer), verdict in zip(flat, verdicts, strict=True)
     ]
     return [samples[start : start + decoding.samples] for start in range(0, len(samples), decoding.samples)]

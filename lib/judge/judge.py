@@ -8,6 +8,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from .answers import BLOCKS
 from .host.memory import Memory
 from .host.packages import find_packages
 from .host.pool import Pool
@@ -26,7 +27,8 @@ class Judge:
     and namespace of its own, including those that the quick pass would settle. `cache`: a folder in which verdicts are
     kept for later runs and other processes. `backend`: "local" (this machine), or "sandbox_fusion" with the `url` of
     one or several servers; then `isolation` applies to the servers. `packages`: installed distributions that programs
-    may import, such as ("numpy",); what they need themselves has to be named too.
+    may import, such as ("numpy",); what they need themselves has to be named too. `answer_block`: of several blocks of
+    an answer, the block that evaluations and trainings with this judge take as its program (`block` of `extract`).
     Raises IsolationError if the machine can't isolate, ServerError if no server can judge. Use it as a context manager,
     or call `close`. `options`: the arguments of this judge, to create another like it.
     """
@@ -40,14 +42,18 @@ class Judge:
         backend: str = "local",
         url: str | Iterable[str] | None = None,
         packages: Iterable[str] = (),
+        answer_block: str = "last",
     ):
         packages = tuple(packages)
         self.options: dict = {"workers": workers, "isolation": isolation, "strict": strict}
         self.options |= {"cache": cache, "backend": backend, "url": url, "packages": packages}
+        self.options["answer_block"] = self.answer_block = answer_block
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         if isolation not in ("namespaces", "none"):
             raise ValueError(f"isolation must be one of namespaces, none, not {isolation!r}")
+        if answer_block not in BLOCKS:
+            raise ValueError(f"answer_block must be one of {', '.join(BLOCKS)}, not {answer_block!r}")
         if backend not in ("local", "sandbox_fusion") or (backend == "local" and url is not None):
             raise ValueError(f"backend must be local, or sandbox_fusion with a url, not {backend!r} with {url!r}")
         if packages and (backend != "local" or isolation != "namespaces"):

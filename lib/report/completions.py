@@ -22,7 +22,9 @@ def read_completions(stage: Stage) -> pd.DataFrame | None:
     if not file.is_file() or not file.read_text().strip():
         return None
     table = pd.DataFrame([json.loads(line) for line in file.read_text().splitlines()])
-    answers = [extract(text) for text in table.completion]
+    if "program" in table:
+        return table
+    answers = [extract(text) for text in table.completion]  # recorded without their programs
     return table.assign(program=[one.program for one in answers], in_form=[one.format_ok for one in answers])
 
 

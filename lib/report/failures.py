@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.judge.answers import extract
+from lib.judge.answers import Extraction, extract
 from lib.judge.verdict import TestResult, Verdict
 from lib.policy.generation import generate
 from lib.policy.prompts import messages
@@ -36,10 +36,11 @@ class Failure:
     text: str
     truncated: bool
     verdict: Verdict
+    answer_block: str = "last"
 
     @property
-    def program(self) -> str:
-        return extract(self.text).program
+    def extraction(self) -> Extraction:
+        return extract(self.text, self.answer_block)
 
     @property
     def first(self) -> tuple[int, TestResult]:
@@ -89,7 +90,7 @@ def _same_values(expected: str, test: TestResult) -> bool:
 
 
 _RULES: dict[str, Callable[[Failure], bool]] = {
-    "no program": lambda one: one.truncated or extract(one.text).form in ("unclosed", "no code", "empty"),
+    "no program": lambda one: one.truncated or one.extraction.form in ("unclosed", "no code", "empty"),
     "syntax": lambda one: one.verdict.error_type == "syntax_error",
     "endless loop": lambda one: _slow(one, small=True),
     "too slow": lambda one: _slow(one, small=False),
@@ -142,13 +143,14 @@ def regenerate(
     problems = [by_id[row["dataset"], row["problem_id"]] for row in rows]
     prompts = [messages(problem, instruction) for problem in problems]
     answers = [answer for [answer] in generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens)]
-    programs = [extract(answer.text).program for answer in answers]
+    block = judge.answer_block
+    programs = [extract(answer.text, block).program for answer in answers]
     verdicts = judge.judge_many(list(zip(programs, problems, strict=True)), progress=False)
     failures, changed = [], 0
     for row, problem, answer, verdict in zip(rows, problems, answers, verdicts, strict=True):
         changed += (verdict.error_type, f"{verdict.pass_ratio:.4f}") != (row["error_type"], row["pass_ratio"])
         if verdict.error_type not in ("success", "api_error"):
-            failures.append(Failure(row["dataset"], problem, answer.text, answer.truncated, verdict))
+            failures.append(Failure(row["dataset"], problem, answer.text, answer.truncated, verdict, block))
     return failures, changed
 
 
@@ -179,7 +181,7 @@ def failure_record(failure: Failure) -> dict:
         "problem_id": problem.id,
         "difficulty": problem.difficulty,
         "statement": problem.prompt,
-        "program": failure.program,
+        "program": failure.extraction.program,
         "error_type": verdict.error_type,
         "passed": verdict.passed,
         "total": verdict.total,

@@ -128,8 +128,9 @@ class Rollouts(TrainerCallback):
             log_metric(f"{name}_rate", fmean(verdict.error_type == name for verdict in verdicts))
         require_judge(verdicts, MAX_JUDGE_FAILURES, over_processes)
         problems, limit = [self.problems[name] for name in problem_id], self.args.max_completion_length
+        block = self.judge.answer_block
         samples = [
-            judged_sample(problem, completion[-1]["content"], len(ids), verdict, limit, ids[-1] not in self.ends)
+            judged_sample(problem, completion[-1]["content"], len(ids), verdict, limit, ids[-1] not in self.ends, block)
             for problem, completion, ids, verdict in zip(problems, completions, completion_ids, verdicts, strict=True)
         ]
         rewards = [self.reward(sample) for sample in samples]
@@ -139,6 +140,8 @@ class Rollouts(TrainerCallback):
             {
                 "problem_id": sample.problem.id,
                 "completion": sample.completion,
+                "program": sample.program,
+                "in_form": sample.format_ok,
                 "reward": reward.value,
                 "parts": reward.parts,
                 "error_type": sample.verdict.error_type,
@@ -150,14 +153,18 @@ class Rollouts(TrainerCallback):
         self.seconds["judge"] += time.perf_counter() - started
         return [reward.value for reward in rewards]
 
+    def _submissions(self, texts: list[str], problem_ids: list[str]) -> list[tuple[str, str]]:
+        block = self.judge.answer_block
+        return [(extract(text, block).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]
+
     def _begin(self, texts: list[str], problem_ids: list[str]) -> None:
-        submissions = [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]
+        submissions = self._submissions(texts, problem_ids)
         self._pending = submissions, self._thread.submit(self._judge, submissions)
 
     def _verdicts(self, texts: list[str], problem_ids: list[str]) -> list[Verdict]:
         """Waits for the judge, which has begun with other problems if some have the same prompt."""
         begun, future = self._pending
-        if begun != [(extract(text).program, problem) for text, problem in zip(texts, problem_ids, strict=True)]:
+        if begun != self._submissions(texts, problem_ids):
             self._begin(texts, problem_ids)
             _, future = self._pending
         self._pending = [], None
@@ -251,7 +258,7 @@ def train_grpo(
     ends = end_tokens(model.generation_config, tokenizer) if model else []
     rollouts = Rollouts(problems, judge, function, args, instruction, ends)
     trainer = online_trainer(model, tokenizer, rows, rollouts, args, config, callbacks=[rollouts])
-    data = (rows, version(problems), rollouts.__name__)
+    data = (rows, version(problems), rollouts.__name__, judge.answer_block)
     curve = train(trainer, config, CURVE, shown=ONLINE_SHOWN, data=data, early_stop=early_stop)
     if config.completions and trainer.accelerator.is_main_process:
         log: list[dict[str, Any]] = trainer.state.log_history

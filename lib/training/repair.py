@@ -115,7 +115,7 @@ def _sort(
 ) -> None:
     """Adds, by problem, distinct correct programs to `right`, including solutions of `solved`, and distinct incorrect
     answers to `wrong`, each with the feedback on it."""
-    programs = [extract(completion.text).program for _, completion in offered]
+    programs = [extract(completion.text, judge.answer_block).program for _, completion in offered]
     views: list[Any] = [only_public(problem) for problem, _ in offered]
     public = judge.judge_many(list(zip(programs, views, strict=True)), progress=False)
     candidates = [(solution, problem) for problem in solved for solution in problem.solutions[:1]]

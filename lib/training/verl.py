@@ -95,15 +95,16 @@ def compute_score(
     extra_info: dict | None = None,
     reward: str | Mapping[str, float] = "dense",
     tally: str | None = None,
+    answer_block: str = "last",
 ) -> dict[str, float]:
     """The reward of one answer: `score`, and its parts under names that are the same for every answer.
 
-    `reward`: what `lib.rewards.make_reward` takes; `tally`: the folder that `watch` reads; verl passes both among the
-    `reward_kwargs`. verl does not say how many tokens an answer has, so that `soft_overlong` raises: use verl's own
-    `overlong_buffer`. Raises JudgeFailure when the judge failed, SelfTestError when this machine's judge is not fit to
-    give rewards, ValueError for a ground truth that is not from `rows`.
+    `reward`: what `lib.rewards.make_reward` takes; `tally`: the folder that `watch` reads; `answer_block`: as that of
+    `Judge`; verl passes them among the `reward_kwargs`. verl does not say how many tokens an answer has, so that
+    `soft_overlong` raises: use verl's own `overlong_buffer`. Raises JudgeFailure when the judge failed, SelfTestError
+    when this machine's judge is not fit to give rewards, ValueError for a ground truth that is not from `rows`.
     """
-    problem, extraction = _problem(ground_truth), extract(solution_str)
+    problem, extraction = _problem(ground_truth), extract(solution_str, answer_block)
     verdict = _judge().judge(extraction.program, problem)
     sample = Sample(solution_str, 0, False, extraction.program, verdict, problem, extraction.format_ok)
     result = make_reward(reward)(sample)

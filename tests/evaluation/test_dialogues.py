@@ -182,6 +182,8 @@ def test_a_dialogue_ends_after_the_last_round_and_when_a_program_comes_again(dia
 
 def test_a_failure_of_the_judge_ends_a_dialogue_and_is_no_wrong_program(dialogues):
     class Broken:
+        answer_block = "last"
+
         def judge_many(self, pairs, progress):
             return [Verdict(False, 0.0, "api_error", 0, 2, 0.0) for _ in pairs]
 

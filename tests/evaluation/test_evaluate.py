@@ -4,21 +4,26 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from diskcache import Cache
 from tiny_policy import make_model, make_tokenizer, teach
 
+from lib.evaluation.dialogues import run_dialogues
 from lib.evaluation.evaluate import Subject, evaluate
+from lib.evaluation.sampling import sample_and_judge
 from lib.judge import Judge
 from lib.judge.conformance.judge_checks import busy_processes
 from lib.judge.verdict import Verdict
 from lib.metrics import JudgeFailure
 from lib.policy.engines import TransformersEngine
+from lib.policy.generation import Completion
 from lib.policy.models import load_policy, load_tokenizer
 from lib.policy.protocols import Protocol, eval_at_1
 from lib.problems import Problem, Test
 from lib.problems.manifest import version
+from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 # What the policy has learned by heart to answer, and what the judge must say of it.
@@ -150,6 +155,8 @@ def test_a_busy_machine_changes_nothing_but_the_times(policy, judge, tmp_path):
 
 def test_nothing_is_written_when_the_judge_fails_too_often(policy, tmp_path):
     class BrokenJudge:
+        answer_block = "last"
+
         def judge_many(self, submissions):
             return [Verdict(False, 0.0, "api_error", 0, 2, 0.0, feedback="no worker left") for _ in submissions]
 
@@ -187,8 +194,41 @@ def test_a_result_names_what_was_measured_and_how(policy, judge, tmp_path):
     assert found["manifest"] == {name: version(problems) for name, problems in SETS.items()}
 
 
+class Undecided:
+    """An engine that answers with a right program, then with a wrong one."""
+
+    name = identity = "undecided"
+
+    def batches(self, conversations, protocol, skip):
+        text = f"```python\n{ANSWERS['add'][0]}\n```\nor\n```python\nprint(0)\n```"
+        yield [(row, Completion(text, (1,), False)) for row in range(len(conversations))]
+
+
+@pytest.mark.parametrize(("block", "accepted"), [("first", 1.0), ("last", 0.0)])
+def test_the_preset_chooses_which_of_several_blocks_is_judged_and_the_result_records_it(block, accepted, tmp_path):
+    preset = load_params_file(root() / "params" / "tiny" / "preset.yaml")
+    assert preset["judge"]["answer_block"] == "last"
+    with Judge(**preset["judge"] | {"answer_block": block}) as judge:
+        found = evaluate(Undecided(), {"add": [problem("add", "a")]}, judge, tmp_path, GREEDY, SUBJECT)
+    assert (found["answer_block"], found["datasets"]["add"]["accepted_at_1"]) == (block, accepted)
+
+
+@pytest.mark.parametrize(("block", "program"), [("first", ANSWERS["add"][0]), ("last", "print(0)")])
+def test_samples_and_dialogues_are_judged_by_the_same_rule(block, program, monkeypatch):
+    [[(_, written)]] = Undecided().batches([[]], GREEDY, frozenset())
+    for module in ("sampling", "dialogues"):
+        monkeypatch.setattr(f"lib.evaluation.{module}.generate", lambda *_, **__: [[written]])
+    with Judge(workers=1, answer_block=block) as judge:
+        [[sample]] = sample_and_judge(None, None, [problem("add", "a")], judge, GREEDY)
+        model, tokenizer = SimpleNamespace(config=None), make_tokenizer()
+        [dialogue] = run_dialogues(model, tokenizer, [problem("add", "a")], judge, str, rounds=1, max_new_tokens=9)
+    assert sample.program == dialogue.last.program == program
+    assert sample.verdict.accepted == dialogue.last.verdict.accepted == (block == "first")
+
+
 # PLAN's names, and what every result says of itself.
-WHAT = {"protocol", "decoding", "engine", "model", "checkpoint", "step", "seed", "instruction", "manifest"}
+WHAT = {"protocol", "decoding", "engine", "model", "checkpoint", "step", "seed", "manifest"}
+WHAT |= {"instruction", "answer_block"}
 RATES = {"accepted_at_1", "exec_success_rate", "zero_reward_rate", "truncation_rate", "format_rate"}
 RATES |= {f"{kind}_rate" for kind in ("syntax_error", "runtime_error", "timeout", "wrong_answer")}
 MEANS = {"pass_ratio_mean", "avg_gen_tokens"}
@@ -242,7 +282,7 @@ def test_after_a_failure_of_the_judge_only_what_it_failed_on_is_judged_again(pol
         """Fails on the second call, and remembers how much it was asked."""
 
         def __init__(self):
-            self.asked = []
+            self.asked, self.answer_block = [], judge.answer_block
 
         def judge_many(self, submissions):
             self.asked.append(len(submissions))
@@ -276,7 +316,7 @@ from lib.policy.engines import TransformersEngine
 from lib.policy.models import load_policy, load_tokenizer
 
 class Slow:
-    def __init__(self, judge): self.judge, self.stats = judge, judge.stats
+    def __init__(self, judge): self.judge, self.stats, self.answer_block = judge, judge.stats, judge.answer_block
     def judge_many(self, pairs):
         if len(pairs) == 1:  # the last batch: by now the first three have been kept
             os.kill(os.getpid(), signal.SIGKILL)

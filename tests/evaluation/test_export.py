@@ -119,6 +119,8 @@ def test_sharded_weights_are_complete_only_with_every_shard(saved, checkpoint):
 
 def test_a_model_that_the_judge_can_say_nothing_about_is_refused(saved):
     class Broken:
+        answer_block = "last"
+
         def judge_many(self, pairs):
             from lib.judge.host.scoring import failed_judge
 

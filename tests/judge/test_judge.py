@@ -280,6 +280,8 @@ def test_a_closed_judge_says_so():
 def test_at_least_one_worker():
     with pytest.raises(ValueError, match="at least 1"):
         Judge(workers=0)
+    with pytest.raises(ValueError, match="answer_block must be one of last, first, longest, not 'best'"):
+        Judge(answer_block="best")
 
 
 def test_no_more_programs_run_at_once_than_there_are_workers():

@@ -44,6 +44,14 @@ def test_a_completion_of_the_first_a_middle_and_the_last_step_is_shown(rows):
     assert over_training({"sft": rows["sft"]}).empty
 
 
+def test_a_program_is_read_as_the_training_recorded_it(rows):
+    recorded = LINES[0] | {"program": CONSTANT, "in_form": False}  # as of another block of the completion
+    stage = rows["grpo-dense"][0]
+    (stage.folder / "completions.jsonl").write_text(json.dumps(recorded) + "\n")
+    [row] = read_completions(stage).to_dict("records")
+    assert (row["program"], row["in_form"]) == (CONSTANT, False)
+
+
 @pytest.mark.parametrize(
     ("program", "trivial"),
     [

@@ -69,6 +69,19 @@ def test_a_program_falls_into_its_class(judge, name):
     assert classify(failure(judge, STDIO[problem], program)).name == name
 
 
+def test_the_program_of_a_failure_is_the_block_that_was_judged():
+    text = answer("print(1)") + "\nor\n" + answer("print(2)")
+    failed = Failure(
+        "contests_valid",
+        next(iter(STDIO.values())),
+        text,
+        False,
+        Verdict(False, 0.0, "wrong_answer", 0, 1, 0.0),
+        "first",
+    )
+    assert failed.extraction.program == "print(1)"
+
+
 def test_every_class_has_an_example_words_and_a_repair():
     assert {one.name for one in CLASSES} == {*POLICIES, *BY_HAND}
     assert all(one.rule and one.repair for one in CLASSES)
@@ -165,7 +178,7 @@ def test_a_regenerated_program_is_compared_with_what_was_recorded(judge, tmp_pat
     assert [one.problem.id for one in found] == [one.id for one in problems]
     assert changed == 1, "the last one had been recorded as a timeout"
     assert {classify(one).name for one in found} == {"no program"}
-    monkeypatch.setattr(failures, "extract", lambda text: extract(answer(problems[0].solutions[0])))
+    monkeypatch.setattr(failures, "extract", lambda text, block: extract(answer(problems[0].solutions[0])))
     if problems[0].solutions:
         found, changed = regenerate(drawn, {"contests_valid": problems}, model, tokenizer, judge, max_new_tokens=2)
         assert changed == 3

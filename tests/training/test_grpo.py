@@ -55,7 +55,7 @@ class FailingJudge:
     """The real judge, except that it fails on the first `failures` programs of every call."""
 
     def __init__(self, judge: Judge, failures: int):
-        self.judge, self.failures = judge, failures
+        self.judge, self.failures, self.answer_block = judge, failures, judge.answer_block
 
     def judge_many(self, submissions, progress):
         verdicts = self.judge.judge_many(submissions, progress=progress)
@@ -67,7 +67,7 @@ class WatchingJudge:
     """The real judge; keeps which problems each call asked for."""
 
     def __init__(self, judge: Judge):
-        self.judge, self.asked = judge, []
+        self.judge, self.asked, self.answer_block = judge, [], judge.answer_block
 
     def judge_many(self, submissions, progress):
         self.asked.append([problem for _, problem in submissions])
@@ -175,6 +175,8 @@ def test_the_judge_works_while_the_reference_model_reads(policy, tokenizer, judg
     happened, real = [], GRPOTrainer._get_per_token_logps_and_entropies
 
     class WatchedJudge:
+        answer_block = "last"
+
         def judge_many(self, submissions, progress):
             happened.append("judge begins")
             assert read.wait(timeout=60), "the model is read only after the judge has finished"
@@ -201,6 +203,17 @@ def test_two_problems_with_the_same_statement_are_judged_by_their_own_tests(poli
     curve = train_grpo(policy, tokenizer, [PROBLEMS[0], twin], judged, sparse, short(tmp_path, steps=2))
     assert {problem.id for problems in judged.asked for problem in problems} == {"echo", "twin"}
     assert 0 < curve.success_rate.max() <= 0.5, "half of the programs are for the twin, which nothing solves"
+
+
+def test_of_several_blocks_the_judges_rule_chooses_the_program_that_is_rewarded(judge):
+    text = answer("print(input())") + "\nor\n" + answer("print(0)")
+    call = [[{"role": "assistant", "content": text}]], [[1]], ["echo"]
+    for block, reward in (("last", 0.0), ("first", 1.0)):
+        watching = WatchingJudge(judge)
+        watching.answer_block = block
+        rollouts = Rollouts(PROBLEMS, watching, sparse, SimpleNamespace(max_completion_length=60), "", ends=[1])
+        assert rollouts(*call, log_metric=lambda *_: None) == [reward]
+        assert rollouts.completions[0]["program"] == ("print(0)" if block == "last" else "print(input())")
 
 
 def test_where_vllm_writes_the_samples_their_probabilities_reach_the_trainer_and_the_judge_begins(tokenizer, judge):
@@ -327,7 +340,8 @@ def test_rewards_are_weighted_sums_whose_terms_and_parts_are_logged_with_some_co
     for row in rows:
         assert row["reward"] == pytest.approx(sum(weight * row["parts"][name] for name, weight in weights.items()))
         assert row["parts"]["share_of_token_limit"] == row["tokens"] / 20
-        [verdict] = judge.judge_many([(extract(row["completion"]).program, by_id(row["problem_id"]))], progress=False)
+        assert (row["program"], row["in_form"]) == (extract(row["completion"]).program, row["parts"]["format_ok"])
+        [verdict] = judge.judge_many([(row["program"], by_id(row["problem_id"]))], progress=False)
         assert (verdict.error_type, verdict.pass_ratio) == (row["error_type"], row["pass_ratio"])
 
 

@@ -194,7 +194,7 @@ class FailingJudge:
     """The real judge, except that it fails on the first `failures` programs of every call on whole problems."""
 
     def __init__(self, judge: Judge, failures: int):
-        self.judge, self.failures = judge, failures
+        self.judge, self.failures, self.answer_block = judge, failures, judge.answer_block
 
     def judge_many(self, pairs, progress):
         verdicts = self.judge.judge_many(pairs, progress=progress)

@@ -102,6 +102,8 @@ def test_the_reward_is_chosen_by_reward_kwargs():
     assert call(half, reward="dense_by_visibility")["score"] == 0.5
     mixed = call(half, reward={"dense": 1.0, "format": 0.5})
     assert (mixed["score"], mixed["dense"], mixed["format"]) == (0.75, 0.25, 1.0)
+    several = answer("print(2 * int(input()))") + "\nor\n" + half
+    assert (call(several)["score"], call(several, answer_block="first")["score"]) == (0.25, 1.0)
     with pytest.raises(ValueError, match="unknown reward 'dens'"):
         call(half, reward="dens")
     with pytest.raises(ValueError, match="soft_overlong needs the number of generated tokens"):

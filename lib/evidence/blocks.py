@@ -82,7 +82,7 @@ def graders(runs: Runs, language: str) -> str:
     for name, grader in named(runs, "04_graders-s0")[0].metrics["graders"].items():
         columns = ("cheats paid", "wrong answers paid", "honest programs failed", "errors scored as answers")
         counts = [grader[column] for column in columns]
-        speeds = ", ".join(f"{speed:.1f}" for speed in grader["programs_per_second"] or []) or "–"
+        speeds = ", ".join(f"{speed:.1f}" if speed else "–" for speed in grader["programs_per_second"] or [None])
         lines.append([f"`{name}`", grader["version"], *(f"{count} / {total}" for count, total in counts), speeds])
     return markdown_table(TEXTS[language]["graders"], lines)
 

@@ -41,6 +41,7 @@ UNDEFINED = (
     ".token_budget",
     ".stopped_at",
     "tokens generated",
+    "programs_per_second",  # of a grader that did not pay all programs of the measurement
 )
 LARGEST_NOTEBOOK, LARGEST_REPOSITORY = 300_000, 60_000_000  # bytes
 

@@ -45,7 +45,7 @@ def test_a_readme_is_short(page):
 
 def test_both_languages_have_the_same_blocks_commands_links_and_tests():
     english, chinese = text_of(ENGLISH), text_of(CHINESE)
-    assert blocks(ENGLISH).keys() == blocks(CHINESE).keys() == {"state", "results", "conclusions"}
+    assert blocks(ENGLISH).keys() == blocks(CHINESE).keys() == {"state", "results", "conclusions", "graders"}
 
     def commands(text: str) -> list[str]:
         fenced = re.findall(r"^```\n(.*?)^```", BLOCK.sub("", text), re.MULTILINE | re.DOTALL)

@@ -182,7 +182,7 @@ def test_no_two_processes_and_steps_sample_by_one_seed(start):
             state=SimpleNamespace(global_step=step),
             args=SimpleNamespace(world_size=2, process_index=rank),
         )
-        judge = SimpleNamespace(judge_many=lambda pairs, progress: [])
+        judge = SimpleNamespace(judge_many=lambda pairs, progress: [], answer_block="last")
         args = SimpleNamespace(max_completion_length=24, temperature=1.0, seed=0)
         rollouts = Rollouts(PROBLEMS, judge, dense, args, "", ends=[])
         written.append(rollouts.sample(prompts, trainer)["completion_ids"])

@@ -35,7 +35,7 @@ report: $(READY) ## the executed report of a preset as one HTML file that opens 
 lab: $(READY) ## JupyterLab on this folder
 	@$(BIN)/jupyter lab
 
-test: $(READY) ## the tests, two modules at a time
+test: $(READY) ## the tests, in two processes
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
 
 # The distribution's browser; without one that starts, the tests say so and are skipped.

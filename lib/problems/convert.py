@@ -19,6 +19,8 @@ CONTEST = (
 FUNCTION_TIME_LIMIT, TINY_FUNCTION_TIME_LIMIT = 10.0, 1.0  # s; function sets state none. MBPP 123 needs 2 to 6 s
 MBPP_TASKS = {"prompt": (1, 10), "test": (11, 510), "validation": (511, 600), "train": (601, 974)}
 REGRESSION_TASKS = (11, 210)  # MBPP_reg
+# mbpp_one: its test set has no task of mbpp_reg, so that a run may monitor the one and report the other
+ONE_TASKS = {"train": (601, 974), "valid": (511, 600), "valid_big": (411, 510), "test": (211, 410)}
 _ASSERT = re.compile(r"^\s*assert\b", re.MULTILINE)
 _DIFFICULTIES = ("", "easy", "medium", "hard", "harder", "hardest", "external", *"ABCDEFGHIJKLMNOPQRSTUV")
 
@@ -98,11 +100,16 @@ def mbpp_prompt(text: str, tests: list[str]) -> str:
 
 
 def mbpp(row: dict, dataset: str, split: str) -> Problem | str:
-    """A row of MBPP, full or sanitized. The id is the same in both, because the problem is the same."""
+    """A row of MBPP, full or sanitized. The id is the same in both, because the problem is the same.
+
+    The prompt of MBPP shows all asserts, which are then public tests, and a selection by public tests is the oracle. That
+    of `mbpp_one` shows the first assert; the others are private.
+    """
     if type(row["task_id"]) is not int:
         raise TypeError(f"task_id {row['task_id']!r} is not a whole number")
     [asserts] = _lists(row, "test_list")
-    first, last = REGRESSION_TASKS if dataset == "mbpp_reg" else MBPP_TASKS[split]
+    one = dataset == "mbpp_one"
+    first, last = REGRESSION_TASKS if dataset == "mbpp_reg" else (ONE_TASKS if one else MBPP_TASKS)[split]
     if not first <= row["task_id"] <= last:
         return "of another split"  # a file may hold all of them
     # The set-up code belongs after the program: before it, tasks 367 and 927 fail with their own reference solutions.
@@ -114,8 +121,11 @@ def mbpp(row: dict, dataset: str, split: str) -> Problem | str:
         dataset=dataset,
         split=split,
         kind="function",
-        prompt=mbpp_prompt(row["prompt"] if "test_imports" in row else row["text"], asserts),
-        tests=tuple(Test(setup + test, visibility="public") for test in asserts),
+        prompt=mbpp_prompt(row["prompt"] if "test_imports" in row else row["text"], asserts[: 1 if one else None]),
+        tests=tuple(
+            Test(setup + test, visibility="private" if one and number else "public")
+            for number, test in enumerate(asserts)
+        ),
         time_limit=_function_time_limit(dataset),
         solutions=(row["code"],),
     )

@@ -11,7 +11,7 @@ from lib.problems.ledger import Ledger
 from lib.problems.manifest import Problems
 from lib.problems.quality import reliable
 from lib.problems.roles import RoleError, problem_sets, require, role_of
-from lib.problems.sources import load_problems
+from lib.problems.sources import given_place, load_problems
 
 _ROLES = {"train": ("train",), "select": ("select", "monitor"), "report": ("select", "monitor", "test")}
 
@@ -49,7 +49,7 @@ def read_problems(
     if not frozen and purpose != "report":
         freeze = f"python -m lib.problems.freeze write {place[0]}"
         raise ValueError(f"{name} is not frozen, so it cannot be used for {purpose}; run {freeze}")
-    problems = load_problems(*place, source, dev=dev, frozen=frozen)
+    problems = load_problems(*place, source or given_place(place[0], sets[name].rows), dev=dev, frozen=frozen)
     if purpose == "train":
         problems = reliable(problems, *place)
     problems = Problems(problems[: limit or None], problems.dropped)

@@ -37,12 +37,18 @@ class RoleError(RuntimeError):
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """An entry of a preset's `sets`. `every`: steps between measurements of checkpoints on this set; 0: none."""
+    """An entry of a preset's `sets`.
+
+    `every`: steps between measurements of checkpoints on this set; 0: none. `rows`: a file or folder to read instead of
+    the source's usual place (see `lib.problems.sources.given_place`). `label`: its name in figures and tables.
+    """
 
     source: str
     split: str
     role: str
     every: int = 0
+    rows: str = ""
+    label: str = ""
 
     def __post_init__(self):
         known_split(self.source, self.split)

@@ -67,18 +67,23 @@ def folder_rows(folder: Path, hub: Hub, split: str) -> Iterator[dict]:
 
 def hub_rows(hub: Hub, split: str) -> Iterator[dict]:
     """Rows from the cache, which is filled from the hub first. Raises ConnectionError if the hub can't be read."""
-    name = "-".join([hub.dataset.replace("/", "--"), *filter(None, [hub.configuration]), split, hub.revision[:8]])
-    cache = paths.root() / "data" / "cache" / f"{name}.jsonl.gz"
+    cache = hub_cache(hub, split)
     if not cache.is_file():
         try:
             _download(hub, split, cache)
         except Exception as error:  # offline, no such revision, a broken transfer: a dozen classes of four libraries
             raise ConnectionError(
                 f"could not read {hub.dataset}, split {split}, revision {hub.revision[:8]}, from the hub "
-                f"({_first_line(error)}). On a machine without a network give a local copy of the same schema: "
-                f"load_problems(..., source=FILE_OR_FOLDER), or put a file of its rows at data/cache/{cache.name}"
+                f"({_first_line(error)}). On a machine without a network name a local copy of the same schema: "
+                "RLVR_ROWS=SOURCE=FILE_OR_FOLDER, or `rows` of the set in preset.yaml"
             ) from error
     return file_rows(cache)
+
+
+def hub_cache(hub: Hub, split: str) -> Path:
+    """The file that keeps the rows of a split once they have been read from the hub."""
+    name = "-".join([hub.dataset.replace("/", "--"), *filter(None, [hub.configuration]), split, hub.revision[:8]])
+    return paths.root() / "data" / "cache" / f"{name}.jsonl.gz"
 
 
 def _download(hub: Hub, split: str, cache: Path) -> None:

@@ -4,6 +4,8 @@ To add a source, write a row converter (see `lib.problems.convert`) and an entry
 source is used for; see `lib.problems.roles`.
 """
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +14,7 @@ from pathlib import Path
 from lib.judge.problem import Problem
 from lib.problems import convert, manifest
 from lib.problems.manifest import Problems
-from lib.problems.rows import Hub, file_rows, folder_rows, hub_rows
+from lib.problems.rows import Hub, file_rows, folder_rows, hub_cache, hub_rows
 from lib.runs import paths
 
 
@@ -22,7 +24,8 @@ class Source:
 
     `convert(row, source, split)` returns a problem, or the reason for excluding the row. Rows lie on the hub, or in
     `<split>.jsonl` (also .gz or .xz) in `folder`, relative to the repository. `drawn`: splits whose problems are taken
-    out of another split when the source is frozen, as {split: the other split}.
+    out of another split when the source is frozen, as {split: the other split}. `hub_splits`: splits that have another
+    name on the hub.
     """
 
     convert: Callable[[dict, str, str], Problem | str]
@@ -30,6 +33,7 @@ class Source:
     hub: Hub | None = None
     folder: str = ""
     drawn: dict[str, str] = field(default_factory=dict)
+    hub_splits: dict[str, str] = field(default_factory=dict)
 
     @property
     def tiny(self) -> bool:
@@ -41,10 +45,20 @@ class Source:
         if place is None and self.folder:
             files = [paths.root() / self.folder / f"{split}.jsonl{suffix}" for suffix in (".xz", ".gz", "")]
             place = next((file for file in files if file.is_file()), files[0])
+        of_hub = self.hub_splits.get(split, split)
         if self.hub and place is None:
-            return hub_rows(self.hub, split)
+            return hub_rows(self.hub, of_hub)
         path = Path(place or "")
-        return folder_rows(path, self.hub, split) if self.hub and path.is_dir() else file_rows(path)
+        return folder_rows(path, self.hub, of_hub) if self.hub and path.is_dir() else file_rows(path)
+
+    def missing_rows(self, split: str, place: str | Path | None = None) -> str:
+        """Where the rows of a split should be and are not; empty if they are there."""
+        if self.hub and place is None:
+            split = self.drawn.get(split, split)
+            there = hub_cache(self.hub, self.hub_splits.get(split, split)).is_file()
+            return "" if there else f"{self.hub.dataset} on the hub"
+        files = [Path(place)] if place else [*(paths.root() / self.folder).glob(f"{split}.jsonl*")]
+        return "" if any(file.exists() for file in files) else str(place or f"{self.folder}/{split}.jsonl")
 
 
 _CONTESTS = Hub(
@@ -66,7 +80,22 @@ SOURCES = {
     "mbpp": Source(convert.mbpp, _MBPP_SPLITS, _MBPP),
     "mbpp_sanitized": Source(convert.mbpp, _MBPP_SPLITS, replace(_MBPP, configuration="sanitized")),
     "mbpp_reg": Source(convert.mbpp, ("test",), _MBPP),
+    "mbpp_one": Source(convert.mbpp, _CONTEST_SPLITS, _MBPP, hub_splits={"valid": "validation", "valid_big": "test"}),
 }
+PLACES = "RLVR_ROWS"  # variable of the environment: RLVR_ROWS="mbpp_one=/rows/mbpp.jsonl humaneval=hub"
+
+
+def given_place(source: str, preset: str = "") -> Path | None:
+    """Where the rows of a source are read from, by the variable RLVR_ROWS or else by its preset: a file or folder,
+    relative to the repository; None for the usual place, which `hub` means too.
+
+    Raises ValueError if RLVR_ROWS names an unknown source.
+    """
+    given = dict(word.partition("=")[::2] for word in shlex.split(os.environ.get(PLACES, "")))
+    if unknown := sorted(given.keys() - SOURCES.keys()):
+        raise ValueError(f"{PLACES} names an unknown problem source {unknown[0]!r}; choose one of {', '.join(SOURCES)}")
+    place = given.get(source, preset)
+    return None if place in ("", "hub") else paths.root() / place
 
 
 def known_split(source: str, split: str | None = None) -> str:
@@ -88,12 +117,12 @@ def load_problems(
 
     `name`: a key of SOURCES, such as tiny_contests, codecontests, humaneval, mbpp (all 974 tasks) or mbpp_reg (tasks 11
     to 210). `split` may be omitted if there is only one. `source`: a local file of rows (.jsonl or .json, also .gz or
-    .xz), or a folder in the hub's shape, read instead of the place in SOURCES. `dev`: the fixed subset for frequent
-    checks. `frozen=False` does not compare the rows with the manifest, for rows that have none.
+    .xz), or a folder in the hub's shape, read instead of the place in SOURCES; by default that which the variable
+    RLVR_ROWS names. `dev`: the fixed subset for frequent checks. `frozen=False` does not compare the rows with the manifest, for rows that have none.
     Raises ValueError for an unknown name or split and for rows of another schema, FileNotFoundError for a missing
     file, ConnectionError without the hub, ManifestError (a ValueError) for rows that changed.
     """
-    split = known_split(name, split)
+    split, source = known_split(name, split), source or given_place(name)
     entries = manifest.read(name, split) if frozen else []
     origin = SOURCES[name].drawn.get(split)
     if origin and not frozen:

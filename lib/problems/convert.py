@@ -102,8 +102,8 @@ def mbpp_prompt(text: str, tests: list[str]) -> str:
 def mbpp(row: dict, dataset: str, split: str) -> Problem | str:
     """A row of MBPP, full or sanitized. The id is the same in both, because the problem is the same.
 
-    The prompt of MBPP shows all asserts, which are then public tests, and a selection by public tests is the oracle. That
-    of `mbpp_one` shows the first assert; the others are private.
+    The prompt of MBPP shows all asserts: they are public tests, and whatever selects by public tests is the oracle. The
+    prompt of `mbpp_one` shows the first assert; the others are private.
     """
     if type(row["task_id"]) is not int:
         raise TypeError(f"task_id {row['task_id']!r} is not a whole number")

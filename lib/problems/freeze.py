@@ -3,6 +3,7 @@
     python -m lib.problems.freeze write                         the tiny sets, and marks their unreliable problems
     python -m lib.problems.freeze write codecontests            all splits; needs the hub
     python -m lib.problems.freeze write codecontests/test --source codecontests=FILE_OR_FOLDER
+    python -m lib.problems.freeze fetch mbpp_one humaneval      only keeps the rows here, for runs without the hub
 
 A manifest also fixes which problems are used:
 1. Copies (`lib.problems.overlap`): a train problem that copies another train problem, or a problem of a frozen set that
@@ -125,13 +126,18 @@ def chosen_splits(words: list[str]) -> list[Place]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.problems.freeze", description=__doc__.split("\n\n")[0])
-    parser.add_argument("action", choices=["write"])
+    parser.add_argument("action", choices=["write", "fetch"], help="write manifests, or keep the rows of the hub here")
     parser.add_argument("sets", nargs="*", metavar="SOURCE[/SPLIT]", help="what to freeze (default: the tiny sets)")
     parser.add_argument("--source", action="append", default=[], metavar="SOURCE=PATH", help="a file or folder of rows")
     options = parser.parse_intermixed_args(arguments)
     sources = {name: Path(path) for name, _, path in (source.partition("=") for source in options.source)}
     try:
         chosen = chosen_splits(options.sets)
+        if options.action == "fetch":
+            for name, split in chosen:
+                source = SOURCES[name]
+                print(f"{name}, split {split}: {sum(1 for _ in source.rows(source.drawn.get(split, split)))} rows")
+            return 0
         written = manifest.freeze(build(chosen, sources))
     except (ValueError, OSError, RoleError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from lib.problems.ledger import Ledger
 from lib.problems.manifest import Problems
+from lib.problems.missing import missing_data
 from lib.problems.quality import reliable
 from lib.problems.roles import RoleError, problem_sets, require, role_of
 from lib.problems.sources import given_place, load_problems
+from lib.runs import requirements
 
+requirements.CHECKS.append(missing_data)  # what a run that reads problems must have before it starts
 _ROLES = {"train": ("train",), "select": ("select", "monitor"), "report": ("select", "monitor", "test")}
 
 

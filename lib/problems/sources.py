@@ -117,8 +117,9 @@ def load_problems(
 
     `name`: a key of SOURCES, such as tiny_contests, codecontests, humaneval, mbpp (all 974 tasks) or mbpp_reg (tasks 11
     to 210). `split` may be omitted if there is only one. `source`: a local file of rows (.jsonl or .json, also .gz or
-    .xz), or a folder in the hub's shape, read instead of the place in SOURCES; by default that which the variable
-    RLVR_ROWS names. `dev`: the fixed subset for frequent checks. `frozen=False` does not compare the rows with the manifest, for rows that have none.
+    .xz), or a folder in the hub's shape, read instead of the place in SOURCES; by default the one that the variable
+    RLVR_ROWS names. `dev`: the fixed subset for frequent checks. `frozen=False` does not compare the rows with the
+    manifest, for rows that have none.
     Raises ValueError for an unknown name or split and for rows of another schema, FileNotFoundError for a missing
     file, ConnectionError without the hub, ManifestError (a ValueError) for rows that changed.
     """

@@ -1,9 +1,12 @@
 """Checks that this machine has what a preset needs, before a run does any work."""
 
-import json
+import os
+from collections.abc import Callable
 from importlib import metadata
 
 from . import paths
+
+CHECKS: list[Callable[[dict], list[str]]] = []  # of packages that know more keys of a preset, such as `sets`
 
 
 class MissingError(RuntimeError):
@@ -13,15 +16,21 @@ class MissingError(RuntimeError):
 def require(preset: dict) -> None:
     """Raises MissingError when this machine lacks something that a run with a model needs.
 
-    `preset`: the content of its preset.yaml. Its `requires` names the memory of one GPU (`gpu_gib`) and `packages`; if
-    it is empty, nothing is checked. Otherwise the weights of `base_model` and the frozen lists of `sets` must be here,
-    too.
+    `preset`: the content of its preset.yaml. Its `requires` names the memory of the machine (`memory_gib`) and of one
+    GPU (`gpu_gib`), `packages`, and the command that makes a local `base_model` (`weights`). The functions in CHECKS
+    name what else is missing.
     """
-    if needs := preset.get("requires"):
-        missing = _gpu(needs.get("gpu_gib", 0)) + _packages(needs.get("packages", []))
-        missing += _weights(preset["base_model"]) + _sets(preset["sets"])
-        if missing:
-            raise MissingError("this machine cannot run the preset:\n" + "\n".join(f"- {line}" for line in missing))
+    needs = preset.get("requires") or {}
+    missing = _memory(needs.get("memory_gib", 0)) + _gpu(needs.get("gpu_gib", 0)) + _packages(needs.get("packages", []))
+    missing += _weights(preset.get("base_model", ""), needs.get("weights", ""))
+    missing += [line for check in CHECKS for line in check(preset)]
+    if missing:
+        raise MissingError("this machine cannot run the preset:\n" + "\n".join(f"- {line}" for line in missing))
+
+
+def _memory(gib: float) -> list[str]:
+    here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if gib else 0.0
+    return [f"{gib} GiB of memory: this machine has {here:.0f} GiB"] if here < gib else []
 
 
 def _gpu(gib: float) -> list[str]:
@@ -41,7 +50,11 @@ def _packages(names: list[str]) -> list[str]:
     return [f"the package {name}: pip install -e '.[gpu]'" for name in names if name not in installed]
 
 
-def _weights(model: str) -> list[str]:
+def _weights(model: str, command: str) -> list[str]:
+    if not model or (paths.root() / model / "config.json").is_file():
+        return []
+    if command:
+        return [f"the weights in {model}: {command}"]
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     name, _, revision = model.partition("@")
@@ -55,18 +68,3 @@ def _weights(model: str) -> list[str]:
         reason = f"they are not in the hub's cache, and the hub cannot be reached ({type(error).__name__})"
         return [f"the weights of {model}: {reason}. With a network: {command}"]
     return []
-
-
-def _sets(sets: dict[str, dict]) -> list[str]:
-    """The frozen lists of problem ids (manifests) that are missing. `sets`: the preset's, name -> source and split."""
-    index = paths.root() / "data" / "manifests" / "index.json"
-    frozen = json.loads(index.read_text()) if index.is_file() else {}
-    missing: dict[str, list[str]] = {}
-    for chosen in sets.values():
-        if f"{chosen['source']}-{chosen['split']}.jsonl" not in frozen:
-            missing.setdefault(chosen["source"], []).append(chosen["split"])
-    return [
-        f"the frozen list of {source}, {', '.join(sorted(splits))}: "
-        f"with a network, once: python -m lib.problems.freeze write {source}"
-        for source, splits in sorted(missing.items())
-    ]

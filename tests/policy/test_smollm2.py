@@ -22,7 +22,7 @@ PROMPTS += ["äöü 日本 🙂", "'don't'", "   \n\n\t", "1234567890", "<|im_st
 
 def test_without_the_package_the_error_names_the_command(monkeypatch):
     monkeypatch.setattr(smollm2, "PACKAGE", "no-such-package")
-    with pytest.raises(FileNotFoundError, match="no-such-package==0.1.2 is not installed: make smollm135m"):
+    with pytest.raises(FileNotFoundError, match=r"no-such-package==0.1.2 is not installed: make smollm135m"):
         smollm2.gguf_file()
 
 
@@ -94,7 +94,7 @@ def test_the_saved_tokenizer_ends_pads_and_splits_digits_as_the_model_was_traine
 def test_a_round_trip_through_the_tokenizer_returns_every_text(folder):
     tokenizer = load_tokenizer(folder)
 
-    @given(st.text())
+    @given(st.text(st.characters(max_codepoint=0x1FFFF, exclude_categories=["Cs", "Cn"])))
     @settings(max_examples=200)
     def returns(text):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text

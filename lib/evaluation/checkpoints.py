@@ -1,7 +1,7 @@
 """Checkpoints: measures saved steps of a training and selects the best one by what its programs do, not by its loss."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from transformers import PreTrainedModel as Model
@@ -17,8 +17,7 @@ from lib.problems import Problem, problem_sets
 from lib.runs.paths import write_atomically
 from lib.runs.record import to_json
 
-SELECTION_SET = "contests_valid"
-# The metric of SELECTION_SET that a phase is selected by, then those that break its ties; then the earlier step wins.
+# The metric of the main valid set that a phase is selected by, then those that break ties; then the earlier step wins.
 SELECTION = {"sft": ("exec_success_rate",), "rl": ("accepted_at_1", "pass_ratio_mean")}
 
 Pair = tuple[list[dict[str, str]], str]  # (conversation, program)
@@ -81,7 +80,8 @@ def select_best(phase: str, summaries: list[dict], refused: dict[int, str]) -> d
     if not summaries:
         raise CheckpointError(f"no valid checkpoint to select from: {'; '.join(refused.values())}")
     metric, *ties = SELECTION[phase]
-    measured = {summary["step"]: summary["datasets"][SELECTION_SET] for summary in summaries}
+    valid = _valid_set(summaries[0]["datasets"])
+    measured = {summary["step"]: summary["datasets"][valid] for summary in summaries}
     best = min(measured, key=lambda step: (*(-measured[step][name] for name in (metric, *ties)), step))
     rows: dict[int, dict] = {
         step: {"step": step, "checkpoint": f"checkpoint-{step}", "refused": why} for step, why in refused.items()
@@ -96,7 +96,7 @@ def select_best(phase: str, summaries: list[dict], refused: dict[int, str]) -> d
             "validation_loss": summary["validation_loss"],
             "refused": None,
         }
-    prefix = f"summary.datasets.{SELECTION_SET}"
+    prefix = f"summary.datasets.{valid}"
     return {
         "selection_metric": f"{prefix}.{metric}",
         "mode": "max",
@@ -107,6 +107,11 @@ def select_best(phase: str, summaries: list[dict], refused: dict[int, str]) -> d
         **{name: summaries[0][name] for name in ("model", "protocol", "seed", "manifest")},
         "checkpoints": [row for _, row in sorted(rows.items())],
     }
+
+
+def _valid_set(names: Iterable[str]) -> str:
+    """The set that checkpoints are selected by: the main one, whose name ends so in every preset."""
+    return next(name for name in names if name.endswith("_valid"))
 
 
 def validation_loss(model: Model, tokenizer: Tokenizer, pairs: list[Pair]) -> float:

@@ -6,11 +6,13 @@ Differences from `model.generate`:
 2. Batches hold prompts of similar length, longest first, so that little of a batch is padding.
 3. The random numbers of every completion are drawn before anything is decoded: a sample depends on the seed and on its
    place in the list, not on how the work was divided into batches.
-4. A prompt with several samples in a batch is read once; for a group of GRPO, reading prompts is most of the cost.
+4. On a CPU a batch has only as many prompts as their keys and values fit into CACHE_BYTES.
+5. A prompt with several samples in a batch is read once; for a group of GRPO, reading prompts is most of the cost.
 Logits of one prompt in two batches still differ in their last bits, because matrix kernels add in another order; a
 greedy choice changes only where two tokens are that close.
 """
 
+import sys
 import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from transformers import PreTrainedTokenizerBase as Tokenizer
 from lib.policy.prompts import prompt_ids
 from lib.policy.protocols import Protocol
 
+CACHE_BYTES = 1 << 30  # twice that while the cache grows; every batch of a tiny model needs less
 Conversations = Sequence[list[dict[str, str]] | list[int]]  # messages, or the token ids of a prompt
 
 
@@ -80,8 +83,11 @@ def generate_batches(
     was_training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
+        start = 0
+        while start < len(order):
+            tokens = len(prompts[order[start]]) + protocol.max_new_tokens  # of the longest prompt that is left
+            rows = order[start : start + min(batch_size, prompts_that_fit(model, tokens))]
+            start += len(rows)
             if all(row in skip for row in rows):
                 continue
             began = time.perf_counter()
@@ -95,6 +101,16 @@ def generate_batches(
             ]
     finally:
         model.train(was_training)
+
+
+def prompts_that_fit(model: Model, tokens: int) -> int:
+    """How many sequences of `tokens` tokens have keys and values within CACHE_BYTES; no limit on a GPU."""
+    if model.device.type != "cpu":
+        return sys.maxsize
+    config = model.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * width * model.dtype.itemsize
+    return max(1, CACHE_BYTES // (per_token * tokens))
 
 
 def _as_ids(tokenizer: Tokenizer, conversation: Any) -> list[int]:

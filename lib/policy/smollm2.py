@@ -10,8 +10,9 @@ end token, no padding) and a tokenizer that does not split digits. So the conver
    results of the two must not be mixed: the folder's config names where its weights come from.
 2. llama.cpp stores the rows of the query and key projections with the two halves of each head interleaved; they are put
    back into the order of transformers.
-3. The tokenizer is byte-level BPE that splits digits first; its vocabulary lacks a few bytes that no assigned character
-   needs. Answers end with `<|im_end|>`, padding is `<|endoftext|>`, so that no end token is mistaken for padding.
+3. The tokenizer is byte-level BPE that splits digits first; its vocabulary lacks six control characters and the first
+   bytes of some unassigned ones. Answers end with `<|im_end|>`; padding is `<|endoftext|>`, so that no end token is
+   mistaken for padding.
 4. The chat template, with its system prompt, is the file's own.
 The same file always gives the same bytes.
 """

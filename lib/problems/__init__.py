@@ -18,7 +18,7 @@ from lib.judge.problem import Problem, Test
 from lib.problems.convert import mbpp_prompt
 from lib.problems.loading import read_problems, read_sets
 from lib.problems.manifest import ManifestError, Problems
-from lib.problems.roles import RoleError, problem_sets, role_of
+from lib.problems.roles import RoleError, problem_sets, role_of, set_labels
 from lib.problems.sources import load_problems
 
 __all__ = [
@@ -33,4 +33,5 @@ __all__ = [
     "read_problems",
     "read_sets",
     "role_of",
+    "set_labels",
 ]

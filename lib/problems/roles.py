@@ -67,6 +67,11 @@ def problem_sets(preset: Mapping) -> dict[str, ProblemSet]:
     return sets
 
 
+def set_labels(preset: Mapping) -> dict[str, str]:
+    """The name of each set of a preset in tables and figures."""
+    return {name: entry.label or name.replace("_", " ") for name, entry in problem_sets(preset).items()}
+
+
 def declared_roles() -> dict[tuple[str, str], dict[str, str]]:
     """Collects the declared roles of each split from presets and, once frozen, from the manifests' index."""
     declared: dict[tuple[str, str], dict[str, str]] = {}

@@ -96,12 +96,12 @@ def same_problems(before: Stage, after: Stage, dataset: str) -> tuple[pd.DataFra
 def warnings(tables: dict[str, pd.DataFrame], supervised: bool) -> dict[str, str]:
     """What looks wrong: warning -> what was seen. `tables`: set -> `changes`.
 
-    Of the contest sets the test set counts where it was measured, else valid. The gain in programs that run is asked of
+    Of the main sets the test set counts where it was measured, else valid. The gain in programs that run is asked of
     a `supervised` phase only: RL starts from programs that run already.
     """
-    contests = sorted(name for name in tables if "contests" in name and "big" not in name)
+    main = sorted(name for name in tables if name.endswith(("_test", "_valid")))
     seen = {}
-    for name in contests[:1]:  # ..._test comes before ..._valid
+    for name in main[:1]:  # ..._test comes before ..._valid
         gain, syntax = tables[name].loc["exec_success_rate"], tables[name].loc["syntax_error_rate"]
         if supervised and gain.points < EXEC_GAIN:
             seen["exec gain"] = f"{name}: {gain.points:+.1f} points, under {EXEC_GAIN:.0f}"

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from lib.report.outcomes import accepted
-from lib.report.runs import MAIN_SET, SEEDS, Runs, Stage, pairs
+from lib.report.runs import SEEDS, Runs, Stage, pairs
 from lib.runs.paths import artifacts
 from lib.runs.run import UpstreamError
 from lib.statistics import crossed_bootstrap, mcnemar_exact, mean_sd, sign_flip
@@ -114,12 +114,12 @@ class Comparison:
         return pd.DataFrame({self.dataset: rows})
 
 
-def against_control(run, control_run_name: str, dataset: str = MAIN_SET) -> Comparison:
+def against_control(run, control_run_name: str, dataset: str = "") -> Comparison:
     """The run under execution against the finished run `control_run_name` (or "base"), by the verdicts.csv of both.
 
     One run a side: the verdict is about these two policies, its interval over problems alone. A smoke run, which has
-    measured fewer problems, is compared on those that both have. Raises UpstreamError for a control that has not been
-    run; ValueError when no problem of `dataset` was measured in both.
+    measured fewer problems, is compared on those that both have. `dataset`: by default the main test set. Raises
+    UpstreamError for a control that has not been run; ValueError when no problem of the set was measured in both.
     """
     if control_run_name == "base":  # the untrained policy: the same for every seed, and named by no parameter
         folder, control_run_name = artifacts() / run.params["preset"] / BASELINE, BASELINE
@@ -128,6 +128,7 @@ def against_control(run, control_run_name: str, dataset: str = MAIN_SET) -> Comp
     else:
         folder = run.upstream(control_run_name)
     stages = [Stage(control_run_name, folder), Stage(run.name, run.folder)]
+    dataset = dataset or stages[1].main_set
     solved = accepted(stages, dataset, shared=True)
     return _compared(control_run_name, run.name, dataset, {run.params["seed"]: solved}, needs=1)
 

@@ -7,7 +7,6 @@ from lib.report.runs import NOT_RUN, Runs, finished
 from lib.statistics import mean_sd
 
 WINDOW = 10  # steps of the running mean in which a curve passes a threshold
-PROBED = "contests_valid"  # the set whose evaluations during a training are drawn
 LOGGED = {
     "success_rate": "samples accepted",
     "reward": "reward of the samples",
@@ -44,8 +43,9 @@ def learning(rows: dict[str, Runs], per_step: int, window: int = WINDOW) -> pd.D
                 panel: curve[key].rolling(window, min_periods=1).mean() for key, panel in LOGGED.items() if key in curve
             }
             points = (stage.early_stop or {}).get("eval_points", [])
+            valid = stage.main_set.replace("_test", "_valid")  # evaluated during the training
             for key, panel in GREEDY.items():
-                values[panel] = pd.Series({one["step"]: one["sets"][PROBED][key] for one in points}, dtype=float)
+                values[panel] = pd.Series({one["step"]: one["sets"][valid][key] for one in points}, dtype=float)
             spent = curve[["tokens", "minutes"]].reindex([0, *curve.index], fill_value=0.0)
             for panel, series in values.items():
                 part = spent.join(series.rename("value"), how="inner").rename_axis("step").reset_index()

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lib.evaluation.best_of_n import ORACLE
 from lib.report.outcomes import accepted, outcomes
-from lib.report.runs import MAIN_SET, NOT_RUN, RULE, Runs, Stage, finished
+from lib.report.runs import NOT_RUN, RULE, Runs, Stage, finished
 from lib.statistics import crossed_bootstrap, mean_sd
 
 
@@ -33,15 +33,15 @@ def _oracle(stage: Stage, dataset: str) -> bool:
 
 
 def main_table(rows: dict[str, Runs], sets: list[str], seed: int = 0) -> tuple[pd.DataFrame, dict]:
-    """The table as it is shown, in percent, and its `stats`: label -> set -> shares, without the rows that have no
-    run. In the table these show as "not run"."""
+    """The table of `sets`, the main test set first, as it is shown, in percent, and its `stats`: label -> set -> shares,
+    without the rows that have no run. In the table these show as "not run"."""
     values = {name: {one: stats(runs, one, seed) for one in sets} for name, runs in rows.items() if finished(runs)}
     n = {one: next((row[one]["n"] for row in values.values()), 0) for one in sets}
     lines = {}
     for name, runs in rows.items():
         lines[name] = {"runs": f"{len(finished(runs))} of {len(runs)}"}
         lines[name] |= {f"{one} (n = {n[one]})": _shown(values.get(name, {}).get(one)) for one in sets}
-        ran = f"{100 * values[name][MAIN_SET]['exec_success_rate']:.1f}" if name in values else NOT_RUN
+        ran = f"{100 * values[name][sets[0]]['exec_success_rate']:.1f}" if name in values else NOT_RUN
         lines[name]["ran to the end"] = ran
     return pd.DataFrame(lines).T, values
 

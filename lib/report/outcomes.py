@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lib.judge.verdict import ERROR_TYPES
-from lib.report.runs import MAIN_SET, Runs, Stage, finished
+from lib.report.runs import Runs, Stage, finished
 
 
 @cache
@@ -69,7 +69,7 @@ def repair_settings(stage: Stage) -> dict | None:
     file = stage.folder / "repair.json"
     if not file.is_file():
         return None
-    settings = json.loads(file.read_text())[MAIN_SET]
+    settings = json.loads(file.read_text())[stage.main_set]
     whole = max((name for name in settings if name.endswith("rounds")), key=lambda name: settings[name]["rounds"])
     return {whole: settings[whole]} | settings
 
@@ -77,7 +77,7 @@ def repair_settings(stage: Stage) -> dict | None:
 def error_shares(rows: dict[str, Runs]) -> pd.DataFrame:
     """Shares of the error types on the main set: a line per row that has a run, each line adding up to 1."""
     shares = {
-        name: pd.concat([outcomes(stage, MAIN_SET) for stage in finished(runs).values()]).mean()
+        name: pd.concat([outcomes(stage, stage.main_set) for stage in finished(runs).values()]).mean()
         for name, runs in rows.items()
         if finished(runs)
     }

@@ -94,13 +94,11 @@ def budget(rows: list[dict], points: dict[str, tuple[float, float]], title: str)
     return figure
 
 
-SET_NAMES = {"contests_test": "contests test", "humaneval": "HumanEval-like", "mbpp": "MBPP-like"}
-
-
-def forest_plot(values: dict[str, dict], title: str) -> Figure:
+def forest_plot(values: dict[str, dict], title: str, labels: dict[str, str]) -> Figure:
     """A panel per set, a line per row of the main table: the mean as a stroke in its interval, every run as a ring.
 
     `values`: label -> set -> stats, of lib.report.main_table; values that only an oracle reaches are drawn pale.
+    `labels`: of the sets, by name.
     """
     sets = list(next(iter(values.values())))
     size = (3.2 * len(sets) + 1, 0.36 * len(values) + 1.2)
@@ -113,7 +111,7 @@ def forest_plot(values: dict[str, dict], title: str) -> Figure:
             ax.plot(ends, (y, y), color=colour, linewidth=6, alpha=0.35, solid_capstyle="butt")
             ax.plot(stats["accepted_at_1"], y, "|", color=colour, markersize=13, markeredgewidth=2.5)
             ax.plot(seeds, [y] * len(seeds), "o", color="black", fillstyle="none", markersize=4)
-        ax.set(xlim=(0, 1), xlabel="accepted", title=f"{SET_NAMES.get(name, name)}, n = {stats['n']}")
+        ax.set(xlim=(0, 1), xlabel="accepted", title=f"{labels.get(name, name)}, n = {stats['n']}")
         ax.xaxis.set_major_formatter("{x:.0%}")
     panels[0][0].set_yticks(range(len(values)), list(values))
     panels[0][0].invert_yaxis()

@@ -14,7 +14,7 @@ from lib.evaluation.repair_metrics import Retries
 from lib.metrics import RESAMPLES
 from lib.report.comparison import Comparison
 from lib.report.outcomes import repair_settings
-from lib.report.runs import MAIN_SET, NOT_RUN, REPAIR, Runs, finished
+from lib.report.runs import NOT_RUN, REPAIR, Runs, finished
 from lib.statistics import bootstrap, mcnemar_exact, mean_sd, paired_points
 
 RESAMPLING = "b. resampling, trained policy, tokens generated"  # the control that repair has to beat
@@ -58,7 +58,8 @@ def compare(control: Sequence[float], treated: Sequence[float], seed: int = 0) -
 def read_repairs(runs: Runs) -> dict[int, dict]:
     """seed -> the repair.json of a run of 40_repair; the setting with all rounds comes first."""
     return {
-        seed: json.loads((stage.folder / "repair.json").read_text()) | {MAIN_SET: repair_settings(stage)}
+        seed: json.loads((stage.folder / "repair.json").read_text())
+        | {"settings": repair_settings(stage), "set": stage.main_set}
         for seed, stage in finished(runs).items()
     }
 
@@ -67,10 +68,10 @@ def settings_table(repairs: dict[int, dict]) -> pd.DataFrame:
     """A row per way to repair (rounds, feedback, policy): the metrics of Phase 4, mean ± sd over the seeds."""
     rows = {
         name: {
-            column: _mean_sd([value(run[MAIN_SET][name]) for run in repairs.values()], form)
+            column: _mean_sd([value(run["settings"][name]) for run in repairs.values()], form)
             for column, (value, form) in COLUMNS.items()
         }
-        for name in next(iter(repairs.values()))[MAIN_SET]
+        for name in next(iter(repairs.values()))["settings"]
     }
     return pd.DataFrame(rows).T
 
@@ -78,7 +79,7 @@ def settings_table(repairs: dict[int, dict]) -> pd.DataFrame:
 def rounds_table(repairs: dict[int, dict]) -> pd.DataFrame:
     """What each round of the longest dialogues took, means over the seeds: dialogues, accepted, tokens generated and
     read, CPU seconds of the public tests."""
-    wholes = [next(iter(run[MAIN_SET].values())) for run in repairs.values()]
+    wholes = [next(iter(run["settings"].values())) for run in repairs.values()]
     parts = [pd.DataFrame([*run["by_round"], run["total"]]) for run in wholes]
     table = sum(parts[1:], parts[0]) / len(parts)
     return table.set_axis([*(f"round {k}" for k in range(1, len(table))), "total"]).round(2)
@@ -91,10 +92,11 @@ def versus_controls(repairs: dict[int, dict]) -> dict[str, Comparison]:
         by_seed = {seed: run["controls"][name] for seed, run in repairs.items()}
         keys = ("control", "repair", "points", "low", "high")
         control, repair, points, low, high = (fmean(pair[key] for pair in by_seed.values()) for key in keys)
-        problems = next(iter(next(iter(repairs.values()))[MAIN_SET].values()))["n"]
+        first = next(iter(repairs.values()))
+        problems = next(iter(first["settings"].values()))["n"]
         seeds = {seed: {"points": pair["points"]} for seed, pair in by_seed.items()}
         compared[name] = Comparison(
-            name, REPAIR, MAIN_SET, problems, 100 * control, 100 * repair, points, low, high, p=None, by_seed=seeds
+            name, REPAIR, first["set"], problems, 100 * control, 100 * repair, points, low, high, p=None, by_seed=seeds
         )
     return compared
 

@@ -12,7 +12,7 @@ import pandas as pd
 from lib.report.comparison import compare
 from lib.report.learning import with_costs
 from lib.report.outcomes import outcomes, repair_settings
-from lib.report.runs import MAIN_SET, NOT_RUN, RULE, Runs, Stage, by_name, finished, lineage
+from lib.report.runs import NOT_RUN, RULE, Runs, Stage, by_name, finished, lineage
 
 _TRAINING = ("verify", "sample", "train")  # the phases of a run that make its weights
 
@@ -21,15 +21,15 @@ def cost(stage: Stage) -> dict[str, float]:
     """Per problem of the main set: `tokens` generated and `judge ms` of CPU: of a best of n what choosing takes, of a
     repair its public tests, of other runs the final evaluation."""
     settings = repair_settings(stage)
-    best = [row for row in stage.metrics.get("curve", {}).get(MAIN_SET, []) if row["rule"] == RULE]
+    best = [row for row in stage.metrics.get("curve", {}).get(stage.main_set, []) if row["rule"] == RULE]
     if settings and not stage.single_round:
         whole = next(iter(settings.values()))
         tokens, judge = (whole["total"][name] / whole["n"] for name in ("tokens", "public_judge_s"))
     elif best:
         tokens, judge = best[-1]["tokens"], best[-1]["judge_s"]
     else:
-        tokens = stage.metrics["datasets"][MAIN_SET]["avg_gen_tokens"]
-        judge = stage.metrics["times"]["datasets"][MAIN_SET]["avg_judge_time"]
+        tokens = stage.metrics["datasets"][stage.main_set]["avg_gen_tokens"]
+        judge = stage.metrics["times"]["datasets"][stage.main_set]["avg_judge_time"]
     return {"tokens": tokens, "judge ms": 1000 * judge}
 
 
@@ -61,8 +61,8 @@ def cost_table(rows: dict[str, Runs]) -> pd.DataFrame:
 
     def line(stage: Stage) -> dict:
         times = stage.metrics.get("times", {})
-        judge, spent = times.get("datasets", {}).get(MAIN_SET, {}), cost(stage)
-        solved = float(outcomes(stage, MAIN_SET).success.mean()) or None
+        judge, spent = times.get("datasets", {}).get(stage.main_set, {}), cost(stage)
+        solved = float(outcomes(stage, stage.main_set).success.mean()) or None
         return {
             "tokens": spent["tokens"],
             "tokens per solved": solved and spent["tokens"] / solved,
@@ -70,7 +70,7 @@ def cost_table(rows: dict[str, Runs]) -> pd.DataFrame:
             "judge ms per solved": solved and spent["judge ms"] / solved,
             "judge ms p50": 1000 * judge.get("judge_time_p50", nan),
             "judge ms p95": 1000 * judge.get("judge_time_p95", nan),
-            "timeouts %": 100 * float(outcomes(stage, MAIN_SET).timeout.mean()),
+            "timeouts %": 100 * float(outcomes(stage, stage.main_set).timeout.mean()),
             "problems/s": times.get("throughput"),
         }
 
@@ -102,10 +102,11 @@ def budget_table(rows: dict[str, Runs], best: str, names: list[str], per_step: i
     tokens as the policy generates (one sample) and for all samples; the smallest n that does as well; the rollout
     tokens of its trainings, and after how many problems they are paid back."""
     lines, samples_of = {}, finished(rows.get(best, {})).values()
-    samples = max([row["n"] for stage in samples_of for row in stage.metrics["curve"][MAIN_SET]] + [1])
+    main_set = next((stage.main_set for stage in samples_of), "")
+    samples = max([row["n"] for stage in samples_of for row in stage.metrics["curve"][stage.main_set]] + [1])
     sizes = [2**k for k in range(samples.bit_length())]
     for name in names:
-        found = [(n, compare(rows, best, name, MAIN_SET, seed, samples=n)) for n in sizes]
+        found = [(n, compare(rows, best, name, main_set, seed, samples=n)) for n in sizes]
         compared = {n: pair for n, pair in found if pair}
         if len(compared) < len(sizes):
             lines[name] = {"same tokens": NOT_RUN}

@@ -12,7 +12,6 @@ import pandas as pd
 from lib.runs import UpstreamError
 from lib.runs.fingerprint import notebook_of
 
-MAIN_SET = "contests_test"
 SEEDS = 3  # trainings of a recipe that a verdict requires
 NOT_RUN, NOT_RECORDED = "not run", "not recorded"
 RULE = "public tests"  # chooses the program of a best of n here, one of RULES of lib.evaluation.best_of_n
@@ -36,13 +35,15 @@ LABELS = {
 
 class Stage:
     """A run as the report reads it. `curve` and `early_stop` are None where the run has none; `metrics` is empty before
-    the run has saved them, `info` for a folder inside a run to which another policy was measured. `single_round`: of a
-    repair, the program of the first round counts and not that of the last."""
+    the run has saved them, `info` for a folder inside a run to which another policy was measured. `main_set`: the name
+    of the main test set; `single_round`: of a repair, the program of the first round counts and not that of the last.
+    """
 
     def __init__(self, label: str, folder: Path, single_round: bool = False):
         self.label, self.folder, self.single_round = label, folder, single_round
         self.info, self.metrics = self._json("run_info.json") or {}, self._json("metrics.json") or {}
         self.verdicts = pd.read_csv(folder / "verdicts.csv", keep_default_na=False, dtype={"problem_id": str})
+        self.main_set = next((name for name in self.verdicts.dataset.unique() if name.endswith("_test")), "")
         curve = folder / "curves.csv"
         self.curve = pd.read_csv(curve) if curve.is_file() else None
         self.early_stop = self._json("early_stop.json")

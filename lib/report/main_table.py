@@ -33,7 +33,7 @@ def _oracle(stage: Stage, dataset: str) -> bool:
 
 
 def main_table(rows: dict[str, Runs], sets: list[str], seed: int = 0) -> tuple[pd.DataFrame, dict]:
-    """The table of `sets`, the main test set first, as it is shown, in percent, and its `stats`: label -> set -> shares,
+    """The table of `sets`, the main test set first, as shown, in percent, and its `stats`: label -> set -> shares,
     without the rows that have no run. In the table these show as "not run"."""
     values = {name: {one: stats(runs, one, seed) for one in sets} for name, runs in rows.items() if finished(runs)}
     n = {one: next((row[one]["n"] for row in values.values()), 0) for one in sets}

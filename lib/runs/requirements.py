@@ -51,15 +51,14 @@ def _packages(names: list[str]) -> list[str]:
 
 
 def _weights(model: str, command: str) -> list[str]:
-    if not model or (paths.root() / model / "config.json").is_file():
+    if not model or (paths.root() / model).is_dir():
         return []
     if command:
         return [f"the weights in {model}: {command}"]
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     name, _, revision = model.partition("@")
-    cached = (paths.root() / model).is_dir() or try_to_load_from_cache(name, "config.json", revision=revision or None)
-    if cached is True or isinstance(cached, str):
+    if isinstance(try_to_load_from_cache(name, "config.json", revision=revision or None), str):
         return []
     try:
         HfApi().model_info(name, revision=revision or None, timeout=10)

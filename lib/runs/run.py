@@ -84,6 +84,7 @@ class Run:
             "run": name,
             "notebook": notebook,
             "preset": params["preset"],
+            "base_model": preset.get("base_model"),
             "parameters": params,
             "seed": params["seed"],
             "fingerprint": self._inputs.fingerprint,

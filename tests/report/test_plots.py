@@ -114,7 +114,7 @@ def test_a_budget_has_a_line_with_a_band_per_rule_and_a_point_per_policy():
 
 
 def test_the_forest_plot_has_a_row_per_recipe_with_mean_interval_and_every_seed():
-    figure = forest_plot(VALUES, "Half of them", {})
+    figure = forest_plot(VALUES, "Half of them", {"contests_test": "contests test"})
     contests, mbpp = figure.axes
     assert [text.get_text() for text in contests.get_yticklabels()] == list(VALUES)
     assert contests.get_title() == "contests test, n = 165"

@@ -114,10 +114,9 @@ def test_each_run_of_a_preset_is_told_of_every_piece_that_it_would_miss_in_its_m
                 reliable(problems, *place)
             except ManifestError:
                 assert f"quality write {what}/{chosen.split}" in named, name
-    runs = [path for path in FILES if path.parent.name == preset]
+    runs = {path.stem.split("-")[0]: path for path in FILES if path.parent.name == preset}  # one of each notebook
     assert runs
-    for path in runs if named else []:  # a run that loads a model is refused before it has made its folder
-        notebook = path.stem.split("-")[0]
+    for notebook, path in runs.items() if named else []:  # a run that loads a model is refused before it has a folder
         if notebook[:2] in ("03", "10", "11", "12", "20", "30", "40", "91"):
             with pytest.raises(MissingError) as error:
                 start(notebook, load_params_file(path))

@@ -9,6 +9,7 @@ from lib.problems.manifest import Problems
 from lib.problems.overlap import normalise
 from lib.problems.quality import count_tests
 from lib.problems.roles import problem_sets
+from lib.problems.sources import given_place
 from lib.runs import paths
 
 # Files of rows of the real sources, in ../shared/data beside the repository: (file, whether it is the whole split).
@@ -24,15 +25,16 @@ LOCAL = {
 def open_sets(run) -> dict[str, Problems]:
     """Reads the sets of the run's preset for its report: {name: problems}.
 
-    Rows come from ../shared/data beside the repository where that has them, else from the set's own source. Sets that
-    are not frozen yet and have no rows there are excluded.
+    Rows come from the place that RLVR_ROWS or the preset names, else from ../shared/data beside the repository if they
+    are there, else from the set's own source. Sets that are not frozen yet and have no rows there are excluded.
     """
     folder = paths.root().parent / "shared" / "data"
     index, sets = manifest.read_index(), {}
     for name, chosen in problem_sets(run.preset).items():
         place = chosen.source, chosen.split
         file, whole = LOCAL.get(place, ("", True))
-        source = folder / file if (folder / file).is_file() else None
+        beside = folder / file if (folder / file).is_file() else None
+        source = given_place(chosen.source, chosen.rows) or beside
         if source or manifest.file_name(*place) in index:
             sets[name] = read_problems(run, name, purpose="report", source=source, frozen=whole)
     return sets

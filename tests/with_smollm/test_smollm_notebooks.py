@@ -33,11 +33,12 @@ def environment(tmp_path_factory) -> dict[str, str]:
         return {**os.environ, "RLVR_ARTIFACTS": str(tmp_path_factory.mktemp("artifacts"))}
 
 
-def papermill(environment: dict[str, str], notebook: str, **parameters: object) -> dict:
-    """Executes a notebook of the preset; returns what its run's metrics.json holds, with its name as `run`."""
+def papermill(environment: dict[str, str], file: str, **parameters: object) -> dict:
+    """Executes the run of a params file, with other values for some parameters; returns its metrics.json and `run`."""
     before = set(Path(environment["RLVR_ARTIFACTS"]).glob("smollm135m/*"))
     given = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", "-p", "preset", "smollm135m", *given]
+    notebook = f"notebooks/{file.partition('-')[0]}.ipynb"
+    command = [sys.executable, "-m", "papermill", notebook, "-f", f"params/smollm135m/{file}.yaml", *given]
     done = subprocess.run(
         command, cwd=root(), env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL
     )
@@ -48,12 +49,12 @@ def papermill(environment: dict[str, str], notebook: str, **parameters: object) 
 
 
 def test_baseline_sft_grpo_and_report_run_one_after_the_other(environment):
-    baseline = papermill(environment, "03_baseline", limit=1)
+    baseline = papermill(environment, "03_baseline-s0", limit=1)
     assert set(baseline["datasets"]) == {"mbpp_one_valid", "mbpp_one_valid_big", "mbpp_one_test", "humaneval", "mbpp"}
-    sft = papermill(environment, "10_sft", limit=1, steps=2, control=baseline["run"])
+    sft = papermill(environment, "10_sft-s0", limit=1, steps=2, control=baseline["run"])
     assert sft["pairs"]["pairs"] > 300, "the judge accepts the references of MBPP"
-    grpo = papermill(environment, "30_grpo", limit=1, steps=1, policy=sft["run"])
+    grpo = papermill(environment, "30_grpo-dense-s0", limit=1, steps=1, policy=sft["run"])
     assert grpo["rollout"]["temperature"] == 0.7
     runs = " ".join(one["run"] for one in (baseline, sft, grpo))
-    report = papermill(environment, "90_report", runs=runs, pairs=f"{baseline['run']},{sft['run']}")
+    report = papermill(environment, "90_report-s0", runs=runs, pairs=f"{baseline['run']},{sft['run']}")
     assert report["rows"]

@@ -55,6 +55,8 @@ def _weights(model: str, command: str) -> list[str]:
         return []
     if command:
         return [f"the weights in {model}: {command}"]
+    if model.count("/") > 1:
+        return []  # a folder that the run itself makes: 00_tiny_world
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     name, _, revision = model.partition("@")

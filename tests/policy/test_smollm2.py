@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
+from lib.judge.answers import extract
 from lib.policy import smollm2
 from lib.policy.generation import generate
 from lib.policy.models import load_policy, load_tokenizer
-from lib.policy.prompts import answer, extract, prompt_text
+from lib.policy.prompts import answer, prompt_text
 
 PROMPTS = [f"Write a Python function that {what}." for what in ("adds 12 and 345", "reverses a string", "sorts a list")]
 PROMPTS += [f"def f{n}(x):\n    return x + {n * 1234}" for n in range(9)]

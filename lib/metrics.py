@@ -4,10 +4,11 @@ The completions of a problem set are a table with a row per sample. Its columns 
 `error_type`, `pass_ratio` and `judge_time` of the verdict, `gen_tokens`, `truncated` and `format_ok` of the completion.
 A row with the error type `api_error` does not describe its program: it is excluded from every numerator and denominator
 and counted separately. Quality (`summarize`) is separate from time (`summarize_times`), because a rerun repeats
-quality exactly and times never.
+quality exactly and times never. The last functions score costs of correct programs (`lib.judge.cost`), lower is better.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -120,6 +121,71 @@ def require_judge(
             f"the judge failed on {failed} of {total} programs (at most {limit:.0%} may); "
             f"the first time: {[*reasons, 'in another process'][0]}. Nothing was scored: repair the judge and run again"
         )
+
+
+def dps(cost: float | None, references: Sequence[float], scores: Sequence[float]) -> tuple[float, float]:
+    """DPS and DPS_norm of a program, both in [0, 100] (EvalPerf: Liu et al. 2024, arXiv 2408.06450; evalplus 0.3.1).
+
+    `references`: costs from slow to fast; `scores`: the percentage of solutions that each is at least as fast as.
+    The program is matched with the fastest reference that costs at least as much: DPS is its score, DPS_norm its rank.
+    (0, 0) for a program slower than all of them, or None for a wrong one.
+    """
+    matched = [j for j, reference in enumerate(references) if cost is not None and cost <= reference]
+    return (float(scores[matched[-1]]), 100 * (matched[-1] + 1) / len(references)) if matched else (0.0, 0.0)
+
+
+def beyond(cost: float | None, references: Sequence[float], log: bool = False) -> float:
+    """Beyond of a program, in [0, 1]: where it lies between the slowest and the fastest reference, 0 for a wrong one.
+
+    (max R - r) / (max R - min R), r clipped to the range (Mercury: Du et al. 2024, arXiv 2402.07844); `log`: of the
+    logarithms, since costs differ by factors. Where all references cost the same, Mercury's ratio is undefined: here 1
+    for a program that costs no more, else 0.
+    """
+    if cost is None:
+        return 0.0
+    slow, fast, value = (math.log(x) if log else x for x in (max(references), min(references), cost))
+    if slow == fast:
+        return float(value <= fast)
+    return (slow - min(slow, max(fast, value))) / (slow - fast)
+
+
+def enamel_score(levels: Sequence[Sequence[float]], references: Sequence[float], weights: Sequence[float]) -> float:
+    """Efficiency score of a program (ENAMEL: Qiu et al. 2024, arXiv 2406.06647, eq. 2 and 3); above 1 if it beats the
+    expert's reference.
+
+    `levels`: costs of the program on the tests of each level, infinite after a timeout; `references`: the reference's
+    largest cost on each level; `weights`: hardness of the levels. A level scores max(0, T - slowest) / (T - reference)
+    with T = 2 max(references).
+    """
+    limit = 2 * max(references)
+    scores = [max(0.0, limit - max(costs)) / (limit - own) for costs, own in zip(levels, references, strict=True)]
+    return sum(w * score for w, score in zip(weights, scores, strict=True)) / sum(weights)
+
+
+def eff_at_k(scores: Sequence[float], k: int) -> float:
+    """Expected best score of `k` programs drawn from these samples of a problem (ENAMEL's estimator, arXiv 2406.06647,
+    theorem 1): the sum over r from k to n of C(r - 1, k - 1) / C(n, k) e_r, with scores in ascending order."""
+    n = len(scores)
+    if not 1 <= k <= n:
+        raise ValueError(f"eff@{k} can't be estimated from {n} samples")
+    ranked = enumerate(sorted(scores), start=1)
+    return sum(math.comb(r - 1, k - 1) * score for r, score in ranked) / math.comb(n, k)
+
+
+def geometric_mean(ratios: Sequence[float]) -> float | None:
+    """The geometric mean, as of costs over those of the best known way; None without values."""
+    return math.exp(mean(map(math.log, ratios)) or 0.0) if ratios else None
+
+
+def speed_up(before: Mapping[str, float | None], after: Mapping[str, float | None], seed: int = 0) -> dict:
+    """How many times faster `after` is on the problems that both solve: geometric mean of the ratios of costs, with a
+    95 % bootstrap interval over problems. Costs by problem id, None where a program is wrong; `n`: problems."""
+    both = [(cost, after.get(name)) for name, cost in before.items()]
+    logs = [math.log(a / b) for a, b in both if a is not None and b is not None]
+    if not logs:
+        return {"n": 0, "speed_up": None, "low": None, "high": None}
+    values = np.exp([np.mean(logs), *_interval(logs, seed)])
+    return {"n": len(logs), **dict(zip(("speed_up", "low", "high"), map(float, values), strict=True))}
 
 
 def _judged(samples: pd.DataFrame) -> pd.DataFrame:

@@ -5,15 +5,20 @@ looks it up by name or combines several by weights. A value of None means that t
 training signal and never counts as 0.
 """
 
+import ast
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
+from lib.judge.answers import extract
+from lib.judge.cost import Cost
 from lib.judge.verdict import Verdict
 from lib.problems import Problem
 
 ACCEPTED_BONUS = 0.2  # added to the return of a dialogue whose last program is accepted
+WRONG_FORMAT, NO_ENTRY_POINT = -1.5, -0.5  # rewards of arXiv 2508.20124 for answers that can't be run
 OVERLONG_CACHE = 0.2  # share of the token limit over which `soft_overlong` falls from 0 to -1; DAPO: 4096 of 20480
 
 
@@ -23,7 +28,8 @@ class Sample:
 
     `tokens`: number of generated tokens, of at most `max_tokens`; `truncated`: the limit cut the completion off;
     `program`: what was extracted from the completion and judged; `format_ok`: the completion is one fenced block and
-    nothing else, as the prompt asks.
+    nothing else, as the prompt asks. `cost`: what an accepted program costs on heavy inputs; `pool`: what known correct
+    programs for the problem cost on such inputs, counted by the same tier.
     """
 
     completion: str
@@ -34,6 +40,8 @@ class Sample:
     problem: Problem
     format_ok: bool = False
     max_tokens: int = 0
+    cost: Cost | None = None
+    pool: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -97,12 +105,68 @@ def soft_overlong(sample: Sample) -> Reward:
     return Reward(-min(1.0, max(0.0, over / cache)), {"share_of_token_limit": sample.tokens / sample.max_tokens})
 
 
+def efficiency_score(cost: float, pool: Sequence[float]) -> float:
+    """The score of a correct program that costs `cost`, in [1, 2] (arXiv 2508.20124): with C = -ln cost, and G the same
+    of each cost in `pool`,
+
+        F(C, G) = S_min + (C - min G) (S_max - S_min) / (max G - min G), S_min = 1, S_max = min(2, 1 + max G - min G)
+
+    where a program outside the pool's range is taken to its nearer end. 1 if all of the pool cost the same.
+    """
+    lowest, highest = -math.log(max(pool)), -math.log(min(pool))
+    if highest == lowest:
+        return 1.0
+    score = 1 + (-math.log(cost) - lowest) * (min(2.0, 1 + highest - lowest) - 1) / (highest - lowest)
+    return min(2.0, max(1.0, score))
+
+
+def correctness(sample: Sample) -> Reward:
+    """1 for an accepted program, 0 for a wrong one, -0.5 without the entry point, -1.5 without code (arXiv 2508.20124).
+    The control of `efficiency`."""
+    reward = _from_verdict(sample.verdict, sample.verdict.accepted)
+    if reward.value is None or sample.verdict.accepted:
+        return reward
+    if extract(sample.completion).form in ("empty", "no code"):
+        return Reward(WRONG_FORMAT, reward.parts)
+    if sample.problem.entry_point and not _defines(sample.program, sample.problem.entry_point):
+        return Reward(NO_ENTRY_POINT, reward.parts)
+    return reward
+
+
+def efficiency(sample: Sample) -> Reward:
+    """As `correctness`, but `efficiency_score` for an accepted program, and 0 if it is wrong on the heavy inputs.
+
+    None when the meter failed. Raises ValueError for an accepted program that was not measured.
+    """
+    reward = correctness(sample)
+    if not sample.verdict.accepted:
+        return reward
+    if sample.cost is None or not sample.pool:
+        raise ValueError(
+            f"{sample.problem.id}: the reward `efficiency` needs the cost of an accepted program and a pool"
+        )
+    if sample.cost.count is None:
+        return Reward(None, {}) if sample.cost.error_type == "api_error" else Reward(0.0, reward.parts)
+    return Reward(efficiency_score(sample.cost.count, sample.pool), reward.parts)
+
+
+def _defines(program: str, name: str) -> bool:
+    """Whether the program defines a function or class `name`; True if it is not Python, which is another mistake."""
+    try:
+        nodes = list(ast.walk(ast.parse(program)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True
+    return any(getattr(node, "name", getattr(node, "id", None)) == name for node in nodes)
+
+
 REWARDS: dict[str, RewardFunction] = {
     "dense": dense,
     "sparse": sparse,
     "dense_by_visibility": dense_by_visibility,
     "format": format_reward,
     "soft_overlong": soft_overlong,
+    "correctness": correctness,
+    "efficiency": efficiency,
 }
 
 

@@ -1,4 +1,5 @@
-from itertools import count
+import math
+from itertools import combinations, count
 
 import pandas as pd
 import pytest
@@ -165,3 +166,70 @@ def test_a_program_counts_within_the_budget_when_it_was_complete_before_the_toke
     assert found["accepted_at_budget"] == pytest.approx(1 / 3)
     assert found["budget_exhausted_rate"] == pytest.approx(2 / 3)
     assert summarize([*late, *never, *early], budget=30)["accepted_at_budget"] == pytest.approx(2 / 3)
+
+
+costs = st.floats(1, 1e6)
+reference_costs = st.lists(costs, min_size=1, max_size=6)
+
+
+@given(st.none() | costs, reference_costs)
+def test_dps_is_the_score_of_the_fastest_reference_that_is_not_faster(cost, references):
+    references, scores = sorted(references, reverse=True), [10.0 * n for n in range(len(references))]
+    expected = (0.0, 0.0)
+    for j, reference in enumerate(references):  # from slow to fast: the last match counts
+        if cost is not None and cost <= reference:
+            expected = (scores[j], 100 * (j + 1) / len(references))
+    assert metrics.dps(cost, references, scores) == expected
+
+
+@given(st.none() | costs, reference_costs, st.booleans())
+def test_beyond_is_the_place_between_the_slowest_and_the_fastest_reference(cost, references, log):
+    value = metrics.beyond(cost, references, log)
+    assert 0 <= value <= 1
+    slow, fast = max(references), min(references)
+    if cost is None:
+        assert value == 0
+    elif slow == fast:
+        assert value == (cost <= fast)
+    elif cost >= slow:
+        assert value == 0
+    elif cost <= fast:
+        assert value == 1
+    else:
+        rank = math.log if log else float
+        place = (rank(slow) - rank(cost)) / (rank(slow) - rank(fast))
+        assert value == pytest.approx(place, abs=1e-12)
+
+
+@given(st.lists(st.floats(0, 2), min_size=1, max_size=7), st.data())
+def test_eff_at_k_is_the_mean_of_the_best_over_all_subsets(scores, data):
+    k = data.draw(st.integers(1, len(scores)))
+    subsets = list(combinations(scores, k))
+    assert metrics.eff_at_k(scores, k) == pytest.approx(sum(map(max, subsets)) / len(subsets), abs=1e-12)
+
+
+def test_eff_at_k_needs_k_samples():
+    with pytest.raises(ValueError, match="eff@3"):
+        metrics.eff_at_k([1.0, 0.5], 3)
+
+
+def test_an_enamel_score_by_hand():
+    """Limit 2 * 10: level 1 takes half of the time beyond its reference, level 2 times out, level 3 beats it."""
+    levels = [[1.0, 12.0], [4.0, math.inf], [5.0, 4.0]]
+    expected = (3 * (20 - 12) / (20 - 4) + 3 * 0 + 4 * (20 - 5) / (20 - 10)) / 10
+    assert metrics.enamel_score(levels, [4.0, 6.0, 10.0], (3, 3, 4)) == pytest.approx(expected)
+
+
+@given(st.lists(costs, max_size=8))
+def test_the_geometric_mean_is_the_root_of_the_product(ratios):
+    product = math.prod(ratio ** (1 / len(ratios)) for ratio in ratios) if ratios else None
+    assert metrics.geometric_mean(ratios) == (product and pytest.approx(product))
+
+
+def test_a_speed_up_is_over_the_problems_that_both_solve():
+    before = {"a": 400.0, "b": 100.0, "wrong": None, "lost": 5.0, "missing": 7.0}
+    after = {"a": 100.0, "b": 100.0, "wrong": 3.0, "lost": None}
+    result = metrics.speed_up(before, after)
+    assert (result["n"], result["speed_up"]) == (2, pytest.approx(2.0))
+    assert 1 - 1e-9 <= result["low"] <= 2 <= result["high"] <= 4 + 1e-9
+    assert metrics.speed_up({}, {}) == {"n": 0, "speed_up": None, "low": None, "high": None}

@@ -1,8 +1,13 @@
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lib.judge import Judge
+from lib.judge.answers import extract
+from lib.judge.cost import Cost
 from lib.judge.verdict import TestResult, Verdict
 from lib.problems import Problem, Test
 from lib.rewards import (
@@ -12,6 +17,7 @@ from lib.rewards import (
     Sample,
     dense,
     dense_by_visibility,
+    efficiency_score,
     format_reward,
     make_return,
     make_reward,
@@ -31,7 +37,8 @@ PROBLEM = Problem(
 
 
 def sample(verdict: Verdict, problem: Problem = PROBLEM, tokens: int = 50, format_ok: bool = True) -> Sample:
-    return Sample("text", tokens, False, "program", verdict, problem, format_ok, max_tokens=100)
+    cost = {"cost": Cost("superblocks", 300), "pool": (200, 700)}
+    return Sample("text", tokens, False, "program", verdict, problem, format_ok, max_tokens=100, **cost)
 
 
 PASSED, FAILED = TestResult("success"), TestResult("wrong_answer")
@@ -173,3 +180,60 @@ def test_an_unknown_return_is_an_error_that_says_what_there_is():
 @pytest.mark.parametrize("name", REWARDS)
 def test_a_name_gives_the_reward_function_itself_and_so_its_own_parts_in_the_log(name):
     assert make_reward(name) is REWARDS[name]
+
+
+COSTS = st.floats(1, 1e9)
+
+
+@given(COSTS, st.lists(COSTS, min_size=1, max_size=6))
+def test_the_efficiency_score_is_the_papers_formula(cost, pool):
+    score, c, g = efficiency_score(cost, pool), -math.log(cost), [-math.log(n) for n in pool]
+    s_max = min(2.0, 1 + max(g) - min(g))
+    assert 1 <= score <= 2
+    if max(g) == min(g):
+        assert score == 1
+    elif min(g) <= c <= max(g):
+        assert score == pytest.approx(1 + (c - min(g)) * (s_max - 1) / (max(g) - min(g)), abs=1e-9)
+    if c <= min(g):
+        assert score == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("cost", "score"), [(100, 2.0), (1000, 1.5), (10_000, 1.0), (50_000, 1.0), (10, 2.0)])
+def test_a_wide_pool_spreads_scores_over_its_logarithm(cost, score):
+    assert efficiency_score(cost, (100, 10_000)) == pytest.approx(score)
+
+
+def test_a_narrow_pool_pays_little():
+    assert efficiency_score(100, (100, 110)) == pytest.approx(1 + math.log(1.1))
+
+
+def answer(completion: str, verdict: Verdict, problem: Problem = PROBLEM, **options) -> Sample:
+    return Sample(completion, 9, False, extract(completion).program, verdict, problem, **options)
+
+
+WRONG = Verdict(False, 0.0, "wrong_answer", 0, 4, 0.1)
+SQUARE = replace(PROBLEM, kind="function", entry_point="f")
+REWARDED = [
+    (answer("print(1)", ACCEPTED.verdict, cost=Cost("t", 1000), pool=(100, 10_000)), 1.5, 1.0),
+    (answer("print(1)", ACCEPTED.verdict, cost=Cost("t", None, "timeout"), pool=(1, 2)), 0.0, 1.0),
+    (answer("print(1)", ACCEPTED.verdict, cost=Cost("t", None, "api_error"), pool=(1, 2)), None, 1.0),
+    (answer("print(1)", JUDGE_FAILED.verdict), None, None),
+    (answer("print(1)", WRONG), 0.0, 0.0),
+    (answer("", WRONG), -1.5, -1.5),
+    (answer("I do not know.", WRONG), -1.5, -1.5),
+    (answer("def g(): pass", WRONG, SQUARE), -0.5, -0.5),
+    (answer("def f(): pass", WRONG, SQUARE), 0.0, 0.0),
+    (answer("f = lambda: 1", WRONG, SQUARE), 0.0, 0.0),
+    (answer("```python\ndef f(:\n```", WRONG, SQUARE), 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("judged", "efficient", "correct"), REWARDED)
+def test_rewards_of_efficiency_and_of_its_control(judged, efficient, correct):
+    assert REWARDS["efficiency"](judged).value == (efficient and pytest.approx(efficient))
+    assert REWARDS["correctness"](judged).value == correct
+
+
+def test_an_accepted_program_without_a_cost_is_an_error():
+    with pytest.raises(ValueError, match="needs the cost"):
+        REWARDS["efficiency"](replace(ACCEPTED, cost=None))

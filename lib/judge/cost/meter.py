@@ -1,207 +1,297 @@
-"""What an accepted program costs, in instructions: the same number every time, whatever else the machine does.
+"""What a program costs: how much the processor does, and the same number every time, whatever else the machine does.
 
-    meter = Meter()                                        # the best tier that this machine has; measures its own noise
-    cost = meter.measure(program, problem, judge.judge(program, problem))
+    with Meter(workers=2) as meter:            # counts by the best tier that this machine has
+        costs = meter.measure_many([(program, problem), ...])
 
-A cost names its tier: `counter`, `cachegrind` or `bytecode`; costs of two tiers must never be compared. README.md says
-what each tier counts and how a program can cheat it. A program is as isolated as in a submission. Its cost counts only
-if it gives the right answer once more where it is measured, so that doing less work there does not pay. All runs of a
-measurement are forked from one process, between runs of an empty program, whose cost is subtracted (the interpreter's
-start, the transfer of a test's arguments). Compiling is not counted.
+A program is as isolated as in a submission, and has a cost only if it gives the right answers where it is measured: to
+do less work there does not pay. Each run follows a run of an empty program, whose count is subtracted. Compiling is not
+counted; imports, threads and exit functions are. README.md says what each tier counts and how it could be cheated.
 """
 
-import itertools
+import hashlib
 import json
 import os
+import queue
 import re
 import shutil
-import statistics
+import socket
 import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import WorkerFault
 from ..host.cases import plan
-from ..host.compare import comparison
 from ..host.prepared import PreparedProblem, check_problem, encoded, memory_file
 from ..problem import Problem, Test
-from ..sandbox import DETACHED, PYTHON, ZYGOTE
-from ..verdict import Verdict
+from ..sandbox import DETACHED, PYTHON, ZYGOTE, frames
 
-TIERS = ("counter", "cachegrind", "bytecode")
+TIERS = ("counter", "superblocks", "cachegrind")
 HARDWARE_INSTRUCTIONS = (0, 1)  # kind and number of the event, see perf_event_open(2)
-SLOWDOWN = {"counter": 2, "cachegrind": 100, "bytecode": 60}  # generous: only ends what would not end
-START_SECONDS = 120
-WARM_UPS = 8  # empty runs: the process that forks specializes its own bytecode first, and children inherit its count
+SLOWDOWN = {"counter": 2, "superblocks": 20, "cachegrind": 60}  # of the time limit; generous
+START_SECONDS, PATIENCE = 120, 30  # of silence, then the counting process has failed
+ATTEMPTS = 3
 OPEN_FILES = 256  # as in `sandbox/program.py`
+REMEMBERED = 100_000  # costs
 _COUNTING = Path(__file__).with_name("counting.py")
+_COUNTS = {  # in valgrind's log, where a client's own messages begin with **
+    "superblocks": rb"^--%d-- scheduler: ([\d,]+) event checks",
+    "cachegrind": rb"^==%d== I\s+refs:\s+([\d,]+)",
+}
 _SMALL = Problem("cost/small", "cost", "test", "stdio", "", (Test("20000", "39998"),), time_limit=5.0)
-_SMALL_PROGRAM = b"n = 0\nfor i in range(int(input())):\n    n += i * i % 7\nprint(n)\n"
+_SMALL_PROGRAM = "n = 0\nfor i in range(int(input())):\n    n += i * i % 7\nprint(n)\n"
 
 
 class CostError(RuntimeError):
-    """This program, or this machine, has no cost."""
+    """This machine can't measure costs."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one program costs. `tests`: number of a test -> instructions (bytecodes in that tier), the empty program's
-    subtracted, at least 1. `noise`: of the tier on this machine, see `Meter`."""
+    """What a program costs on the tests of a problem together.
+
+    `tier`: what was counted. `count`: at least 1; None unless `error_type` is `success`. `error_type`: how the program
+    ended where it was measured, a word of `verdict.ERROR_TYPES`; `api_error`: the meter failed, which says nothing
+    about the program and is never a score. `tests`: count of each test.
+    """
 
     tier: str
-    tests: dict[int, int]
-    noise: float
+    count: int | None
+    error_type: str = "success"
+    tests: tuple[int, ...] = ()
 
-    @property
-    def total(self) -> int:
-        """Over the tests that were measured."""
-        return sum(self.tests.values())
+    def over(self, other: "Cost") -> float:
+        """How many times the other cost this cost is. Raises ValueError for costs of two tiers, and without a count."""
+        if self.tier != other.tier:
+            raise ValueError(
+                f"costs of two tiers are not comparable: {self.tier} and {other.tier}; measure both by one"
+            )
+        if self.count is None or other.count is None:
+            raise ValueError(f"a program without a cost ({self.error_type}, {other.error_type}) is not comparable")
+        return self.count / other.count
 
 
 class Meter:
-    """Measures costs by the first of `tiers` that works here.
+    """Measures costs by the first of `tiers` that works here, in `workers` processes. `tier`: its name; `skipped`: tier
+    -> why it does not work. `isolation`: as of `Judge`. Raises CostError if no tier works. Use it as a context manager,
+    or call `close`."""
 
-    `tier`: its name. `noise`: spread of repeated measurements of a small program (two starts, `repeats` each), as
-    (max - min) / median; `floor`: of the empty program, max - min in instructions. `skipped`: tier -> why it does not
-    work. `isolation`: "namespaces", or "none" for machines that can't provide them. Raises CostError if no tier works.
-    """
-
-    def __init__(self, tiers: tuple[str, ...] = TIERS, isolation: str = "namespaces", repeats: int = 3):
+    def __init__(self, workers: int = 2, tiers: Sequence[str] = TIERS, isolation: str = "namespaces"):
         self.skipped: dict[str, str] = {}
-        self._namespaces = isolation == "namespaces"
+        self.measured = self.remembered = 0  # programs measured, and found in memory
+        self.cpu_seconds = 0.0  # of the measurements, without the start of processes
+        self._isolation, self._known, self._lock = isolation, dict[bytes, Cost](), threading.Lock()
+        self._idle: queue.LifoQueue[_Counter | None] = queue.LifoQueue()
         for self.tier in tiers:
             try:
-                self.noise, self.floor = self._measure_noise(repeats)
-                return
+                counter = _Counter(self.tier, isolation)
+                break
             except CostError as error:
                 self.skipped[self.tier] = str(error)
-        raise CostError(f"nothing here counts instructions: {self.skipped}")
-
-    def measure(self, program: str, problem: Problem, verdict: Verdict, largest: int = 3) -> Cost:
-        """The cost of a program on its `largest` tests, by the length of their inputs.
-
-        `verdict`: the judge's verdict on this program. Raises ValueError if it was not accepted, CostError if it can't
-        be measured: it fails in this tier, or takes too long.
-        """
-        if not verdict.accepted:
-            raise ValueError(f"only an accepted program has a cost; the verdict on it is {verdict.error_type}")
-        check_problem(problem)
-        lengths = [len(test.input) for test in problem.tests]
-        tests = sorted(sorted(range(len(lengths)), key=lambda test: -lengths[test])[:largest])
-        [runs] = self._count([encoded(program)], problem, tests)
-        for test, (_, output) in zip(tests, runs, strict=True):
-            self._check_answer(test, output, problem)
-        return Cost(self.tier, {test: max(1, count) for test, (count, _) in zip(tests, runs, strict=True)}, self.noise)
-
-    def _measure_noise(self, repeats: int) -> tuple[float, int]:
-        starts = [self._count([_SMALL_PROGRAM, b"pass\n"], _SMALL, [0] * repeats) for _ in range(2)]
-        small, empty = ([count for start in starts for count, _ in start[program]] for program in (0, 1))
-        return (max(small) - min(small)) / statistics.median(small), max(empty) - min(empty)
-
-    def _count(self, programs: list[bytes], problem: Problem, tests: list[int]) -> list[list[tuple[int, bytes]]]:
-        """For each program and test: the count, the empty program's subtracted, and the output."""
-        prepared = PreparedProblem(problem)
-        files: list[int] = []
-
-        def new_file(content: bytes = b"") -> int:
-            files.append(memory_file(content))
-            os.lseek(files[-1], 0, os.SEEK_SET)
-            return files[-1]
-
-        try:
-            offsets = itertools.accumulate(prepared.sizes, initial=0)
-            places = list(zip(prepared.sizes, offsets, strict=False))
-            texts = [os.pread(prepared.inputs, size, offset) for size, offset in places]
-            empty, *sources = [new_file(source) for source in (_empty_program(problem, texts), *programs)]
-            runs: list[list] = [[empty, new_file(), new_file(), None] for _ in range(WARM_UPS)]
-            for source, test in itertools.product(sources, tests):
-                place = [test, 0, *places[test]] if problem.kind == "function" else None
-                runs += [[run, new_file(texts[test]), new_file(), place] for run in (empty, source, empty)]
-            counts = self._run(runs, empty, prepared, new_file)[WARM_UPS:]
-            outputs = [_content(run[2]) for run in runs[WARM_UPS + 1 :: 3]]
-        finally:
-            for descriptor in files:
-                os.close(descriptor)
-            prepared.close()
-        triples = zip(counts[::3], counts[1::3], counts[2::3], outputs, strict=True)
-        results = [(count - (before + after) // 2, output) for before, count, after, output in triples]
-        return [results[start : start + len(tests)] for start in range(0, len(results), len(tests))]
-
-    def _run(self, runs: list, empty: int, prepared: PreparedProblem, new_file) -> list[int]:
-        """The raw count of each run. Raises CostError."""
-        cpu = prepared.problem.time_limit * SLOWDOWN[self.tier]
-        order = {
-            "tier": self.tier,
-            "namespaces": self._namespaces,
-            "memory": (prepared.problem.memory_limit << 20) + ((2 << 30) if self.tier == "cachegrind" else 0),
-            "cpu": cpu,
-            "event": HARDWARE_INSTRUCTIONS,
-            "sources": sorted({run[0] for run in runs}),
-            "inputs": prepared.inputs,
-            "offered": prepared.offered,
-            "runs": runs,
-        }
-        order_file, report, log = new_file(json.dumps(order).encode()), new_file(), new_file()
-        command = [*PYTHON, str(_COUNTING), str(order_file), str(report)]
-        if self.tier == "cachegrind":
-            command = [*_valgrind(log), *command]
-        environment = {"PYTHONHASHSEED": "0", "PATH": os.defpath, "PYTHONPATH": str(ZYGOTE.parent)}
-        passed = [order_file, report, log, prepared.inputs, *{f for run in runs for f in run[:3]}]
-        seconds = START_SECONDS + 5 * cpu * len(runs)
-        try:
-            subprocess.run(command, env=environment, pass_fds=passed, timeout=seconds, **DETACHED)
-        except subprocess.TimeoutExpired:
-            raise CostError(f"{self.tier} did not end within {seconds:.0f} s") from None
-        lines = [json.loads(line) for line in _content(report).splitlines()]
-        if lines and isinstance(lines[-1], str):
-            raise CostError(f"{self.tier}: {lines[-1]}")
-        if len(lines) < len(runs):
-            tail = _content(log)[-300:].decode("utf-8", "replace")
-            raise CostError(f"{self.tier} ended after {len(lines)} of {len(runs)} runs: {tail}")
-        return [self._checked(line, _content(log), run[0] == empty) for run, line in zip(runs, lines, strict=True)]
-
-    def _checked(self, line: list, log: bytes, empty: bool) -> int:
-        """The count in a line of the report; with cachegrind, in valgrind's log. Raises CostError without one."""
-        process, status, count, stderr = line
-        if self.tier == "cachegrind":
-            counts = re.findall(rb"==%d== I\s+refs:\s+([\d,]+)" % process, log)
-            count = int(counts[-1].replace(b",", b"")) if counts else 0
-        if count and (status == 0 or empty):
-            return count
-        reason = f"status {status} where it was measured. {stderr.strip()}"
-        if self.tier == "cachegrind" and b"==%d== execve(" % process in log:
-            reason = "an exec, which is refused, and which valgrind does not survive"
-        raise CostError(f"{self.tier}: the program ended with {reason}")
-
-    def _check_answer(self, test: int, output: bytes, problem: Problem) -> None:
-        """Raises CostError unless the program gave the right answer where it was measured."""
-        if problem.kind == "stdio":
-            right = comparison(problem)(output, encoded(problem.tests[test].output))
         else:
+            raise CostError(f"nothing here counts: {self.skipped}")
+        for _ in range(workers - 1):
+            self._idle.put(None)  # starts when it is needed
+        self._idle.put(counter)
+        self._threads = ThreadPoolExecutor(workers)
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the counting processes. The meter can't be used again."""
+        self._threads.shutdown(cancel_futures=True)
+        while not self._idle.empty():
+            if counter := self._idle.get():
+                counter.kill()
+
+    def measure(self, program: str, problem: Problem) -> Cost:
+        """The cost of a program on all tests of a problem; see `measure_many`."""
+        return self.measure_many([(program, problem)])[0]
+
+    def measure_many(self, pairs: Sequence[tuple[str, Problem]]) -> list[Cost]:
+        """The costs of (program, problem) pairs, in their order. Equal pairs are measured once in the life of a meter.
+
+        Meant for programs that the judge has accepted: a wrong program has an error type and no count, but only
+        outputs are compared, and limits are far above the problem's. Raises what `Judge.judge_many` raises.
+        """
+        keys = [self._key(program, problem) for program, problem in pairs]
+        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self._known}
+        costs = dict(zip(new, self._threads.map(lambda pair: self._measured(*pair), new.values()), strict=True))
+        self.measured, self.remembered = self.measured + len(new), self.remembered + len(pairs) - len(new)
+        costs |= {key: self._known[key] for key in keys if key not in costs}
+        for key in new:
+            if costs[key].error_type != "api_error":
+                self._known[key] = costs[key]
+        while len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
+        return [costs[key] for key in keys]
+
+    def _key(self, program: str, problem: Problem) -> bytes:
+        check_problem(problem)
+        parts = [self.tier, sys.version, program, problem.checker, *(f"{t.input}\0{t.output}" for t in problem.tests)]
+        parts.append(repr((problem.kind, problem.prompt, problem.time_limit, problem.memory_limit)))
+        digest = hashlib.sha256()
+        for part in map(encoded, parts):
+            digest.update(len(part).to_bytes(8, "little") + part)
+        return digest.digest()
+
+    def _measured(self, program: str, problem: Problem) -> Cost:
+        """Measures one program; with another process if one failed, up to ATTEMPTS."""
+        counter = self._idle.get()
+        try:
+            for _ in range(ATTEMPTS):
+                try:
+                    counter = counter or _Counter(self.tier, self._isolation)
+                    cost = counter.measure(program, problem)
+                    with self._lock:
+                        self.cpu_seconds += counter.spent
+                    return cost
+                except (WorkerFault, CostError):
+                    if counter:
+                        counter.kill()
+                    counter = None
+            return Cost(self.tier, None, "api_error")
+        finally:
+            self._idle.put(counter)
+
+
+class _Counter:
+    """This side of one counting process. Raises CostError if it can't be started."""
+
+    def __init__(self, tier: str, isolation: str):
+        self.tier, self._log, (self._socket, theirs) = tier, memory_file(), socket.socketpair()
+        order = {"socket": theirs.fileno(), "tier": tier, "namespaces": isolation == "namespaces"}
+        order_file = memory_file(json.dumps(order | {"event": HARDWARE_INSTRUCTIONS}).encode())
+        try:
+            command = [] if tier == "counter" else _valgrind(tier, self._log)
+            environment = {"PYTHONHASHSEED": "0", "PATH": os.defpath, "PYTHONPATH": str(ZYGOTE.parent)}
+            self._process = subprocess.Popen(
+                [*command, *PYTHON, str(_COUNTING), str(order_file)],
+                env=environment,
+                pass_fds=[order_file, theirs.fileno(), self._log],
+                **DETACHED,
+            )
+        except BaseException:
+            os.close(self._log)
+            self._socket.close()
+            raise
+        finally:
+            os.close(order_file)
+            theirs.close()
+        self._socket.settimeout(START_SECONDS)
+        try:
+            header, _ = self._receive()
+            if "error" in header:
+                raise WorkerFault(header["error"])
+            self._cpu, self.spent = header["cpu"], 0.0  # seconds in all, and of the latest measurement
+            if not self.measure(_SMALL_PROGRAM, _SMALL).count:  # the first measurement is also less exact than others
+                raise WorkerFault("a program of one loop has no count")
+        except WorkerFault as fault:
+            self.kill()
+            raise CostError(str(fault)) from None
+
+    def measure(self, program: str, problem: Problem) -> Cost:
+        """Raises WorkerFault if the process failed."""
+        prepared = PreparedProblem(problem)
+        source = memory_file(encoded(program))
+        cpu = problem.time_limit * SLOWDOWN[self.tier]
+        order = {"empty": _empty_program(prepared), "cpu": cpu}
+        request = prepared.request(order)
+        if self.tier != "counter":
+            request["memory"] += 2 << 30  # valgrind's own
+        self._socket.settimeout(PATIENCE + 5 * len(prepared.sizes) * (cpu + request["asleep"]))
+        try:
+            os.ftruncate(self._log, 0)
+            os.lseek(self._log, 0, os.SEEK_SET)  # the offset is shared with valgrind
+            frames.send(self._socket, request, descriptors=(source, prepared.inputs))
+            header, payload = self._receive()
+            if "error" in header:
+                return Cost(self.tier, None, "syntax_error")
+            self.spent, self._cpu = header["cpu"] - self._cpu, header["cpu"]
+            tests, offset = [], 0
+            for number, (size, (empty, run)) in enumerate(zip(header["sizes"], header["runs"], strict=True)):
+                ending = self._ending(run, payload[offset : offset + size], number, prepared)
+                if ending != "success":
+                    return Cost(self.tier, None, ending)
+                tests.append(max(1, self._count(run) - self._count(empty)))
+                offset += size
+            return Cost(self.tier, sum(tests), tests=tuple(tests))
+        except OSError as error:
+            raise WorkerFault(f"a counting process is gone ({error})") from None
+        finally:
+            os.close(source)
+            prepared.close()
+
+    def _receive(self) -> tuple[dict, bytes]:
+        try:
+            return frames.receive(self._socket)
+        except (frames.FrameError, OSError) as error:
+            raise WorkerFault(f"a counting process is gone ({error}) {self._content()[-300:]!r}") from None
+
+    def _ending(self, run: list, output: bytes, test: int, prepared: PreparedProblem) -> str:
+        """How a program ended on a test. Raises WorkerFault if that was not the program's doing."""
+        _, limit, status, _, _ = run
+        if limit:
+            return "timeout"
+        if status == -9:
+            raise WorkerFault("a program was killed from outside")
+        if status != 0:
+            return "runtime_error"
+        if prepared.problem.kind == "stdio":
+            return "success" if prepared.is_right(output, prepared.expected[test]) else "wrong_answer"
+        try:
             records = [json.loads(line) for line in output.splitlines()]
-            passed = sum(len(record) > 2 and record[2] == "passed" for record in records)
-            complete = bool(records) and records[-1][1] == "end"
-            right = complete and passed == plan(problem.tests[test].input, problem)[1]
-        if not right:
-            raise CostError(f"{self.tier}: test {test + 1} has no right answer where it was measured")
+        except ValueError:
+            return "wrong_answer"
+        passed = sum(len(record) > 2 and record[2] == "passed" for record in records)
+        complete = bool(records) and records[-1][1] == "end" and passed == prepared.cases[test]
+        return "success" if complete else "wrong_answer"
+
+    def _count(self, run: list) -> int:
+        """The count of a run. Raises WorkerFault without exactly one."""
+        process, _, _, count, _ = run
+        counts = [count] if self.tier == "counter" else re.findall(_COUNTS[self.tier] % process, self._content(), re.M)
+        if len(counts) != 1:
+            raise WorkerFault(f"{self.tier}: {len(counts)} counts of one run")
+        return counts[0] if self.tier == "counter" else int(counts[0].replace(b",", b""))
+
+    def _content(self) -> bytes:
+        return os.pread(self._log, os.fstat(self._log).st_size, 0)
+
+    def kill(self) -> None:
+        """Ends the process and everything below it."""
+        self._socket.close()  # upon which an idle process ends by itself
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        os.close(self._log)
 
 
-def _valgrind(log: int) -> list[str]:
+def _valgrind(tier: str, log: int) -> list[str]:
     path = shutil.which("valgrind")
     if path is None:
-        raise CostError("valgrind is not installed")
-    options = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", "--vgdb=no")
+        raise CostError("valgrind is not installed: apt install valgrind, or conda install -c conda-forge valgrind")
+    tool = {"superblocks": ("--tool=none", "--stats=yes")}
+    tool["cachegrind"] = ("--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
     # Valgrind lets a program set no limit of open files but the one it started with; it keeps 12 more for itself.
     limits = f'ulimit -S -n {OPEN_FILES}; ulimit -H -n {OPEN_FILES + 12}; exec "$@"'
-    return ["/bin/sh", "-c", limits, "sh", path, *options, f"--log-fd={log}", f"--main-stacksize={64 << 20}"]
+    options = (*tool[tier], "--vgdb=no", "--max-threads=64", f"--log-fd={log}", f"--main-stacksize={64 << 20}")
+    return ["/bin/sh", "-c", limits, "sh", path, *options]
 
 
-def _empty_program(problem: Problem, texts: list[bytes]) -> bytes:
+def _empty_program(prepared: PreparedProblem) -> str:
     """The program that does nothing; for function tests, with functions that do nothing."""
-    if problem.kind == "stdio":
-        return b"pass\n"
+    if prepared.problem.kind == "stdio":
+        return "pass\n"
+    texts = [plan(test.input, prepared.problem)[0] for test in prepared.problem.tests]
     names = sorted({name for text in texts for name in json.loads(text)["names"]})
-    return "".join(f"def {name}(*_, **__): pass\n" for name in names).encode()
-
-
-def _content(descriptor: int) -> bytes:
-    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    return "".join(f"def {name}(*_, **__): pass\n" for name in names)

@@ -23,13 +23,13 @@ def wait(child: int, cpu_limit: float, asleep_limit: float, wall_limit: float, p
     descriptor, poll = _poll(child)
     while not poll.poll(max(1.0, min(cpu_limit - used, wall_limit, 1.0) * 1000)):
         try:
-            times, now = [_cpu_time(process) for process in watched], time.monotonic()
+            times, now = [cpu_time(process) for process in watched], time.monotonic()
         except OSError:  # it has just ended
             continue
         used, total = max(times), sum(times)
         if now - last_time >= 1.0:
             if total - last_used < 0.01 * (now - last_time):
-                asleep += (now - last_time) * _cpu_share()
+                asleep += (now - last_time) * cpu_share()
             last_time, last_used = now, total
         if used >= cpu_limit:
             killed = "cpu"
@@ -75,11 +75,11 @@ def _poll(child: int) -> tuple[int, select.poll]:
     return descriptor, poll
 
 
-def _cpu_time(process: int) -> float:
+def cpu_time(process: int) -> float:
     return time.clock_gettime((~process) << 3 | 2)  # its CPU clock, see clock_getcpuclockid(3)
 
 
-def _cpu_share() -> float:
+def cpu_share() -> float:
     """The share of a CPU that a computing process gets at the moment, in [0, 1], measured by computing."""
     start, before = time.monotonic(), time.process_time()
     while True:

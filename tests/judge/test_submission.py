@@ -138,13 +138,16 @@ def test_a_quick_pass_that_runs_out_of_time_costs_nothing(judge):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """What the worker reported: "quick" for each quick pass, then the numbers of the tests that ran alone."""
+    """What the worker reported: "quick" for each run of several tests, and the numbers of the tests that ran alone."""
     seen: list = []
     receive = Worker.receive
 
     def noted(self, prepared):
         header, payload = receive(self, prepared)
-        seen.extend(["quick"] if "ended" in header else [header["test"]] if "test" in header else [])
+        if "ended" in header or len(header.get("ran", ())) > 1:
+            seen.append("quick")
+        elif "test" in header or "ran" in header:
+            seen.append(header["test"] if "test" in header else header["ran"][0][0])
         return header, payload
 
     monkeypatch.setattr(Worker, "receive", noted)
@@ -169,6 +172,34 @@ def test_no_test_runs_twice_if_the_quick_pass_shows_who_is_at_fault(judge, runs,
     assert runs == ["quick", *alone]
     with Judge(workers=1, strict=True) as strict:
         assert without_times(verdict) == without_times(strict.judge(program, problem))
+
+
+SLOW = """
+import time
+def f(x):
+    end = time.process_time() + 0.4
+    while time.process_time() < end: pass
+    return x * x
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "alone", "error_type"),
+    [
+        ("while True: pass", [], "timeout"),
+        ("import random\ndef f(x):\n  while True: pass", [], "timeout"),
+        ("def f(x):\n  while x == 0: pass\n  return x * x", [], "timeout"),  # carries nothing to the third test
+        ("import random\ndef f(x):\n  while x == 0: pass\n  return x * x", [2], "timeout"),
+        ("import random\ndef f(x):\n  while x == 0: pass\n  return 3 * x", [1, 2], "timeout"),
+        (SLOW, [2], "success"),
+    ],
+    ids=["endless at once", "endless", "one endless", "one endless, might carry", "wrong before", "slow"],
+)
+def test_no_function_test_runs_twice_if_the_first_run_shows_who_is_at_fault(judge, runs, program, alone, error_type):
+    verdict = judge.judge(program, SQUARE)
+    assert (runs, verdict.error_type) == (["quick", *alone], error_type)
+    with Judge(workers=1, strict=True) as strict:
+        assert without_times(verdict) == without_times(strict.judge(program, SQUARE))
 
 
 def test_a_program_that_lies_about_its_time_gains_none(judge):

@@ -59,7 +59,7 @@ class Job:
             worker.answer({"again": [test for test in range(*header["tests"]) if test not in self._results]})
         elif "ran" in header:
             self._functions_ran(header, payload, prepared)
-            order = [] if self._ended or not self._alone else [self._alone.pop(0)]
+            order = [self._alone.pop(0)] if self._alone else []
             if "done" not in header:
                 worker.answer({"run": order, "cpu": self.problem.time_limit})
         elif "test" in header:
@@ -89,7 +89,8 @@ class Job:
 
     def _functions_ran(self, header: dict, payload: bytes, prepared: PreparedProblem) -> None:
         """Takes the records of tests of a function problem. A pass counts at once. A failure among several tests in
-        one process counts only if the program can carry nothing from test to test; else the test runs again, alone."""
+        one process counts only if the program can carry nothing from test to test; else the test runs again, alone.
+        `timeout` in the header names a test that alone is at fault for the time limit."""
         records = [json.loads(line) for line in payload.splitlines()]
         if broken := next((record for record in records if record[1] == "broken"), None):
             raise WorkerFault(f"test {broken[0] + 1} can't be run: {broken[2]}")
@@ -105,9 +106,10 @@ class Job:
             results = scoring.case_results(of_test, cases, header, self.problem, cpu_per_case)
             failures = [result for result, _ in results.values() if result.error_type != "success"]
             complete = bool(of_test) and of_test[-1][1] == "end"
-            if quick and failures and (loaded or header["killed"]):
-                carries_nothing = header["how"].endswith("nothing") and complete
-                if not (carries_nothing and all(map(scoring.independent_of_earlier_tests, failures))):
+            timed_out = test == header.get("timeout")
+            if quick and failures and (loaded or header["killed"]) and not (timed_out and test == header["ran"][0][0]):
+                settled = header["how"].endswith("nothing") and (complete or timed_out)
+                if not (settled and all(map(scoring.independent_of_earlier_tests, failures))):
                     self._alone.append([test, 0])
                     continue
             if complete and of_test[-1][2]:
@@ -116,6 +118,7 @@ class Job:
                 self._settle(test, case, result, traceback)
                 if result.error_type in ("syntax_error", "timeout"):
                     self._ended = True
+                    self._alone = [order for order in self._alone if order[0] < test]
                     return
             rest = first + len(results)
             if rest < prepared.cases[test]:  # the program died in a case; those after it get a program of their own

@@ -58,8 +58,9 @@ def prepare_interpreter() -> None:
         file = os.memfd_create("nothing")
         os.dup2(file, descriptor)
         os.close(file)
-    os.pwrite(0, b"3\n1 2 3\n" * len(_WARM_UP), 0)
-    for source in _WARM_UP:
+    os.pwrite(0, b"3\n1 2 3\n", 0)
+    for source in _WARM_UP * 4:  # the interpreter specialises a function after eight calls
+        os.lseek(0, 0, os.SEEK_SET)
         streams.open_standard()
         with contextlib.suppress(SyntaxError):
             code = compile_source(source, "program.py")
@@ -203,7 +204,7 @@ def run_functions(code, calls: int, offered: dict) -> None:
     try:
         helpers = offered.get("helpers")
         codes = [_compile(helpers, "prompt.py", "exec", dont_inherit=True), code] if helpers else [code]
-        callee.serve(codes, _new_functions_module, _exec, offered["usual"], calls)
+        callee.serve(codes, new_functions_module, _exec, offered["usual"], calls)
     except wire.PeerGone:  # the tests are through
         pass
     except BaseException as raised:
@@ -220,7 +221,7 @@ def _new_module(name: str) -> types.ModuleType:
     return module
 
 
-def _new_functions_module() -> dict:
+def new_functions_module() -> dict:
     """Globals of a program whose functions are called. It is `__main__` for those who look there (doctest, pickle), but
     not by name: its main part does not run."""
     module = sys.modules["__main__"] = _new_module("solution")

@@ -29,7 +29,6 @@ class Submission:
         """Waits for the submission. Raises FrameError if the judge is gone."""
         self.request, _, (source, self.inputs) = frames.receive_descriptors(self.connection, 2)
         self.source = os.pread(source, os.fstat(source).st_size, 0)
-        program.limit(self.request["memory"], self.source)
         os.close(source)
         self.offsets = [0]
         for size in self.request["inputs"]:

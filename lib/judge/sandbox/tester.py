@@ -193,12 +193,15 @@ def _shown(value) -> str:
         sys.set_int_max_str_digits(0)
 
 
-def run(descriptor: int, records: int, inputs: int, tests: list[list[int]]) -> int:
-    """Runs tests, each [number, first case, size and offset of its plan]. Returns 0, or PROGRAM_ENDED."""
+def run(descriptor: int, records: int, inputs: int, tests: list[list[int]], begin=None) -> int:
+    """Runs tests, each [number, first case, size and offset of its plan]; calls `begin` with 1, 2, ... before each.
+    Returns 0, or PROGRAM_ENDED."""
     running = _Tests(descriptor, records)
     try:
         running.serve()  # until the program is ready
-        for test, skipped, size, offset in tests:
+        for count, (test, skipped, size, offset) in enumerate(tests, 1):
+            if begin:
+                begin(count)
             running.run(test, skipped, json.loads(os.pread(inputs, size, offset)))
     except (PeerGone, ProtocolError):
         return PROGRAM_ENDED

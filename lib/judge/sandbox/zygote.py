@@ -19,23 +19,15 @@ import frames
 import isolation
 import landlock
 import program
+import rehearsal
 import seccomp
 import submission
 
-_MODULES = ("callee", "calls", "carry", "completion", "encoding", "frames", "functions", "isolation", "kinds")
-_MODULES += (
-    "landlock",
-    "nodes",
-    "operations",
-    "program",
-    "reference",
-    "seccomp",
-    "stdio",
-    "streams",
-    "submission",
-    "tasks",
+_MODULES = (
+    *("callee", "calls", "carry", "completion", "encoding", "frames", "functions", "isolation", "kinds", "landlock"),
+    *("nodes", "operations", "program", "reference", "rehearsal", "seccomp", "stdio", "streams", "submission", "tasks"),
+    *("tester", "usual", "watch", "wire"),
 )
-_MODULES += ("tester", "usual", "watch", "wire")
 
 
 def main() -> None:
@@ -111,6 +103,7 @@ def _clean_interpreter(packages: list[str]) -> None:
             __import__(name)
     os.environ.clear()
     program.prepare_interpreter()
+    rehearsal.rehearse()
     gc.collect()
     gc.freeze()
 
@@ -154,6 +147,7 @@ def _serve_submission(connection, namespace: int | None, wait: int, go: int) -> 
         if os.read(wait, 1):
             os.close(wait)
             prepared.take()
+            program.limit(prepared.request["memory"], prepared.source)
             prepared.judge()
             os._exit(0)
     except (frames.FrameError, ConnectionError):  # the judge is gone

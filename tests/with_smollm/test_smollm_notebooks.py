@@ -6,6 +6,7 @@ that RLVR_ROWS names or `python -m lib.problems.freeze fetch` has kept.
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,13 +49,49 @@ def papermill(environment: dict[str, str], file: str, **parameters: object) -> d
     return {**json.loads((folder / "metrics.json").read_text()), "run": folder.name}
 
 
-def test_baseline_sft_grpo_and_report_run_one_after_the_other(environment):
-    baseline = papermill(environment, "03_baseline-s0", limit=1)
-    assert set(baseline["datasets"]) == {"mbpp_one_valid", "mbpp_one_valid_big", "mbpp_one_test", "humaneval", "mbpp"}
-    sft = papermill(environment, "10_sft-s0", limit=1, steps=2, control=baseline["run"])
-    assert sft["pairs"]["pairs"] > 300, "the judge accepts the references of MBPP"
-    grpo = papermill(environment, "30_grpo-dense-s0", limit=1, steps=1, policy=sft["run"])
-    assert grpo["rollout"]["temperature"] == 0.7
-    runs = " ".join(one["run"] for one in (baseline, sft, grpo))
-    report = papermill(environment, "90_report-s0", runs=runs, pairs=f"{baseline['run']},{sft['run']}")
-    assert report["rows"]
+RUNS = {  # file of params -> parameters of the smallest run; @NAME: the run that was made of the file NAME before
+    "01_data-s0": {"judged": 2, "pairs": 100},
+    "02_judge-s0": {"limit": 4, "verdicts": 20, "busy": 2},
+    "03_baseline-s0": {"limit": 1},
+    "10_sft-s0": {"limit": 1, "steps": 6, "control": "@03_baseline-s0"},
+    "11_checkpoints-s0": {"limit": 1, "policy": "@10_sft-s0"},
+    "20_dpo-s0": {"limit": 1, "train_problems": 24, "samples": 4, "policy": "@10_sft-s0"},
+    "30_grpo-dense-s0": {"limit": 1, "steps": 1, "policy": "@10_sft-s0"},
+    "12_best_of_n-s0": {"limit": 1, "samples": 2, "policy": "@10_sft-s0", "trained": "@30_grpo-dense-s0"},
+    "40_repair-s0": {
+        "limit": 1,
+        "steps": 1,
+        "example_steps": 1,
+        "policy": "@30_grpo-dense-s0",
+        "continued": "@30_grpo-dense-s0",
+    },
+    "90_report-s0": {
+        "runs": "@03_baseline-s0 @10_sft-s0 @12_best_of_n-s0 @20_dpo-s0 @30_grpo-dense-s0",
+        "pairs": "@03_baseline-s0,@10_sft-s0 @10_sft-s0,@20_dpo-s0",
+    },
+    "91_failures-s0": {"policy": "@30_grpo-dense-s0", "before": "@10_sft-s0", "failures": 2},
+    "92_case_studies-s0": {"repair": "@40_repair-s0"},
+}
+MADE: dict[str, dict] = {}  # file of params -> what its run measured
+
+
+@pytest.mark.parametrize("file", RUNS)
+def test_the_notebook_runs(environment, file):
+    needed = re.findall(r"@([\w-]+)", " ".join(map(str, RUNS[file].values())))
+    if missing := [name for name in needed if name not in MADE]:
+        pytest.skip(f"needs the run of {missing[0]}")
+    named = {
+        name: re.sub(r"@([\w-]+)", lambda match: MADE[match[1]]["run"], value) if isinstance(value, str) else value
+        for name, value in RUNS[file].items()
+    }
+    MADE[file] = papermill(environment, file, **named)
+
+
+def test_what_was_measured_is_what_the_preset_says():
+    if len(MADE) < len(RUNS):
+        pytest.skip("a run is missing")
+    sets = {"mbpp_one_valid", "mbpp_one_valid_big", "mbpp_one_test", "humaneval", "mbpp"}
+    assert set(MADE["03_baseline-s0"]["datasets"]) == sets
+    assert MADE["10_sft-s0"]["pairs"]["pairs"] > 300, "the judge accepts the references of MBPP"
+    assert MADE["30_grpo-dense-s0"]["rollout"]["temperature"] == 0.7
+    assert MADE["90_report-s0"]["rows"]

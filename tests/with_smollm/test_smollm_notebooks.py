@@ -53,9 +53,9 @@ RUNS = {  # file of params -> parameters of the smallest run; @NAME: the run tha
     "01_data-s0": {"judged": 2, "pairs": 100},
     "02_judge-s0": {"limit": 4, "verdicts": 20, "busy": 2},
     "03_baseline-s0": {"limit": 1},
-    "10_sft-s0": {"limit": 1, "steps": 6, "control": "@03_baseline-s0"},
+    "10_sft-s0": {"limit": 1, "steps": 3, "control": "@03_baseline-s0"},
     "11_checkpoints-s0": {"limit": 1, "policy": "@10_sft-s0"},
-    "20_dpo-s0": {"limit": 1, "train_problems": 24, "samples": 4, "policy": "@10_sft-s0"},
+    "20_dpo-s0": {"limit": 1, "train_problems": 16, "samples": 4, "policy": "@10_sft-s0"},
     "30_grpo-dense-s0": {"limit": 1, "steps": 1, "policy": "@10_sft-s0"},
     "12_best_of_n-s0": {"limit": 1, "samples": 2, "policy": "@10_sft-s0", "trained": "@30_grpo-dense-s0"},
     "40_repair-s0": {

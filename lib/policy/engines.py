@@ -56,7 +56,7 @@ class TransformersEngine:
         return hashlib.sha256(settings.encode()).hexdigest()
 
     def batches(self, conversations: Conversations, protocol: Protocol, skip: Container[int] = ()) -> Iterator[Batch]:
-        """Yields batches as they finish. A batch whose rows are all in `skip` is skipped."""
+        """Yields the rows that are not in `skip`, `batch_size` at a time."""
         return generate_batches(self.model, self.tokenizer, conversations, protocol, self.batch_size, skip)
 
 

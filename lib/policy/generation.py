@@ -14,7 +14,6 @@ greedy choice changes only where two tokens are that close.
 """
 
 import itertools
-import sys
 import time
 from collections import deque
 from collections.abc import Container, Iterator, Sequence
@@ -58,18 +57,12 @@ class Completion:
 
 
 def generate(
-    model: Model,
-    tokenizer: Tokenizer,
-    conversations: Conversations,
-    *,
-    batch_size: int = 128,
-    dtype: torch.dtype | None = None,
-    **settings,
+    model: Model, tokenizer: Tokenizer, conversations: Conversations, *, batch_size=128, dtype=None, **settings
 ) -> list[list[Completion]]:
     """The completions of each conversation, in the order of `conversations`. `settings`: fields of `Protocol`, such as
     `max_new_tokens`, `samples`, `temperature` and `seed`; see `generate_batches`."""
     protocol = Protocol("generate", **settings)
-    batches = generate_batches(model, tokenizer, conversations, protocol, batch_size, dtype=dtype)
+    batches = generate_batches(model, tokenizer, conversations, protocol, batch_size, (), dtype)
     by_row = dict(pair for batch in batches for pair in batch)
     completions = [by_row[row] for row in range(len(by_row))]
     return [completions[start : start + protocol.samples] for start in range(0, len(completions), protocol.samples)]
@@ -84,8 +77,8 @@ def generate_batches(
     skip: Container[int] = (),
     dtype: torch.dtype | None = None,
 ) -> Iterator[list[tuple[int, Completion]]]:
-    """Yields batches of (row, completion) in the order in which they end; row = conversation *
-    samples + sample. Rows in `skip` are left out.
+    """Yields batches of (row, completion) in the order in which they end, without the rows in `skip`; row =
+    conversation * samples + sample.
 
     A conversation is a list of messages, or the token ids of a whole prompt where earlier sampled tokens must be read
     as they are. `batch_size`: rows decoded at once, at most. `dtype`: of the weights while they generate, such as
@@ -126,16 +119,6 @@ def sampling_dtype(model: Model) -> torch.dtype:
     cpu = model.device.type == "cpu"
     fast = torch.cpu._is_avx512_bf16_supported() if cpu else torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if fast else model.dtype
-
-
-def prompts_that_fit(model: Model, tokens: int) -> int:
-    """How many sequences of `tokens` tokens have keys and values within CACHE_BYTES; no limit on a GPU."""
-    if model.device.type != "cpu":
-        return sys.maxsize
-    config = model.config
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * width * model.dtype.itemsize
-    return max(1, CACHE_BYTES // (per_token * tokens))
 
 
 def _as_ids(tokenizer: Tokenizer, conversation: Any) -> list[int]:
@@ -187,9 +170,8 @@ class _Slots(Cache):
 
     def __init__(self, model: Model, prompts: dict[int, list[int]], max_new_tokens: int, batch_size: int):
         super().__init__(layers=[])
-        self.model, self.prompts = model, prompts
+        self.model, self.prompts, self.size = model, prompts, min(batch_size, len(prompts))
         self.columns = max(map(len, prompts.values()), default=0) + max_new_tokens
-        self.size = min(batch_size, len(prompts), prompts_that_fit(model, self.columns))
         # Longest first, so that prompts that are read together need little padding; equal prompts together.
         self.waiting = deque(sorted(prompts, key=lambda row: (-len(prompts[row]), prompts[row])))
         self.rows: list[int] = []  # of each slot in use
@@ -223,6 +205,9 @@ class _Slots(Cache):
         self.prefixes = torch.stack([torch.stack([layer.keys, layer.values]) for layer in cache.layers])
         self.read = {prompt: place for place, prompt in enumerate(prompts)}
         if not self.store.numel():
+            if self.prefixes.device.type == "cpu":
+                row_bytes = self.prefixes[:, :, 0, :, 0].nbytes * self.columns
+                self.size = max(1, min(self.size, CACHE_BYTES // row_bytes))
             layers, both, _, heads, _, size = self.prefixes.shape
             self.store = self.prefixes.new_empty(layers, both, self.size, heads, self.columns, size)
         self._clean(width)

@@ -37,7 +37,7 @@ lab: $(READY) ## JupyterLab on this folder
 	@$(BIN)/jupyter lab
 
 test: $(READY) ## the tests, in two processes
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser --ignore tests/with_smollm
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/browser --ignore tests/with_smollm
 
 # The distribution's browser; without one that starts, the tests say so and are skipped.
 test-browser: $(READY) ## notebooks and report in real JupyterLab and Chromium, clicked through; leaves pictures of them

@@ -37,7 +37,8 @@ def bootstrap(values: Values, confidence: float = 0.95, resamples: int = 10_000,
         return float(sample[0]), float(sample[0])
     drawn = {"n_resamples": resamples, "batch": max(1, _BLOCK // len(sample)), "rng": np.random.default_rng(seed)}
     found = stats.bootstrap((sample,), np.mean, method="percentile", confidence_level=confidence, **drawn)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    low, high = sorted(map(float, found.confidence_interval))  # scipy rounds the ends of equal resamples apart
+    return low, high
 
 
 def crossed_bootstrap(values: np.ndarray, seed: int = 0, resamples: int = 10_000) -> tuple[float, float]:

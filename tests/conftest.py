@@ -22,6 +22,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("house", deadline=None, max_examples=50)
 settings.load_profile("house")
 
+# The files that take longest, started first: else one process works on the last of them while the other has ended.
+LONGEST = ("test_notebooks", "test_launch", "test_resume", "test_contributing", "test_papermill_plugin", "test_cost")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 PARAMETERS = 'preset: str = "tiny"  # which preset\nseed: int = 0  # of all random numbers\n'
 
 

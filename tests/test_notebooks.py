@@ -4,6 +4,7 @@ The main line runs in copies of the repository, because `00_tiny_world` writes `
 """
 
 import ast
+import hashlib
 import json
 import lzma
 import re
@@ -285,11 +286,14 @@ def test_a_run_is_complete_and_its_record_is_its_summary(runs, run):
 
 
 def test_the_tiny_world_is_rebuilt_as_it_is_committed_and_a_base_model_trained(copies):
-    rebuilt = copies[0].folder / "data" / "tiny"
-    for file in (ROOT / "data" / "tiny").glob("*/*.xz"):
-        assert lzma.decompress((rebuilt / file.parent.name / file.name).read_bytes()) == lzma.decompress(
-            file.read_bytes()
-        )
+    committed, rebuilt = ROOT / "data" / "tiny", copies[0].folder / "data" / "tiny"
+    sums = (committed / "SHA256SUMS").read_text()
+    assert (rebuilt / "SHA256SUMS").read_text() == sums
+    assert len(sums.splitlines()) == len(list(committed.glob("*/*.xz")))
+    for line in sums.splitlines():
+        digest, file = line.split()
+        for folder in (committed, rebuilt):
+            assert hashlib.sha256(lzma.decompress((folder / f"{file}.xz").read_bytes())).hexdigest() == digest
     made = {path.name for path in (rebuilt / "base_model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= made
 

@@ -4,7 +4,7 @@ from math import comb
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from statsmodels.stats import contingency_tables, proportion
 
@@ -132,6 +132,7 @@ def test_the_bootstrap_is_the_percentiles_of_resampled_means():
     assert bootstrap([0.3]) == (0.3, 0.3)
 
 
+@example([0.7124048631276604] * 2, 0)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.integers(0, 9))
 def test_a_bootstrap_interval_lies_within_the_values_and_repeats_with_its_seed(values, seed):
     low, high = bootstrap(values, resamples=50, seed=seed)

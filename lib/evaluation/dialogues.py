@@ -101,14 +101,16 @@ def run_dialogues(
     context = getattr(model.config, "max_position_embeddings", None)
     dialogues = [Dialogue(problem, []) for problem in problems]
     prompts = [messages(problem, protocol.instruction) for problem in problems]
-    waiting = [(one, prompt, prompt_ids(tokenizer, prompt)) for one, prompt in zip(dialogues, prompts, strict=True)]
+    waiting = [
+        (dialogue, prompt, prompt_ids(tokenizer, prompt)) for dialogue, prompt in zip(dialogues, prompts, strict=True)
+    ]
     for number in range(1, rounds + 1):
         seed = protocol.seed * 31 + number
         completions = generate(model, tokenizer, [ids for *_, ids in waiting], seed=seed, **sampling)
         for (dialogue, prompt, ids), [completion] in zip(waiting, completions, strict=True):
             dialogue.turns.append(Turn(prompt, ids, completion, extract(completion.text, judge.answer_block).program))
         asked = [dialogue for dialogue, *_ in waiting]
-        views = [(one.last, view) for one in asked if (view := only_public(one.problem))]
+        views = [(dialogue.last, view) for dialogue in asked if (view := only_public(dialogue.problem))]
         verdicts = judge.judge_many([(turn.program, view) for turn, view in views], progress=False)
         for (turn, _), verdict in zip(views, verdicts, strict=True):
             turn.public_verdict = verdict
@@ -161,7 +163,9 @@ def resample(
 
     Returns for each dialogue (sample, all public tests passed, accepted by all tests). `settings`: of `generate`.
     """
-    failed = [one for one in dialogues if one.turns[0].public_verdict and not one.turns[0].public_verdict.accepted]
+    failed = [
+        dialogue for dialogue in dialogues if (verdict := dialogue.turns[0].public_verdict) and not verdict.accepted
+    ]
     prompts = [dialogue.turns[0].prompt_ids for dialogue in failed]
     completions = generate(model, tokenizer, prompts, samples=samples, **settings)
     asked = [
@@ -177,7 +181,7 @@ def resample(
         (Sample(completion.tokens, shown.passed, public_s=shown.judge_time), shown.accepted, verdict.accepted)
         for completion, shown, verdict in zip(flat, public, verdicts, strict=True)
     ]
-    by_problem = {one.problem.id: drawn[k * samples : (k + 1) * samples] for k, one in enumerate(failed)}
+    by_problem = {dialogue.problem.id: drawn[k * samples : (k + 1) * samples] for k, dialogue in enumerate(failed)}
     return [by_problem.get(dialogue.problem.id, []) for dialogue in dialogues]
 
 

@@ -55,7 +55,7 @@ def find_matches(problems: list[Problem]) -> list[Match]:
         for (a, b), shared in _shared(tests, _COMMON).items()
         if shared >= 2
     }
-    found = {  # kind -> {pair: score}
+    scores = {  # kind -> {pair: score}
         "statement": dict.fromkeys(_shared([" ".join(problem.prompt.split())] for problem in problems), 1.0),
         "normalised statement": dict.fromkeys(_shared([text] for text in statements), 1.0),
         "tests": {pair: share for pair, share in overlaps.items() if share >= 0.5},
@@ -64,7 +64,7 @@ def find_matches(problems: list[Problem]) -> list[Match]:
     }
     matches: dict[tuple[int, int], Match] = {}
     for kind in KINDS:
-        for (a, b), score in found[kind].items():
+        for (a, b), score in scores[kind].items():
             if problems[a].id != problems[b].id:
                 matches.setdefault((a, b), Match(a, b, kind, score))
     return [matches[pair] for pair in sorted(matches)]
@@ -161,8 +161,8 @@ def _defined(node: ast.AST) -> list[str]:
 def _shared(keys: Iterable[Iterable[str | int]], most: int | None = None) -> Counter[tuple[int, int]]:
     """How many keys each pair of problems shares; a key that more than `most` problems have does not count."""
     holders = defaultdict(list)
-    for index, own in enumerate(keys):
-        for key in own:
+    for index, keys_of_problem in enumerate(keys):
+        for key in keys_of_problem:
             holders[key].append(index)
     pairs: Counter[tuple[int, int]] = Counter()
     for indices in holders.values():
@@ -198,13 +198,13 @@ def _near(statements: list[str]) -> dict[tuple[int, int], float]:
     texts, near = list(groups), {}
     runs = [shingles(text.split()) for text in texts]
     lsh = MinHashLSH(threshold=_CANDIDATE, num_perm=_PERMUTATIONS)
-    for own, text in enumerate(texts):
+    for number, text in enumerate(texts):
         sketch = MinHash(num_perm=_PERMUTATIONS, hashfunc=lambda run: int(run) & 0xFFFFFFFF)
-        sketch.update_batch(runs[own])
+        sketch.update_batch(runs[number])
         for other in (key for key in lsh.query(sketch) if isinstance(key, int)):  # the keys inserted below
-            if (score := similarity(runs[own], runs[other])) >= NEAR:
+            if (score := similarity(runs[number], runs[other])) >= NEAR:
                 near |= {(min(a, b), max(a, b)): score for a in groups[texts[other]] for b in groups[text]}
-        lsh.insert(own, sketch)
+        lsh.insert(number, sketch)
     return near
 
 

@@ -178,11 +178,12 @@ def comparison_table(comparisons: list[Comparison]) -> pd.DataFrame:
     """One row per comparison: points with interval, sd between the seeds, adjusted p, verdict, and points by seed."""
     columns = ["row", "control", "set", "points [95 %]", "sd", "p (Holm)", "by seed", "verdict"]
     rows = []
-    for one in comparisons:
-        points = [pair["points"] for pair in one.by_seed.values()]
+    for comparison in comparisons:
+        points = [pair["points"] for pair in comparison.by_seed.values()]
         sd = "–" if len(points) < 2 else f"{mean_sd(points)[1]:.1f}"
         by_seed = " · ".join(f"{value:+.1f}" for value in points)
-        rows.append((one.b, one.a, one.dataset, one.difference, sd, _short(one.p_value), by_seed, one.verdict))
+        row = (comparison.b, comparison.a, comparison.dataset, comparison.difference, sd)
+        rows.append((*row, _short(comparison.p_value), by_seed, comparison.verdict))
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -90,14 +90,14 @@ def _same_values(expected: str, test: TestResult) -> bool:
 
 
 _RULES: dict[str, Callable[[Failure], bool]] = {
-    "no program": lambda one: one.truncated or one.extraction.form in ("unclosed", "no code", "empty"),
-    "syntax": lambda one: one.verdict.error_type == "syntax_error",
-    "endless loop": lambda one: _slow(one, small=True),
-    "too slow": lambda one: _slow(one, small=False),
+    "no program": lambda failure: failure.truncated or failure.extraction.form in ("unclosed", "no code", "empty"),
+    "syntax": lambda failure: failure.verdict.error_type == "syntax_error",
+    "endless loop": lambda failure: _slow(failure, small=True),
+    "too slow": lambda failure: _slow(failure, small=False),
     "I/O format": _form,
-    "edge case": lambda one: one.verdict.pass_ratio >= 0.5,
-    "crash": lambda one: one.first[1].error_type == "runtime_error",
-    "logic": lambda one: True,
+    "edge case": lambda failure: failure.verdict.pass_ratio >= 0.5,
+    "crash": lambda failure: failure.first[1].error_type == "runtime_error",
+    "logic": lambda failure: True,
 }
 _TEXTS = tomllib.loads(Path(__file__).with_name("failures.toml").read_text())
 CLASSES = tuple(FailureClass(name, _RULES[name], **texts) for name, texts in _TEXTS.items())

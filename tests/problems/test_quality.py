@@ -1,6 +1,8 @@
 """Quality: what makes a problem unreliable, what the tests let through, and that training leaves such problems out."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,6 +11,7 @@ from lib.judge import Judge
 from lib.problems import ManifestError, Problem, Test, load_problems, manifest, quality, read_problems
 from lib.problems.ledger import Ledger, read_ledger
 from lib.problems.quality import assess, stated_reasons, summary
+from lib.runs import paths
 
 ADD, FIRST, CRASH = "print(sum(map(int, input().split())))", "print(input().split()[0])", "print(1 // 0)"
 TESTS = tuple(Test(f"{a} {a % 3}\n", f"{a + a % 3}\n") for a in (3, 4, 5, 6, 7))
@@ -136,3 +139,9 @@ def test_a_set_that_was_frozen_anew_must_be_judged_again(monkeypatch):
         ManifestError, match=r"not been judged since it was frozen: python -m lib.problems.quality write tiny_mbpp/"
     ):
         quality.reliable(problems, "tiny_mbpp", "train")
+
+
+def test_the_command_starts_without_a_warning():
+    command = [sys.executable, "-W", "error", "-m", "lib.problems.quality", "--help"]
+    done = subprocess.run(command, cwd=paths.root(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -16,6 +16,7 @@ def verdicts(failed: int, of: int = 8) -> list[Verdict]:
 
 def two_steps(rank: int, folder: str, failures: list[list[int]]) -> None:
     """One of two processes: writes for each step what the check of the limit, 10 %, said."""
+    torch.set_num_threads(1)  # a forked process has no other threads
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     for number, failed in enumerate(failures):
         try:
@@ -29,8 +30,8 @@ def two_steps(rank: int, folder: str, failures: list[list[int]]) -> None:
 
 
 def test_all_processes_of_a_step_go_on_together_or_end_together(tmp_path):
-    torch.set_num_threads(1)
-    multiprocessing.spawn(two_steps, (str(tmp_path), [[0, 1], [0, 2]]), nprocs=2)
+    fork = {"nprocs": 2, "start_method": "fork"}  # so that they import nothing
+    multiprocessing.start_processes(two_steps, (str(tmp_path), [[0, 1], [0, 2]]), **fork)
     texts = {file.stem: file.read_text() for file in tmp_path.glob("*.txt")}
     assert texts["0-0"] == texts["0-1"] == "goes on", "12.5 % of one process, 6.25 % of the step"
     assert "2 of 16 programs (at most 10% may); the first time: in another process" in texts["1-0"]

@@ -80,6 +80,7 @@ def test_parameters_stand_in_one_cell_each_on_a_line_with_its_help(template):
     lines = source.splitlines()
     assert len(lines) <= MOST_PARAMETERS
     assert [line for line in lines if not PARAMETER.fullmatch(line)] == []
+    assert [line for line in lines if line.count("=") > 1] == [], "papermill warns that it can't parse such a line"
     assert {"preset", "seed"} <= read_parameters(ROOT / "notebooks" / f"{template.stem}.ipynb").keys()
 
 

@@ -58,6 +58,8 @@ def test_a_failure_of_the_judge_is_no_reward_at_all(name):
     assert make_reward(name)(JUDGE_FAILED) == Reward(None, {})
     assert make_reward({name: 0.1, "format": 1.0})(JUDGE_FAILED) == Reward(None, {}), "of a whole sum neither"
     assert make_reward({"format": 1.0, name: 0.0})(JUDGE_FAILED) == Reward(None, {})
+    early = replace(JUDGE_FAILED, verdict=replace(JUDGE_FAILED.verdict, total=0))
+    assert make_reward(name)(early) == Reward(None, {}), "also before the judge had counted the cases"
 
 
 def test_a_sum_of_rewards_that_need_no_judge_is_a_number_whatever_the_judge_did():
@@ -78,6 +80,7 @@ def test_a_reward_has_the_same_names_of_parts_for_every_sample(spec):
 
 def test_the_parts_say_what_the_reward_was_made_of():
     assert dense(PARTLY_RIGHT).parts == {"pass_ratio": 0.75, "accepted": 0.0, "ran_to_the_end": 1.0}
+    assert dense(ACCEPTED).parts == {"pass_ratio": 1.0, "accepted": 1.0, "ran_to_the_end": 1.0}
     timeout = replace(PARTLY_RIGHT, verdict=replace(PARTLY_RIGHT.verdict, error_type="timeout"))
     assert sparse(timeout).parts == {"pass_ratio": 0.75, "accepted": 0.0, "ran_to_the_end": 0.0}
 
@@ -85,6 +88,8 @@ def test_the_parts_say_what_the_reward_was_made_of():
 def test_groups_of_tests_can_have_equal_weight_however_many_tests_they_hold():
     assert dense_by_visibility(PARTLY_RIGHT).value == pytest.approx((1 + 2 / 3) / 2)
     assert dense_by_visibility(ACCEPTED).value == 1.0
+    three = replace(PROBLEM, tests=(*PROBLEM.tests[:3], replace(PROBLEM.tests[3], visibility="generated")))
+    assert dense_by_visibility(replace(PARTLY_RIGHT, problem=three)).value == pytest.approx((1 + 1 + 0) / 3)
     assert dense_by_visibility(sample(ACCEPTED.verdict, replace(PROBLEM, tests=PROBLEM.tests[1:]))).value == 1.0
 
 

@@ -289,6 +289,22 @@ def test_a_missing_preset_or_file_is_named(repository, arguments, complaint):
     assert repository.runs() == []
 
 
+def test_without_the_weights_that_a_notebook_loads_no_kernel_starts_and_the_command_is_named(
+    repository,
+):
+    parameters = PARAMETERS + 'policy: str = "base"  # which weights\n'
+    write_notebook(repository.root / "notebooks/30_grpo.ipynb", "run.model_path(policy)", parameters=parameters)
+    repository.folder("10_sft-s0").mkdir(parents=True)
+    (repository.folder("10_sft-s0") / "run_info.json").write_text('{"status": "finished"}')
+    (repository.root / "params/tiny/10_sft-s0.yaml").write_text("seed: 0\n")
+    done = repository.papermill("notebooks/30_grpo.ipynb", "-p", "policy", "10_sft-s0")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    message = "needs model of the run 10_sft-s0; only its results are here, as in a fresh clone. Make it with\n"
+    assert f"{message}  python -m lib.matrix tiny 10_sft-s0\n" in done.stderr
+    assert repository.runs() == ["10_sft-s0"]
+
+
 def test_a_failed_execution_leaves_the_good_run_alone_and_says_where_to_look(repository):
     repository.template("30_grpo", WORK, 'assert "BAD" not in os.environ, "bad " + str(folder)', "1 + 1")
     good = repository.folder("30_grpo-dense-s0") / "30_grpo.ipynb"

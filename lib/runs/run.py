@@ -109,17 +109,9 @@ class Run:
         """
         if name not in self._upstream:
             raise ValueError(f"no parameter of {self.name} names the run {name!r}: add it to the notebook's parameters")
-        preset = self.params["preset"]
-        folder = paths.run_folder(preset, name)
-        info = folder / "run_info.json"
-        if not info.is_file() or json.loads(info.read_text())["status"] != "finished":
-            problem = f"{self.name} needs the run {name}, which has not finished on this machine"
-        elif needs and not (folder / needs).exists():
-            problem = f"{self.name} needs {needs} of the run {name}; only its results are here, as in a fresh clone"
-        else:
-            self._info["read"][name] = paths.file_hash(info)  # identifies the execution: each writes another file
-            return folder
-        raise UpstreamError(f"{problem}. Make it with\n{_commands(preset, name)}")
+        folder = find_upstream(self.name, self.params["preset"], name, needs)
+        self._info["read"][name] = paths.file_hash(folder / "run_info.json")  # each execution writes another file
+        return folder
 
     @property
     def scratch(self) -> Path:
@@ -237,6 +229,19 @@ def _clean_folder(notebook: str, name: str) -> Path:
     for path in earlier:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     return folder
+
+
+def find_upstream(run: str, preset: str, name: str, needs: str | None = None) -> Path:
+    """The folder of the finished run `name`, which `run` reads. Raises UpstreamError, as `Run.upstream` does."""
+    folder = paths.run_folder(preset, name)
+    info = folder / "run_info.json"
+    if not info.is_file() or json.loads(info.read_text())["status"] != "finished":
+        problem = f"{run} needs the run {name}, which has not finished on this machine"
+    elif needs and not (folder / needs).exists():
+        problem = f"{run} needs {needs} of the run {name}; only its results are here, as in a fresh clone"
+    else:
+        return folder
+    raise UpstreamError(f"{problem}. Make it with\n{_commands(preset, name)}")
 
 
 def _commands(preset: str, run: str) -> str:

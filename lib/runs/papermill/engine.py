@@ -17,7 +17,7 @@ from ..record import output_hash
 from .clean import clean, shortener
 from .client import RunClient, RunManager, Signals
 from .failure import as_papermill, mark_failed, mark_unfinished, reason
-from .plan import INJECTED, Plan, find_template, make_plan
+from .plan import INJECTED, Plan, find_template, make_plan, require_weights
 from .targets import open_target
 
 # Libraries read these when they are imported. Bars that they draw all the same (widgets) are removed by `clean`.
@@ -40,6 +40,7 @@ class RunEngine(papermill_engines.get_engine(None)):
         record = nb.metadata.papermill
         injected = any(INJECTED in cell.metadata.get("tags", []) for cell in nb.cells)
         plan = make_plan(template, record.get("parameters", {}) if injected else {})
+        require_weights(plan)
         target = open_target(plan, record.get("output_path"), Path(folder or "."))
         return _execute(plan, target, nb, kernel_name, **options)
 

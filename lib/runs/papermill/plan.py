@@ -1,6 +1,7 @@
 """Which run is it? From the path that papermill was given, and the parameters, to the run's name and folder."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import click
 from .. import paths
 from ..parameters import Parameter, read_parameters, resolve, run_name
 from ..params_files import load_preset
+from ..run import UpstreamError, find_upstream
 
 INJECTED = "injected-parameters"  # papermill's tag for the cell that it adds below the parameters cell
 BUILT_IN = frozenset({"PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH"})  # added by papermill's --inject-paths
@@ -61,6 +63,16 @@ def make_plan(template: Path, given: dict) -> Plan:
     resolved = resolve(declared, {name: value for name, value in given.items() if name not in BUILT_IN})
     load_preset(resolved["preset"])
     return Plan(template, run_name(template, resolved), resolved, changed(resolved, declared) | built_in)
+
+
+def require_weights(plan: Plan) -> None:
+    """Refuses a run whose notebook loads the weights of a run that are not here, before a kernel starts."""
+    for name in re.findall(r"run\.model_path\((\w+)\)", plan.template.read_text()):
+        if (policy := plan.parameters.get(name, "base")) != "base":
+            try:
+                find_upstream(plan.name, plan.parameters["preset"], policy, needs="model")
+            except UpstreamError as missing:
+                raise Refusal(str(missing)) from None
 
 
 def changed(values: dict, declared: dict[str, Parameter]) -> dict:

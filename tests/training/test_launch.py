@@ -1,5 +1,6 @@
 """Training by two processes of `accelerate launch`, on CPUs: the same as by one, and gone when their caller is."""
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from trainings import PROBLEMS, dpo, grpo, search_path, sft
 from lib.policy.models import load_policy
 from lib.rewards import dense
 from lib.runs.paths import root
+from lib.runs.processes import call_in_processes
 from lib.training.early_stop import EarlyStop
 from lib.training.grpo import Rollouts
 from lib.training.launch import _share
@@ -95,15 +97,13 @@ def close(weights: dict, other: dict) -> bool:
     return all(torch.allclose(tensor, other[name], atol=1e-4) for name, tensor in weights.items())
 
 
-@pytest.mark.parametrize("layout", ["two", "sharded"])
 def test_kill_9_of_the_caller_ends_all_processes_and_the_resumed_training_equals_that_of_one_process(
-    layout, start, tmp_path, capsys, request
+    sharded, start, tmp_path, capsys
 ):
-    config = request.getfixturevalue(layout)
     run, scratch = tmp_path / "run", tmp_path / "scratch"
     folders = ", ".join(f"Path({str(path)!r})" for path in (start, run, scratch))
     code = "import test_launch; from pathlib import Path; "
-    code += f"test_launch.sft({folders}, launch={config!r}, **test_launch.LONG)"
+    code += f"test_launch.sft({folders}, launch={sharded!r}, **test_launch.LONG)"
     search = search_path(str(root()), os.environ.get("PYTHONPATH", ""))
     caller = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": search})
     until(lambda: complete_checkpoints(scratch) or caller.poll() is not None)
@@ -114,7 +114,7 @@ def test_kill_9_of_the_caller_ends_all_processes_and_the_resumed_training_equals
 
     whole_curve, whole = sft(start, tmp_path / "whole", None, **LONG | {"batch": 4})
     capsys.readouterr()
-    curve, weights = sft(start, tmp_path / "again", scratch, launch=config, **LONG)
+    curve, weights = sft(start, tmp_path / "again", scratch, launch=sharded, **LONG)
     printed = capsys.readouterr().out
     assert re.match(r"resuming an interrupted training after step \d+\n", printed)
     assert printed.count("resuming") == printed.count("step 12 of 12: loss") == 1, "one of them prints"
@@ -124,34 +124,56 @@ def test_kill_9_of_the_caller_ends_all_processes_and_the_resumed_training_equals
     assert not processes(tmp_path)
     steps = range(2, 13, 2)
     assert {path.name for path in (tmp_path / "again").iterdir()} == {f"checkpoint-{step}" for step in steps}
-    state = ("optimizer.bin", "pytorch_model_fsdp.bin") if layout == "sharded" else ("optimizer.pt",)
-    for name in state:
+    for name in ("optimizer.bin", "pytorch_model_fsdp.bin"):
         assert not list(tmp_path.glob(f"again/*/{name}"))
         assert [path.parent.name for path in tmp_path.glob(f"scratch/*/{name}")] == ["checkpoint-12"]
 
 
-def test_dpo_too_and_early_stopping_evaluates_every_checkpoint_afterwards(start, two, tmp_path, capsys):
-    """A planted violation at the end restores the weights of the evaluation before."""
-    planted = {0: good(0), 2: good(2), 4: good(4), 6: point(step=6, success=5, wrong_answer=35)}
+def test_after_an_interruption_dpo_resumes_and_early_stopping_evaluates_every_checkpoint_afterwards(
+    start, two, tmp_path, capsys
+):
+    """Ctrl-C after the first checkpoint; then a planted violation at the end restores the weights of the evaluation
+    before it, which are those of a training by one process.
+    """
+    planted = {step: good(step) for step in range(0, 12, 2)} | {12: point(step=12, success=5, wrong_answer=35)}
     seen = {}
 
     def probe(model, step):
         seen[step] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         return planted[step]
 
+    def interrupt():
+        until(lambda: complete_checkpoints(scratch))
+        started.append(len(processes(tmp_path)))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    run, scratch, started = tmp_path / "run", tmp_path / "scratch", []
+    training = {"steps": 12, "batch": 1, "launch": two}
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        dpo(start, run, scratch, **training)
+    thread.join()
+    assert started == [3], "who starts them, and two that train"
+    assert not processes(tmp_path)
+    assert {path.name.partition("-")[0] for path in run.iterdir()} <= {"checkpoint"}
+
     early_stop = EarlyStop(probe, tmp_path, every=2)
-    whole_curve, whole = dpo(start, tmp_path / "whole", None, steps=4, batch=2)
+    whole_curve, whole = dpo(start, tmp_path / "whole", None, steps=10, batch=2)
     capsys.readouterr()
-    curve, weights = dpo(start, tmp_path / "run", None, steps=6, batch=1, launch=two, early_stop=early_stop)
-    assert (early_stop.stopped_at, early_stop.last_good_step) == (6, 4)
-    assert [point.step for point in early_stop.points] == [0, 2, 4, 6]
-    assert "restored the weights of step 4" in capsys.readouterr().out
-    assert list(curve.step) == [1, 2, 3, 4, 5, 6]
+    curve, weights = dpo(start, run, scratch, early_stop=early_stop, **training)
+    printed = capsys.readouterr().out
+    assert "resuming an interrupted training after step" in printed
+    assert "restored the weights of step 10" in printed
+    assert (early_stop.stopped_at, early_stop.last_good_step) == (12, 10)
+    assert [point.step for point in early_stop.points] == list(planted)
+    assert list(curve.step) == list(range(1, 13))
     for name in ("loss", "margin", "entropy", "grad_norm"):
-        assert curve[name][:4].to_numpy() == pytest.approx(whole_curve[name].to_numpy(), abs=1e-3)
+        assert curve[name][:10].to_numpy() == pytest.approx(whole_curve[name].to_numpy(), abs=1e-3)
     assert close(weights, whole)
-    assert close(seen[4], whole)
-    assert not close(seen[6], whole)
+    assert close(seen[10], whole)
+    assert not close(seen[12], whole)
+    assert [path.parent.name for path in tmp_path.glob("scratch/*/optimizer.pt")] == ["checkpoint-12"]
 
 
 def test_grpo_samples_in_every_process_and_logs_means_over_them(start, two, tmp_path):
@@ -189,25 +211,9 @@ def test_no_two_processes_and_steps_sample_by_one_seed(start):
     assert all(one != other for n, one in enumerate(written) for other in written[:n])
 
 
-def test_an_interruption_ends_all_and_leaves_no_folder(start, two, tmp_path):
-    def interrupt():
-        until(lambda: len(processes(tmp_path)) == 3)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        sft(start, tmp_path / "run", tmp_path / "scratch", launch=two)
-    thread.join()
-    assert not processes(tmp_path)
-    assert not list((tmp_path / "run").iterdir())
-
-
-def test_a_process_that_fails_is_an_error_with_its_reason(start, two, tmp_path):
-    reason = r"two\.yaml failed .*(?s:.*)ValueError: 12 of 12 pairs are longer than 5 tokens"
-    with pytest.raises(RuntimeError, match=reason):
-        sft(start, tmp_path / "run", tmp_path / "scratch", launch=two, max_length=5)
-    assert not list((tmp_path / "run").iterdir())
+def test_a_process_that_fails_is_an_error_with_its_reason(two, tmp_path):
+    with pytest.raises(RuntimeError, match=r"two\.yaml failed .*(?s:.*)JSONDecodeError: Expecting value"):
+        call_in_processes(Path(two), tmp_path, json.loads, {"s": "["})
     assert not processes(tmp_path)
 
 

@@ -76,7 +76,7 @@ def grpo_config(folder: Path, scratch: Path | None = None, **changed) -> Trainin
 def dpo(start: Path, folder: Path, scratch: Path | None, early_stop=None, **changed):
     """The same of DPO."""
     model = load_policy(start, device="cpu")
-    rows = [preference_row(conversation, answer(program), answer("print(0)")) for conversation, program in PAIRS[1:]]
+    rows = [preference_row(conversation, answer(program), answer("print(0)")) for conversation, program in PAIRS[2:]]
     settings = config("dpo", folder, **{"steps": 6, "batch": 4, "save_steps": 2, "scratch": scratch} | changed)
     curve = train_dpo(model, make_tokenizer(), rows, settings, early_stop=early_stop)
     return without_times(curve), model.state_dict()

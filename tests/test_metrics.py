@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lib import metrics
 from lib.judge.verdict import ERROR_TYPES, Verdict
 from lib.metrics import JudgeFailure, require_judge
-from lib.statistics import bootstrap, wilson
+from lib.statistics import bootstrap, detectable_difference, wilson
 
 IDS = count()
 
@@ -88,7 +88,7 @@ def test_when_nothing_was_judged_no_figure_is_made_up():
 
 
 def test_slices_by_difficulty():
-    slices = metrics.by_difficulty(pd.DataFrame(FIVE))
+    slices = metrics.by_difficulty(pd.DataFrame([*FIVE, record("success", 4, difficulty="")]))
     assert {name: (one["n"], one["accepted_at_1"]) for name, one in slices.items()} == {
         "easy": (2, 0.5),
         "hard": (2, 0),
@@ -150,6 +150,21 @@ def test_samples_of_a_problem_are_averaged_before_problems_are():
     assert found["pass_at_2"] == pytest.approx((1 - 1 / 6) / 2)
     assert found["pass_at_4"] == 0.5
     assert found["pass_at_4_interval"] == [0, 1]
+
+
+def test_an_interval_resamples_the_problems_in_their_order_with_seed_0():
+    rates = {"d": 0.25, "a": 0.5, "c": 1.0, "b": 0.75, "e": 0.0}  # any other order has another interval
+    found = summarize(
+        [s for name, rate in rates.items() for s in samples(name, "A" * int(4 * rate) + "W" * int(4 - 4 * rate))]
+    )
+    assert found["accepted_at_1_interval"] == list(bootstrap(list(rates.values()), resamples=2000, seed=0))
+    assert found["accepted_at_1_interval"] != list(bootstrap(sorted(rates.values()), resamples=2000, seed=0))
+    assert found["accepted_at_1_interval"] != list(bootstrap(list(rates.values()), resamples=2000, seed=1))
+
+
+def test_the_detectable_difference_is_that_of_two_runs_that_differ_as_if_unrelated():
+    found = summarize([record("success", 4) for _ in range(60)] + [record("wrong_answer") for _ in range(140)])
+    assert found["detectable_difference"] == detectable_difference(200, 2 * 0.3 * 0.7) > 0
 
 
 def test_a_sample_that_the_judge_failed_on_is_drawn_from_by_no_estimate():

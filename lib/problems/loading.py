@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lib.problems.ledger import Ledger
-from lib.problems.manifest import Problems
+from lib.problems.manifest import Problems, reliable
 from lib.problems.missing import missing_data
 from lib.problems.roles import RoleError, problem_sets, require, role_of
 from lib.problems.sources import given_place, load_problems
@@ -53,8 +53,6 @@ def read_problems(
         raise ValueError(f"{name} is not frozen, so it cannot be used for {purpose}; run {freeze}")
     problems = load_problems(*place, source or given_place(place[0], sets[name].rows), dev=dev, frozen=frozen)
     if purpose == "train":
-        from lib.problems.quality import reliable  # here, or `python -m lib.problems.quality` imports itself twice
-
         problems = reliable(problems, *place)
     problems = Problems(problems[: limit or None], problems.dropped)
     run.ledger.record(name, *place, role, purpose, problems, frozen)

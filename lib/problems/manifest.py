@@ -149,3 +149,24 @@ def keep_to(entries: list[dict], problems: Problems, source: str, split: str, de
 
 def _some(ids: list[str]) -> str:
     return f"{len(ids)} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" if ids else "0"
+
+
+def marks_file(source: str, split: str) -> str:
+    return file_name(source, split).replace(".jsonl", ".unreliable.jsonl")
+
+
+def reliable(problems: Problems, source: str, split: str) -> Problems:
+    """The problems without marks; the others are counted in `dropped`.
+
+    Raises ManifestError if the split has not been judged since it was frozen.
+    """
+    file = marks_file(source, split)
+    lines = read_lines(file)
+    if lines is None or read_index()[file]["judged"] != checksum(source, split):
+        raise ManifestError(
+            f"{source}, split {split}, has not been judged since it was frozen: "
+            f"python -m lib.problems.quality write {source}/{split}"
+        )
+    marks = {line["id"]: line["reasons"] for line in lines}
+    dropped = Counter(f"unreliable: {marks[problem.id][0]}" for problem in problems if problem.id in marks)
+    return Problems((problem for problem in problems if problem.id not in marks), problems.dropped + dropped)

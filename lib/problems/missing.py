@@ -3,8 +3,7 @@
 from collections import defaultdict
 
 from lib.problems import manifest
-from lib.problems.manifest import ManifestError, Problems
-from lib.problems.quality import reliable
+from lib.problems.manifest import ManifestError, Problems, reliable
 from lib.problems.roles import problem_sets
 from lib.problems.sources import SOURCES, given_place
 

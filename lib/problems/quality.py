@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from lib.judge.problem import Problem
 from lib.problems import manifest
-from lib.problems.manifest import ManifestError, Problems
 from lib.problems.sources import load_problems
 
 LEAST_TESTS = {"stdio": 5, "function": 3}  # MBPP has three asserts
@@ -139,35 +138,14 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def reliable(problems: Problems, source: str, split: str) -> Problems:
-    """The problems without marks; the others are counted in `dropped`.
-
-    Raises ManifestError if the split has not been judged since it was frozen.
-    """
-    file = _file_name(source, split)
-    lines = manifest.read_lines(file)
-    if lines is None or manifest.read_index()[file]["judged"] != manifest.checksum(source, split):
-        raise ManifestError(
-            f"{source}, split {split}, has not been judged since it was frozen: "
-            f"python -m lib.problems.quality write {source}/{split}"
-        )
-    marks = {line["id"]: line["reasons"] for line in lines}
-    dropped = Counter(f"unreliable: {marks[problem.id][0]}" for problem in problems if problem.id in marks)
-    return Problems((problem for problem in problems if problem.id not in marks), problems.dropped + dropped)
-
-
 def write(source: str, split: str, judge, rows: str | None = None) -> dict:
     """Judges the correct programs of a frozen split and freezes the marks; returns the summary."""
     qualities = assess(load_problems(source, split, rows), judge, incorrect=False)
     marks = [{"id": quality.id, "reasons": quality.reasons} for quality in qualities if quality.reasons]
     result = summary(qualities)
     about = {"judged": manifest.checksum(source, split), "unreliable": result["reasons"]}
-    manifest.freeze({_file_name(source, split): (marks, about)})
+    manifest.freeze({manifest.marks_file(source, split): (marks, about)})
     return result
-
-
-def _file_name(source: str, split: str) -> str:
-    return manifest.file_name(source, split).replace(".jsonl", ".unreliable.jsonl")
 
 
 def main(arguments: list[str] | None = None) -> int:

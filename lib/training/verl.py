@@ -40,7 +40,7 @@ from lib.judge.answers import extract
 from lib.metrics import MAX_JUDGE_FAILURES, JudgeFailure
 from lib.policy.prompts import messages
 from lib.problems import Problem, Problems, RoleError, Test, load_problems, role_of
-from lib.problems.quality import reliable
+from lib.problems.manifest import reliable
 from lib.rewards import Sample, make_reward
 from lib.runs.paths import write_atomically
 

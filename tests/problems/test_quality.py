@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from lib.judge import Judge
-from lib.problems import ManifestError, Problem, Test, load_problems, manifest, quality, read_problems
+from lib.problems import ManifestError, Problem, Test, load_problems, manifest, read_problems
 from lib.problems.ledger import Ledger, read_ledger
 from lib.problems.quality import assess, stated_reasons, summary
 from lib.runs import paths
@@ -134,11 +134,11 @@ def test_the_committed_marks_are_what_the_judge_says(judge):
 
 def test_a_set_that_was_frozen_anew_must_be_judged_again(monkeypatch):
     problems = load_problems("tiny_mbpp", "train")
-    monkeypatch.setattr(quality.manifest, "checksum", lambda *_: "another")
+    monkeypatch.setattr(manifest, "checksum", lambda *_: "another")
     with pytest.raises(
         ManifestError, match=r"not been judged since it was frozen: python -m lib.problems.quality write tiny_mbpp/"
     ):
-        quality.reliable(problems, "tiny_mbpp", "train")
+        manifest.reliable(problems, "tiny_mbpp", "train")
 
 
 def test_the_command_starts_without_a_warning():

@@ -39,6 +39,7 @@ from lib.training.config import TrainingConfig
 from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
 from lib.training.resume import train
+from lib.training.shared_prefix import SharedPrefixTrainer
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
 LOGGED_STEPS, LOGGED_SAMPLES = 10, 4  # log about 4 completions at about 10 steps of a training
@@ -57,6 +58,7 @@ POLICY_CURVE = {  # of every online training
     "entropy": "entropy",
     "grad_norm": "grad_norm",
     "completions/mean_length": "completion_tokens",
+    "shared_prefix": "shared_prefix",  # 1: each prompt was read once, 0: once per completion
 }
 CURVE = POLICY_CURVE | {
     "completions/clipped_ratio": "truncation_rate",
@@ -259,7 +261,9 @@ def train_grpo(
     rollouts = Rollouts(problems, judge, function, args, instruction, ends)
     trainer = online_trainer(model, tokenizer, rows, rollouts, args, config, callbacks=[rollouts])
     data = (rows, version(problems), rollouts.__name__, judge.answer_block)
-    curve = train(trainer, config, CURVE, shown=ONLINE_SHOWN, data=data, early_stop=early_stop)
+    columns = {name: column for name, column in CURVE.items() if args.beta or name != "kl"}  # 0: there is no reference
+    shown = tuple(name for name in ONLINE_SHOWN if name in columns)
+    curve = train(trainer, config, columns, shown=shown, data=data, early_stop=early_stop)
     if config.completions and trainer.accelerator.is_main_process:
         log: list[dict[str, Any]] = trainer.state.log_history
         sampled = [{"step": entry["step"], **row} for entry in log for row in entry.get("sampled", ())]
@@ -271,7 +275,7 @@ def online_trainer(
     model, tokenizer, rows: list[dict], rollouts: Any, args, config: TrainingConfig, **options
 ) -> GRPOTrainer:
     """TRL's trainer on `rows`, with `rollouts.sample` as its rollout function and `rollouts` as its reward function."""
-    return GRPOTrainer(
+    return SharedPrefixTrainer(
         model=model,
         args=args,
         reward_funcs=rollouts,

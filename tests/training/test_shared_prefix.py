@@ -4,12 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_policy import make_model, make_tokenizer
-from trainings import config, grpo
+from tiny_policy import make_tokenizer
+from trainings import chat, config, grpo
 from trl import GRPOTrainer
 from trl.trainer import utils as trl_utils
 
 from lib.policy.models import load_policy
+from lib.policy.prompts import answer
 from lib.training import shared_prefix
 from lib.training.grpo import online_trainer
 from lib.training.shared_prefix import SharedPrefixTrainer, by_prompt, pack
@@ -37,10 +38,9 @@ def padded(groups, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, int]:
     return ids, mask, keep
 
 
-def make_trainer(folder, attention="sdpa", **fields) -> SharedPrefixTrainer:
+def make_trainer(start, folder, attention="sdpa", **fields) -> SharedPrefixTrainer:
     tokenizer = make_tokenizer()
-    make_model(tokenizer).save_pretrained(folder / "model")  # where TRL reads the reference from
-    model = load_policy(folder / "model", device="cpu")
+    model = load_policy(start, device="cpu")
     model.set_attn_implementation(attention)
 
     class Rollouts:
@@ -90,8 +90,8 @@ def test_each_completion_token_is_predicted_from_its_prompt_and_completion_alone
 
 
 @pytest.mark.parametrize("batch_size", [None, 2], ids=["at once", "in parts"])
-def test_a_packed_pass_is_trls_pass_with_fewer_tokens(batch_size, tmp_path):
-    trainer, batch = make_trainer(tmp_path), padded(GROUPS)
+def test_a_packed_pass_is_trls_pass_with_fewer_tokens(batch_size, start, tmp_path):
+    trainer, batch = make_trainer(start, tmp_path), padded(GROUPS)
     packed, usual = read(trainer, batch, batch_size=batch_size), read(trainer, batch, usual=True)
     assert trainer.shared_prefix
     for ours, theirs in zip(packed[:2], usual[:2], strict=True):
@@ -101,9 +101,9 @@ def test_a_packed_pass_is_trls_pass_with_fewer_tokens(batch_size, tmp_path):
         assert (packed[2][name] - gradient).norm() <= 1e-4 * gradient.norm(), name
 
 
-def test_a_prompt_is_read_once_and_has_no_logits(tmp_path, monkeypatch):
+def test_a_prompt_is_read_once_and_has_no_logits(start, tmp_path, monkeypatch):
     read_tokens, scored, real = [], [], trl_utils._ChunkedLogProbFunction.apply
-    trainer, prompt = make_trainer(tmp_path), tuple(range(3, 43))
+    trainer, prompt = make_trainer(start, tmp_path), tuple(range(3, 43))
     batch = padded([(prompt, [(5, 6, 7), (8, 9), (7, 7, 7, 7)])])
     monkeypatch.setattr(
         trl_utils._ChunkedLogProbFunction,
@@ -120,16 +120,22 @@ def test_a_prompt_is_read_once_and_has_no_logits(tmp_path, monkeypatch):
     assert (read_tokens[1], scored[1]) == (3 * (40 + 4), 3 * (40 + 4 - 1))
 
 
-@pytest.mark.parametrize("with_gradients", [True, False])
-def test_a_model_that_ignores_the_mask_is_read_by_trls_pass(with_gradients, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("with_gradients", "bf16"), [(True, False), (False, False), (False, True)])
+def test_a_model_that_ignores_the_mask_is_read_by_trls_pass(with_gradients, bf16, start, tmp_path, monkeypatch, capsys):
     real = pack
 
     def wrong(*arguments):
         packed = real(*arguments)
-        return packed | {"attention_mask": torch.ones_like(packed["attention_mask"]).tril()}
+        length = packed["attention_mask"].shape[-1]
+        # the comparison in half precision sees only larger differences: there, tokens see nothing but themselves
+        mask = torch.eye(length) if bf16 else torch.ones(length, length).tril()
+        return packed | {"attention_mask": mask.bool().expand_as(packed["attention_mask"])}
 
     monkeypatch.setattr(shared_prefix, "pack", wrong)
-    trainer, (ids, mask, keep) = make_trainer(tmp_path), padded(GROUPS)
+    tokenizer = make_tokenizer()
+    asked = tokenizer.apply_chat_template(chat("print 0"), add_generation_prompt=True, return_dict=False)
+    answers = [tuple(tokenizer(answer(f"print({n})") + tokenizer.eos_token)["input_ids"]) for n in (0, 1, 0)]
+    trainer, (ids, mask, keep) = make_trainer(start, tmp_path, bf16=bf16), padded([(tuple(asked), answers)])
     with torch.set_grad_enabled(with_gradients):
         ours, _, _ = trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, keep)
         theirs, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(trainer, trainer.model, ids, mask, keep)
@@ -138,20 +144,32 @@ def test_a_model_that_ignores_the_mask_is_read_by_trls_pass(with_gradients, tmp_
     assert "log-probabilities by" in capsys.readouterr().out
 
 
-def test_gradients_are_compared_as_well(tmp_path, monkeypatch, capsys):
+def test_gradients_are_compared_as_well(start, tmp_path, monkeypatch, capsys):
     real = SharedPrefixTrainer._read
     monkeypatch.setattr(
         SharedPrefixTrainer, "_read", lambda *batch: tuple(x if x is None else x * 2 - x.detach() for x in real(*batch))
     )
-    trainer, batch = make_trainer(tmp_path), padded(GROUPS)
+    trainer, batch = make_trainer(start, tmp_path), padded(GROUPS)
     ours, theirs = read(trainer, batch), read(trainer, batch, usual=True)
     assert not trainer.shared_prefix
     assert "gradients by 1.0e+00" in capsys.readouterr().out
     assert all(torch.equal(ours[2][name], gradient) for name, gradient in theirs[2].items())
 
 
-def test_other_attention_than_sdpa_is_read_by_trls_pass(tmp_path, capsys):
-    assert not make_trainer(tmp_path, attention="eager").shared_prefix
+def test_dropout_is_off_while_passes_are_compared(start, tmp_path):
+    dropout = {"r": 4, "lora_alpha": 64, "lora_dropout": 0.5, "target_modules": "all-linear"}
+    trainer, batch = make_trainer(start, tmp_path, lora=dropout), padded(GROUPS)
+    trainer.model.train()
+    for name, weight in trainer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    first, second = read(trainer, batch), read(trainer, batch)
+    assert trainer.shared_prefix
+    assert not torch.allclose(first[0], second[0]), "dropout acts in the training"
+
+
+def test_other_attention_than_sdpa_is_read_by_trls_pass(start, tmp_path, capsys):
+    assert not make_trainer(start, tmp_path, attention="eager").shared_prefix
     assert "needs sdpa" in capsys.readouterr().out
 
 

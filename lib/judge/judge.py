@@ -59,6 +59,7 @@ class Judge:
         if packages and (backend != "local" or isolation != "namespaces"):
             raise ValueError("packages can be offered only by the local backend with namespaces")
         places, versions = find_packages(packages)
+        self._modules = tuple(Path(place).name.removesuffix(".py") for place in places)
         place, new_worker = "", partial(Worker, isolation, places)
         if backend == "sandbox_fusion":
             from .remote.sandbox_fusion import RemoteWorker, Servers  # only this backend needs requests
@@ -107,7 +108,7 @@ class Judge:
         if isinstance(pairs, Sequence):
             for program, problem in pairs:
                 encoded(program)
-                check_problem(problem)
+                check_problem(problem, self._modules)
         return list(self.judge_stream(pairs, progress))
 
     def judge_stream(self, pairs: Iterable[tuple[str, Problem]], progress: bool = False) -> Iterator[Verdict]:
@@ -127,7 +128,7 @@ class Judge:
     def _stream(self, pairs: Iterable[tuple[str, Problem]], progress: bool) -> Iterator[Verdict]:
         if self._judging_thread == threading.get_ident():
             raise RuntimeError("this thread is judging: take all verdicts of its judge_stream first, or close that")
-        stream = Stream(pairs, self._pool, self._memory, self._stats, self._strict)
+        stream = Stream(pairs, self._pool, self._memory, self._stats, self._strict, self._modules)
         with closing(stream), self._lock:
             self._judging_thread = threading.get_ident()
             try:

@@ -1,7 +1,8 @@
+# ruff: noqa: E501 -- small programs, one a line, are read best unbroken
 """Function problems: programs and tests run in separate processes, and honest ones notice no difference."""
 
 import pytest
-from judged import SQUARE, function
+from judged import ANSWER, SQUARE, function
 
 from lib.judge.host.cases import plan, problem_with
 from lib.problems import Problem, Test
@@ -53,6 +54,14 @@ HONEST = {
     "deeper recursion": (
         "import sys\nsys.setrecursionlimit(10**5)\ndef f(n): return n and 1 + f(n - 1)",
         "assert f(9000) == 9000",
+    ),
+    "seed": (
+        "import random\ndef f(): return random.randint(0, 10**9)",
+        "import random\nrandom.seed(7)\na = f()\nrandom.seed(7)\nassert f() == a\nrandom.seed(7)\nassert random.randint(0, 10**9) == a",
+    ),
+    "seed by name": (
+        "import random\ndef f(): return random.random()",
+        "from random import seed, random\nseed(3)\nx = random()\nseed(3)\nassert f() == x",
     ),
     "state": ("n = 0\ndef f():\n  global n\n  n += 1\n  return n", "f()\nassert f() == 2"),
     "dictionary keys": ("def f(d): return d.keys()", "assert f({1: 2}) == {1} and sorted(f({2: 1, 1: 2})) == [1, 2]"),
@@ -165,6 +174,9 @@ UNFIT = {
     "a relative import": ("from . import x\nassert f(1)", "line 1 imports"),
     "the program's source": ("import inspect\nassert 'for' not in inspect.getsource(f)", "line 1 imports inspect"),
     "the program's code": ("assert f.__code__.co_argcount == 1", "line 1 uses __code__"),
+    "the program's operator": ("assert Money(5) == 5", "line 1 compares an object of the program with plain data"),
+    "the program's order": ("m = Money(5)\nassert 3 < m", "line 2 compares an object of the program"),
+    "a base class of the program": ("class T(Base): pass\nassert f(T())", "line 1 derives a class from Base"),
     "fixtures": ("def test_f(tmp_path):\n  assert f(tmp_path)", "line 1: test_f needs fixtures"),
 }
 
@@ -173,6 +185,24 @@ UNFIT = {
 def test_a_test_by_which_nothing_can_be_judged_is_named_when_it_is_read(name):
     test, reason = UNFIT[name]
     assert problem_with(test).startswith(reason)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert Money(5) == Money(5)",
+        "assert Money(5).amount == 5",
+        "assert str(Money(5)) == '5'",
+        "assert Stack([1]) == [1]",  # of a class derived from list, the content decides
+        "assert 3 in Interval(1, 5)",
+        "from decimal import Decimal\nassert Decimal(5) == 5",
+        "class Money(int): pass\nassert Money(5) == 5 and f(Money(5))",
+        "class T(ValueError): pass\nassert f(T)",
+        "x = Money(5)\nx = f(x)\nassert x == 5",
+    ],
+)
+def test_objects_that_tests_use_otherwise_are_no_reason(test):
+    assert problem_with(test) == ""
 
 
 def test_packages_that_programs_have_are_no_reason():
@@ -186,3 +216,25 @@ def test_packages_that_programs_have_are_no_reason():
 def test_feedback_shows_nothing_of_the_judge(judge, body):
     feedback = judge.judge(f"def f(x): {body}", SQUARE).feedback
     assert "judge/" not in feedback
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "def f(x):\n  try: return {}[x]\n  except KeyError as e: raise ValueError('no') from e",
+        "def f(x):\n  try: return int('a')\n  except ValueError: return [][x]",
+        "def f(x):\n  import traceback, sys\n  traceback.print_stack()\n  sys.exit(traceback.format_stack()[0])",
+        "def f(x): raise ExceptionGroup('g', [ValueError(1), KeyError(2)])",
+    ],
+)
+def test_chained_errors_show_nothing_of_the_judge(judge, program):
+    assert "sandbox" not in judge.judge(program, SQUARE).feedback
+
+
+def test_a_callback_that_fails_shows_nothing_of_the_judge(judge):
+    program = "def f(g):\n  try: g()\n  except ZeroDivisionError: raise ValueError('no')"
+    feedback = judge.judge(program, function("assert f(lambda: 1 / 0) == 1")).feedback
+    assert "ValueError: no" in feedback
+    assert "sandbox" not in feedback
+    stdio_program = "import traceback\ntraceback.print_stack()\n1 / 0"
+    assert "sandbox" not in judge.judge(stdio_program, ANSWER).feedback

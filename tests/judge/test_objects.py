@@ -445,7 +445,6 @@ CHEATS = {
     "set of results": (LIAR + "  __hash__ = lambda s: hash(9)\ndef f(x): return L()", "assert {f(3)} == {9}"),
     "key": (LIAR + "  __hash__ = lambda s: hash(9)\ndef f(x): return {L(): 1}", "assert f(3) == {9: 1}"),
     "in a list": (LIAR + "def f(x): return [L()]", "assert f(3) == [9] or 9 in f(3) or f(3).count(9)"),
-    "a class as the function": (CIRCLE + "\n  def __init__(s, x): pass", "assert Circle(3) == 9"),
     "a class as the function, difference": (
         CIRCLE + "\n  def __init__(s, x): pass",
         "r = Circle(3)\nassert abs(r - 9) < 1e-6",

@@ -22,6 +22,8 @@ def test_programs_may_import_what_is_named(numerical):
     assert numerical.judge(program, stdio(*tests, memory_limit=64, time_limit=0.2)).accepted
     program = "import numpy as np\ndef f(a): return np.cumsum(a).tolist()"
     assert numerical.judge(program, function("assert f([1, 2, 3]) == [1, 3, 6]")).accepted
+    test = "import numpy as np\nassert f(np.arange(3).tolist()) == [0, 1, 3]"
+    assert numerical.judge(program, function(test)).accepted
     assert numerical.judge("import pandas", ANSWER).tests[0].detail == "ModuleNotFoundError: No module named 'pandas'"
 
 

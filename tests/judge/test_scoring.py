@@ -87,3 +87,16 @@ def test_tracebacks_carry_no_path_of_this_machine(judge):
 def test_a_line_number_beyond_the_program_is_left_alone():
     text = '  File "program.py", line 99, in f'
     assert with_source_lines(text, "x = 1") == text
+
+
+def test_frames_of_the_judge_are_left_out_of_a_traceback():
+    frames = ['  File "/x/sandbox/wire.py", line 3, in ask', "    value = self.serve()", "            ^^^^^^^^^^^^"]
+    kept = [
+        "Traceback (most recent call last):",
+        '  File "program.py", line 1, in <module>',
+        "    x = 1",
+        "KeyError: 1",
+    ]
+    mixed = [kept[0], *frames, kept[1], *frames, kept[3], "", kept[0], *frames, '  File "driver.py", line 2', kept[3]]
+    wanted = [*kept, "", kept[0], kept[3]]
+    assert with_source_lines("\n".join(mixed), "x = 1").splitlines() == wanted

@@ -15,6 +15,8 @@ import re
 import symtable
 import sys
 from functools import lru_cache
+from itertools import compress
+from operator import not_
 
 from ..problem import Problem
 from .prompt import stub
@@ -51,9 +53,42 @@ def problem_with(test: str, packages: tuple[str, ...] = ()) -> str:
                     return f"line {node.lineno} imports {name or 'a relative module'}, which programs do not have"
         if isinstance(node, ast.Attribute) and node.attr in _INSIDES:
             return f"line {node.lineno} uses {node.attr}: it looks into the program's process"
+    if reason := _needs_program_class(tree, test):
+        return reason
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _fixtures(node, tree):
             return f"line {node.lineno}: {node.name} needs fixtures of pytest"
+    return ""
+
+
+def _needs_program_class(tree: ast.Module, test: str) -> str:
+    """Why a test needs a class of the program in the tests' process, or ""."""
+    free = _free_names(symtable.symtable(test, "tests.py", "exec")) - _BUILTINS
+
+    def is_object(value: ast.expr) -> bool:
+        name = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
+        return (name in free and bool(_CLASS.fullmatch(name))) or (isinstance(value, ast.Name) and value.id in objects)
+
+    def is_plain(value: ast.expr) -> bool:
+        value = value.operand if isinstance(value, ast.UnaryOp) else value
+        return isinstance(value, ast.Constant) and type(value.value) in (int, float, complex, str, bytes)
+
+    objects: set[str] = set()
+    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    of_objects = [is_object(node.value) for node in assigned]
+    named = [{target.id for target in node.targets if isinstance(target, ast.Name)} for node in assigned]
+    objects = set().union(*compress(named, of_objects)) - set().union(*compress(named, map(not_, of_objects)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            for base in node.bases:
+                if isinstance(base, ast.Name) and base.id in free:
+                    return f"line {node.lineno} derives a class from {base.id}, which only the program's process has"
+        if isinstance(node, ast.Compare) and not isinstance(node.ops[0], ast.In | ast.NotIn | ast.Is | ast.IsNot):
+            values = [node.left, *node.comparators]
+            if any(map(is_object, values)) and any(map(is_plain, values)):
+                return (
+                    f"line {node.lineno} compares an object of the program with plain data, by the program's operator"
+                )
     return ""
 
 

@@ -12,15 +12,16 @@ from .prompt import offered
 OUTPUT_LIMIT = 16 << 20  # bytes per test
 
 
-def check_problem(problem: Problem) -> None:
-    """Raises ValueError for a problem that can't be judged."""
+def check_problem(problem: Problem, packages: tuple[str, ...] = ()) -> None:
+    """Raises ValueError for a problem that can't be judged. `packages`: modules that its tests may import besides the
+    standard library."""
     if not problem.tests:
         raise ValueError(f"problem {problem.id} has no tests: there is nothing to judge by")
     if problem.kind not in ("stdio", "function"):
         raise ValueError(f"problem {problem.id} is of kind {problem.kind!r}, not stdio or function")
     if problem.kind == "function":
         for number, test in enumerate(problem.tests):
-            if reason := problem_with(test.input):
+            if reason := problem_with(test.input, packages):
                 raise ValueError(f"problem {problem.id}: no program can be judged by test {number + 1}: {reason}")
     if problem.checker not in CHECKERS:
         raise ValueError(

@@ -14,6 +14,8 @@ from .compare import Rule
 DETAIL_LENGTH, VALUE_LENGTH, FEEDBACK_LENGTH = 200, 300, 2000  # characters
 _LIBRARY = sysconfig.get_path("stdlib")
 _PROGRAM_LINE = re.compile(r'^  File "program\.py", line (\d+)(?:, in .*)?$')
+_FRAME = re.compile(r'^[ |]*File "([^"]*)", line \d+')
+_SHOWN = re.compile(r"(program|tests|prompt)\.py$|<|python/|/packages/")  # files of frames that feedback may name
 _LIMITS = {  # beginning of an exception -> the limit that causes it
     "BlockingIOError: [Errno 11]": "process limit",
     "MemoryError": "memory limit",
@@ -170,9 +172,16 @@ def _feedback(results: list[tuple[int, TestResult, str]], problem: Problem, prog
 
 
 def with_source_lines(stderr: str, program: str) -> str:
-    """A traceback of the sandbox, where the program is not a file: with its lines, without this machine's paths."""
-    source, lines = program.splitlines(), []
+    """A traceback of the sandbox, where the program is not a file: with its lines, without this machine's paths and the
+    judge's own frames, which exceptions chained to one of the program may have."""
+    source, lines, hidden = program.splitlines(), [], False
     for line in stderr.replace(_LIBRARY, "python").splitlines():
+        if frame := _FRAME.match(line):
+            hidden = not _SHOWN.match(frame[1])
+        elif not line.lstrip(" |").startswith(("^", "~")) and not line.startswith("    "):
+            hidden = False
+        if hidden:
+            continue
         lines.append(line)
         if (place := _PROGRAM_LINE.match(line)) and ", in " in line and int(place[1]) <= len(source):
             lines.append(f"    {source[int(place[1]) - 1].strip()}")

@@ -49,13 +49,21 @@ class _Place:
 
 
 class Stream:
-    """Iterate once. Then `stop` ends what is running and `close` leaves the queue."""
+    """Iterate once. Then `stop` ends what is running and `close` leaves the queue. `strict`: see `Judge`; `modules`:
+    those that programs may import besides the standard library."""
 
     def __init__(
-        self, pairs: Iterable[tuple[str, Problem]], pool: Pool, memory: Memory, stats: Stats, strict: bool = False
+        self,
+        pairs: Iterable[tuple[str, Problem]],
+        pool: Pool,
+        memory: Memory,
+        stats: Stats,
+        strict: bool = False,
+        modules: tuple[str, ...] = (),
     ):
         self.total = len(pairs) if isinstance(pairs, Sized) else None
         self._pairs, self._pool, self._memory, self._stats, self._strict = iter(pairs), pool, memory, stats, strict
+        self._modules = modules
         self._line: deque[_Place] = deque()
         self._in_progress: dict[Key, _Place] = {}
         self._waiting: deque[Job] = deque()  # to be started: new, or to be tried again
@@ -101,7 +109,7 @@ class Stream:
                 entered = time.monotonic()
             program, problem = pair
             source = encoded(program)
-            check_problem(problem)
+            check_problem(problem, self._modules)
             prepared = self._memory.prepare(problem)
             key = (hashlib.sha256(source).digest(), prepared.digest)
             place, known = self._in_progress.get(key), True

@@ -52,6 +52,10 @@ class Callee:
         self.patched.setdefault((module, name), getattr(place, name))
         setattr(place, name, value[0])
 
+    def _seed(self, *seed) -> None:
+        """Seeds the program's random numbers as the tests have seeded theirs."""
+        __import__("random").seed(*seed)
+
 
 def serve(codes: list, new_globals, execute, offers: bool, descriptor: int) -> None:
     """Answers the tests until they end. Raises PeerGone when the tests are through, and whatever ends the program."""

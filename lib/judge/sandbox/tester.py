@@ -14,6 +14,7 @@ import re
 import sys
 import types
 from importlib import import_module
+from typing import Any
 
 from encoding import Late
 from nodes import ProtocolError
@@ -102,6 +103,17 @@ class _Tests(Wire):
     def _of_tests(self, value) -> bool:
         return isinstance(value, type) and value.__module__ == "__main__"
 
+    def _share_seeds(self) -> None:
+        """Has `random.seed` of the test seed the program too, which draws from a generator of its own."""
+        random: Any = import_module("random")
+
+        def seed(*seed, **named) -> None:
+            random._inst.seed(*seed, **named)
+            self.ask("seed", *seed)
+
+        random._inst.seed(0)
+        random.seed = seed
+
     # What plans call
 
     def wanted(self, case: int) -> bool:
@@ -159,7 +171,7 @@ class _Tests(Wire):
         super().ask("load", {name: Late(name, self.globals) for name in plan["offers"]})
         self.write(test, "loaded")
         if plan["seed"]:
-            import_module("random").seed(0)
+            self._share_seeds()
         self.shared = super().ask("names", *plan["names"], *plan["modules"])
         self.globals["__judge__"] = self
         self.globals |= {name: self.shared[name] for name in plan["names"] if name in self.shared}

@@ -174,8 +174,6 @@ UNFIT = {
     "a relative import": ("from . import x\nassert f(1)", "line 1 imports"),
     "the program's source": ("import inspect\nassert 'for' not in inspect.getsource(f)", "line 1 imports inspect"),
     "the program's code": ("assert f.__code__.co_argcount == 1", "line 1 uses __code__"),
-    "the program's operator": ("assert Money(5) == 5", "line 1 compares an object of the program with plain data"),
-    "the program's order": ("m = Money(5)\nassert 3 < m", "line 2 compares an object of the program"),
     "a base class of the program": ("class T(Base): pass\nassert f(T())", "line 1 derives a class from Base"),
     "fixtures": ("def test_f(tmp_path):\n  assert f(tmp_path)", "line 1: test_f needs fixtures"),
 }
@@ -187,27 +185,10 @@ def test_a_test_by_which_nothing_can_be_judged_is_named_when_it_is_read(name):
     assert problem_with(test).startswith(reason)
 
 
-@pytest.mark.parametrize(
-    "test",
-    [
-        "assert Money(5) == Money(5)",
-        "assert Money(5).amount == 5",
-        "assert str(Money(5)) == '5'",
-        "assert Stack([1]) == [1]",  # of a class derived from list, the content decides
-        "assert 3 in Interval(1, 5)",
-        "from decimal import Decimal\nassert Decimal(5) == 5",
-        "class Money(int): pass\nassert Money(5) == 5 and f(Money(5))",
-        "class T(ValueError): pass\nassert f(T)",
-        "x = Money(5)\nx = f(x)\nassert x == 5",
-    ],
-)
-def test_objects_that_tests_use_otherwise_are_no_reason(test):
-    assert problem_with(test) == ""
-
-
 def test_packages_that_programs_have_are_no_reason():
     assert problem_with("import numpy as np\nassert f(1) == 1", packages=("numpy",)) == ""
     assert problem_with("def test_f(n=3): assert f(n)") == ""
+    assert problem_with("class A: pass\nclass B(A, ValueError): pass\nassert f(B)") == ""
 
 
 @pytest.mark.parametrize(

@@ -434,6 +434,7 @@ CIRCLE = LIAR.replace("class L", "class Circle").replace("vars(L)", "vars(Circle
 LIES = LIAR + "def f(x): return L()"
 # Each program, and a test that it must not pass: what programs might gain by what tests can do with their objects.
 CHEATS = {
+    "a class as the function": (CIRCLE + "\n  def __init__(s, x): pass", "assert Circle(3) == 9"),
     "difference": (LIES, "assert abs(f(3) - 9) < 1e-6"),
     "difference reflected": (LIES, "assert abs(9 - f(3)) < 1e-6"),
     "no difference": (LIES, "assert not f(3) - 9"),
@@ -532,6 +533,33 @@ CHEATS = {
         "a, expected = [3], [9]\nassert f(a) == 8 or expected != [9]",
     ),
 }
+
+
+MONEY = """
+import functools
+@functools.total_ordering
+class Money:
+    def __init__(s, amount): s.amount = amount
+    def __eq__(s, o): return s.amount == getattr(o, 'amount', o)
+    def __lt__(s, o): return s.amount < getattr(o, 'amount', o)
+    def __add__(s, o): return Money(s.amount + getattr(o, 'amount', o))
+    def same(s): return s
+"""
+
+
+def money(test: str) -> Problem:
+    tests = (Test(test, visibility="public"),)
+    return Problem("test/m", "t", "t", "function", "Write a class `Money` that compares with numbers.", tests)
+
+
+def test_a_class_that_the_prompt_names_compares_with_plain_data_by_its_operators(judge):
+    test = "m = Money(5)\nassert m == 5 and 5 == m and m != 6 and 4 < m <= 5 and Money(2) + Money(3) == 5 and Money(1) in [1]"
+    assert judge.judge(MONEY, money(test)).accepted
+    for wrong in ("assert Money(5) == 6", "assert Money(5) < 5", "assert Money(5) == '5'"):
+        assert not judge.judge(MONEY, money(wrong)).accepted
+    # What its methods return is compared as everywhere.
+    assert not judge.judge(MONEY + "    __eq__ = lambda s, o: True\n", money("assert Money(5).same() == 5")).accepted
+    assert not judge.judge(MONEY.replace("Money", "Sum"), function("assert Sum(5) == 5")).accepted
 
 
 @pytest.mark.parametrize("name", CHEATS)

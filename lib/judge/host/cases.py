@@ -15,11 +15,9 @@ import re
 import symtable
 import sys
 from functools import lru_cache
-from itertools import compress
-from operator import not_
 
 from ..problem import Problem
-from .prompt import stub
+from .prompt import names_class, stub
 
 _BUILTINS = frozenset(dir(builtins))
 _BEYOND = {  # what reads or needs the program's own process
@@ -53,42 +51,13 @@ def problem_with(test: str, packages: tuple[str, ...] = ()) -> str:
                     return f"line {node.lineno} imports {name or 'a relative module'}, which programs do not have"
         if isinstance(node, ast.Attribute) and node.attr in _INSIDES:
             return f"line {node.lineno} uses {node.attr}: it looks into the program's process"
-    if reason := _needs_program_class(tree, test):
-        return reason
+    free = _free_names(symtable.symtable(test, "tests.py", "exec")) - _BUILTINS
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (bases := free & {ast.unparse(base) for base in node.bases}):
+            return f"line {node.lineno} derives a class from {min(bases)}, which only the program's process has"
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _fixtures(node, tree):
             return f"line {node.lineno}: {node.name} needs fixtures of pytest"
-    return ""
-
-
-def _needs_program_class(tree: ast.Module, test: str) -> str:
-    """Why a test needs a class of the program in the tests' process, or ""."""
-    free = _free_names(symtable.symtable(test, "tests.py", "exec")) - _BUILTINS
-
-    def is_object(value: ast.expr) -> bool:
-        name = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
-        return (name in free and bool(_CLASS.fullmatch(name))) or (isinstance(value, ast.Name) and value.id in objects)
-
-    def is_plain(value: ast.expr) -> bool:
-        value = value.operand if isinstance(value, ast.UnaryOp) else value
-        return isinstance(value, ast.Constant) and type(value.value) in (int, float, complex, str, bytes)
-
-    objects: set[str] = set()
-    assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-    of_objects = [is_object(node.value) for node in assigned]
-    named = [{target.id for target in node.targets if isinstance(target, ast.Name)} for node in assigned]
-    objects = set().union(*compress(named, of_objects)) - set().union(*compress(named, map(not_, of_objects)))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef):
-            for base in node.bases:
-                if isinstance(base, ast.Name) and base.id in free:
-                    return f"line {node.lineno} derives a class from {base.id}, which only the program's process has"
-        if isinstance(node, ast.Compare) and not isinstance(node.ops[0], ast.In | ast.NotIn | ast.Is | ast.IsNot):
-            values = [node.left, *node.comparators]
-            if any(map(is_object, values)) and any(map(is_plain, values)):
-                return (
-                    f"line {node.lineno} compares an object of the program with plain data, by the program's operator"
-                )
     return ""
 
 
@@ -102,9 +71,9 @@ def plan(test: str, problem: Problem) -> tuple[bytes, int]:
     """What the tests' process needs to run a test, as JSON, and its number of cases.
 
     `source`; `names` that only the program can define; `modules` of the standard library that the test uses but does
-    not import; `classes`: those of the names that are classes; `offers`: classes of the test that the program may name;
-    `patches`: places of the standard library, [module, name], in which the test may put something of its own; `seed`:
-    whether the test uses random numbers. Raises SyntaxError for a test that is not Python.
+    not import; `classes`: those of the names that are classes, `named`: those that the prompt calls a class; `offers`:
+    classes of the test that the program may name; `patches`: places of the standard library, [module, name], in which
+    the test may put something of its own; `seed`: whether the test uses random numbers. Raises SyntaxError for a test that is not Python.
     """
     tree = ast.parse(test)
     nodes = list(ast.walk(tree))
@@ -125,6 +94,9 @@ def plan(test: str, problem: Problem) -> tuple[bytes, int]:
         "patches": sorted({place for node in nodes for place in _patches(node)}),
         "seed": any("random" in ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)),
     }
+    # What the prompt calls a class: its operators may compare an object that the test has made with plain data.
+    if named := [name for name in content["classes"] if names_class(problem.prompt, name)]:
+        content["named"] = named
     count = _split(tree)
     return json.dumps({"source": ast.unparse(ast.fix_missing_locations(tree)), **content}).encode(), count
 

@@ -34,5 +34,10 @@ def stub(prompt: str, entry_point: str | None) -> dict:
 def offered(problem: Problem, names: set[str]) -> dict:
     """For the worker: `stub`, and whether there are the `usual` names. `names`: those that the tests use."""
     begun = stub(problem.prompt, problem.entry_point)
-    classes = "Solution" in names or any(re.search(rf"\bclass `?{name}\b", problem.prompt) for name in names)
+    classes = "Solution" in names or any(names_class(problem.prompt, name) for name in names)
     return {**begun, "usual": not begun and (classes or not problem.prompt.strip())}
+
+
+def names_class(prompt: str, name: str) -> bool:
+    """Whether the prompt calls this name a class."""
+    return bool(re.search(rf"\bclass `?{name}\b", prompt))

@@ -3,7 +3,8 @@
 In the tests' process, no method of a program may decide a comparison with plain data: what a test compares with could
 be the answer. So an object of the program equals no plain data, and has no order, membership or arithmetic with it. An
 object that the test itself has made of a class, `V(1)`, knows membership, and arithmetic (`V(1) * 2`) whose result is
-an object; that result in turn is no number and has no truth value. Both end when a call returns the object.
+an object; that result in turn is no number and has no truth value. If the prompt calls V a class, V's operators compare
+such an object with plain data too: that is what the test asks about. All this ends when a call returns the object.
 """
 
 from typing import Any
@@ -28,8 +29,8 @@ SAFE |= {f"__{name}__" for name in ("bool", "missing", "enter", "exit", "reverse
 
 
 class Reference:
-    """An object of the other process, by its number. `made`: "made" by a test of a class, "derived" by arithmetic with
-    plain data, or ""."""
+    """An object of the other process, by its number. `made`: "made" by a test of a class, "named" if the prompt calls it
+    a class, "derived" by arithmetic with plain data, or ""."""
 
     __slots__ = ("__weakref__", "_far_hash", "_far_made", "_far_number", "_far_wire")
 
@@ -47,12 +48,15 @@ class Reference:
         """An operation with two operands, one of which is this object."""
         wire, other = self._far_wire, right if left is self else left
         between_objects = wire.trusting or reference_of(other) is not None
-        if not between_objects and not (self._far_made and operation not in ("eq", *ORDER)):
+        compares = operation in ("eq", *ORDER)
+        if not between_objects and compares and self._far_made == "named":
+            return wire.ask(operation, left, right) is True
+        if not between_objects and (compares or not self._far_made):
             return NotImplemented
         made = self._far_made or getattr(other, "_far_made", "")
         result = wire.ask(operation, left, right)
         if made and type(result) is Reference:
-            set_made(result, "made" if between_objects and made == "made" else "derived")
+            set_made(result, made if between_objects else "derived")
         elif not between_objects:
             raise TypeError(f"{operation} of an object of the program and plain data gave plain data")
         return result
@@ -66,7 +70,7 @@ class Reference:
         return self._far_hash
 
     def __contains__(self, item):
-        if self._far_wire.trusting or self._far_made == "made" or reference_of(item) is not None:
+        if self._far_wire.trusting or self._far_made in ("made", "named") or reference_of(item) is not None:
             return self._far_wire.ask("contains", self, item) is True
         return any(part is item or part == item for part in self)
 

@@ -41,7 +41,7 @@ class _Tests(Wire):
         self.globals: dict = {}  # of the test
         self.shared: dict = {}  # what the program defines of the names that the test uses
         self.seen: dict = {}  # the same, as the test knows it
-        self.classes: set[str] = set()
+        self.classes: dict[str, str] = {}  # name -> how objects that the test makes are marked, see `Reference`
         self.originals: dict[tuple[str, str], object] = {}
         self.watched: dict[tuple[str, str], object] = {}  # (module, name) -> what the program has there
         self.set_by_program: set[tuple[int, str]] = set()
@@ -51,21 +51,14 @@ class _Tests(Wire):
             self._tell_patches()
         first, updates = self.encoding.next, self.encoding.updates
         value = super().ask(operation, *arguments, **named)
-        if (
-            operation == "call"
-            and type(value) is Reference
-            and value._far_number >= first
-            and self._is_class(arguments[0])
-        ):
-            set_made(value, "made")
+        if operation == "call" and type(value) is Reference and value._far_number >= first:
+            made = (how for name, how in self.classes.items() if arguments[0] is self.seen.get(name))
+            set_made(value, next(made, ""))
         if self.encoding.updates != updates:
             for name, new in self.shared.items():
                 if new is not self.seen.get(name):
                     self.seen[name] = self.globals[name] = new
         return value
-
-    def _is_class(self, called) -> bool:
-        return any(called is self.seen.get(name) for name in self.classes)
 
     def _tell_patches(self) -> None:
         """Has the program use what the test has put in the place of its standard streams, `input` and the like."""
@@ -176,7 +169,9 @@ class _Tests(Wire):
         self.globals["__judge__"] = self
         self.globals |= {name: self.shared[name] for name in plan["names"] if name in self.shared}
         self.globals |= {name: import_module(name) for name in plan["modules"] if name in self.shared}
-        self.seen, self.classes = dict(self.shared), set(plan["classes"])
+        self.seen = dict(self.shared)
+        named = plan.get("named", ())
+        self.classes = {name: "named" if name in named else "made" for name in plan["classes"]}
         for place in (*_WATCHED, *map(tuple, plan["patches"])):
             self.watched[place] = getattr(import_module(place[0]), place[1], None)
         self.originals = dict(self.watched)

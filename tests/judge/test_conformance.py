@@ -1,15 +1,17 @@
 """The conformance suite, and the containment in which it runs anybody's grader."""
 
+import json
 import subprocess
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lib.judge.conformance import runner
 from lib.judge.conformance.__main__ import main
-from lib.judge.conformance.graders import FOREIGN, _calls, _in_outs, grader_named, version
+from lib.judge.conformance.graders import FOREIGN, _calls, _in_outs, grader_named, identity, version
 from lib.judge.conformance.runner import ContainedGrader, GraderError, Outcome, read_record, run_recorded, run_suite
 from lib.judge.conformance.suite import load_suite
 from lib.problems import Problem, Test
@@ -133,6 +135,15 @@ def test_only_items_without_a_recorded_result_are_run(tmp_path, monkeypatch):
         assert [o.item for o in run_recorded(tmp_path / "g.json", "any:grader", suite, "python")] == suite
     assert ran == [[i.name for i in items[:3]], [i.name for i in items[3:]], [items[0].name]]
     assert read_record(tmp_path / "none.json", items) == []
+    assert len(read_record(tmp_path / "g.json", items, "any:grader")) == len(items) - 1  # it holds the changed item
+    assert read_record(tmp_path / "g.json", items, "other:grader") == []  # another grader's, or of another version
+
+
+def test_the_records_at_hand_are_of_these_adapters_and_versions():
+    for path in sorted((Path(__file__).parents[2] / "data" / "graders").glob("*.json")):
+        assert json.loads(path.read_text())["grader"] == identity(grader_named(path.stem)), (
+            f"`make graders` writes {path}"
+        )
 
 
 def test_tests_are_handed_to_graders_in_the_form_that_they_take():

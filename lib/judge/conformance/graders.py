@@ -8,6 +8,7 @@ more than 3 seconds of wall time per program or test are lowered to 3; nothing e
 
 import ast
 import functools
+import hashlib
 import importlib
 import json
 import subprocess
@@ -230,6 +231,14 @@ MISSING = {
 def grader_named(name: str) -> str:
     """The adapter as `--grader` takes it."""
     return f"{__name__}:{name}"
+
+
+def identity(grader: str) -> str:
+    """What a recorded result depends on besides the item: the grader; of an adapter, its package and this file."""
+    module, _, name = grader.partition(":")
+    if module != __name__ or name not in FOREIGN:
+        return grader
+    return f"{version(name)}, adapters {hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
 
 
 def version(name: str, isolation: bool = False) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..problem import Problem, Test
+from . import graders
 from .suite import Item
 
 SECONDS = 60  # wall time per item, then the grader hangs: more than any grader's limits add up to
@@ -101,16 +102,20 @@ def run_suite(grader: str, items: Sequence[Item], python: str = sys.executable, 
 
 def run_recorded(path: Path, grader: str, items: Sequence[Item], python: str, jobs: int = 2) -> list[Outcome]:
     """As `run_suite`, but runs only the items of which `path` has no result, and adds theirs: graders take minutes."""
-    outcomes = read_record(path, items)
+    outcomes = read_record(path, items, grader)
     outcomes += run_suite(grader, [item for item in items if item not in {o.item for o in outcomes}], python, jobs)
     record = {f"{o.item.kind}/{o.item.name}": f"{o.item.checksum()} {o.result}" for o in outcomes}
+    record["grader"] = graders.identity(grader)
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False, sort_keys=True) + "\n", "utf-8")
     return [outcome for item in items for outcome in outcomes if outcome.item == item]
 
 
-def read_record(path: Path, items: Iterable[Item]) -> list[Outcome]:
-    """The recorded outcomes of these items; none for items that are new or changed."""
+def read_record(path: Path, items: Iterable[Item], grader: str = "") -> list[Outcome]:
+    """The recorded outcomes of these items; none for items that are new or changed, or from another version of the
+    grader (by default the adapter that the file is named after) or of the adapters."""
     record = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    if record.get("grader") != graders.identity(grader or graders.grader_named(path.stem)):
+        return []
     found = [(item, record.get(f"{item.kind}/{item.name}", " ").split(" ")) for item in items]
     return [Outcome(item, result) for item, (checksum, result) in found if checksum == item.checksum()]
 

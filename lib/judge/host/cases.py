@@ -73,7 +73,8 @@ def plan(test: str, problem: Problem) -> tuple[bytes, int]:
     `source`; `names` that only the program can define; `modules` of the standard library that the test uses but does
     not import; `classes`: those of the names that are classes, `named`: those that the prompt calls a class; `offers`:
     classes of the test that the program may name; `patches`: places of the standard library, [module, name], in which
-    the test may put something of its own; `seed`: whether the test uses random numbers. Raises SyntaxError for a test that is not Python.
+    the test may put something of its own; `seed`: whether the test uses random numbers. Raises SyntaxError for a test
+    that is not Python.
     """
     tree = ast.parse(test)
     nodes = list(ast.walk(tree))

@@ -29,8 +29,8 @@ SAFE |= {f"__{name}__" for name in ("bool", "missing", "enter", "exit", "reverse
 
 
 class Reference:
-    """An object of the other process, by its number. `made`: "made" by a test of a class, "named" if the prompt calls it
-    a class, "derived" by arithmetic with plain data, or ""."""
+    """An object of the other process, by its number. `made`: "made" by a test of a class, "named" if the prompt calls
+    that a class, "derived" by arithmetic with plain data, or ""."""
 
     __slots__ = ("__weakref__", "_far_hash", "_far_made", "_far_number", "_far_wire")
 

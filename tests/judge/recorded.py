@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 def evalplus_humaneval() -> Iterator[Row]:
     """The tests bring the helpers of the prompts along (32, 38, 50), but not their imports."""
-    problems = {problem.id: replace(problem, time_limit=TIME_LIMIT) for problem in _humaneval()}
+    problems = {problem.id: problem for problem in _humaneval()}
     for run, row in _evalplus("humaneval"):
         yield Row(run, row["task_id"], row["solution"], problems[row["task_id"]], row["base_status"] == "pass")
 
@@ -58,7 +58,7 @@ def mapcoder_humaneval() -> Iterator[Row]:
         alone = problem.tests[0].input
         if problem.id in ("HumanEval/32", "HumanEval/38", "HumanEval/50"):
             alone = ast.unparse([node for node in ast.parse(alone).body if getattr(node, "name", "check") == "check"])
-        problems[problem.id] = replace(problem, tests=(Test(alone),), time_limit=TIME_LIMIT)
+        problems[problem.id] = replace(problem, tests=(Test(alone),))
     for row in _lines("mapcoder_humaneval_chatgpt.jsonl.gz"):
         yield Row(row["run"], row["task_id"], IMPORTED + row["code"], problems[row["task_id"]], row["is_solved"])
 
@@ -141,7 +141,9 @@ def imitated(rows: list[Row], judge: Judge) -> list[bool]:
 
 
 def _humaneval() -> list[Problem]:
-    return load_problems("humaneval", source=ROWS / "humaneval" / "HumanEval.jsonl.gz")
+    """Without the prompts, whose imports and helpers the judge would offer: the recorded judges ran programs alone."""
+    problems = load_problems("humaneval", source=ROWS / "humaneval" / "HumanEval.jsonl.gz")
+    return [replace(problem, prompt="(not shown)", time_limit=TIME_LIMIT) for problem in problems]
 
 
 def _evalplus(what: str) -> Iterator[tuple[str, dict]]:

@@ -75,13 +75,14 @@ def extract(completion: str, block: str = "last") -> Extraction:
         program = inner[tag.end() :].rstrip().removesuffix(f"</{tag[1]}>").removesuffix(f"[/{tag[1]}]").strip("\r\n")
         if reader.parses(program):
             return Extraction(program, "bare")
-    found = whole if inner == completion else reader.read(inner)
-    return replace(found, form="prose") if found.format_ok and inner != text else found
+    extraction = whole if inner == completion else reader.read(inner)
+    return replace(extraction, form="prose") if extraction.format_ok and inner != text else extraction
 
 
 @dataclass(frozen=True)
 class _Block:
-    """`end`: in the text, before the closing fence where CommonMark sees none. `resume`: the line that is read next."""
+    """A fenced block. `start`, `end`: offsets in the text; `resume`: the line to read next; `complete`: whether a
+    fence closes it; `opened`: whether a fence opens it."""
 
     program: str
     end: int
@@ -183,9 +184,10 @@ class _Reader:
 
     def tags(self, text: str) -> list[re.Match[str]]:
         """The tags of a text, except those within a program: in a block, a line, or between the tags of a line."""
-        found = list(_TAG.finditer(text))
-        spans = [(block.start, block.end, block.program) for block in self.blocks(text)] if found else []
-        for line in re.finditer(".+", text) if found else ():
+        if not (all_tags := list(_TAG.finditer(text))):
+            return []
+        spans = [(block.start, block.end, block.program) for block in self.blocks(text)]
+        for line in re.finditer(".+", text):
             if tags := list(_TAG.finditer(text, *line.span())):
                 starts = (line.start(), *(tag.end() for tag in tags[:3]))
                 ends = (line.end(), *(tag.start() for tag in tags[-3:]))
@@ -195,7 +197,7 @@ class _Reader:
             within = {tag.start() for tag in _TAG.finditer(text, start, end)}
             if within and self.is_program(program):
                 inside |= within
-        return [tag for tag in found if tag.start() not in inside]
+        return [tag for tag in all_tags if tag.start() not in inside]
 
     def blocks(self, text: str) -> list[_Block]:
         """The fenced blocks of a text, in order."""
@@ -219,7 +221,7 @@ class _Reader:
             if ("```" in lines[at] or "~~~" in lines[at]) and (fence := opening(lines[at])):
                 block = self.block(lines, starts, at, fence)
                 inner = map(opening, block.program.split("\n") if fence.language != "python" else ())
-                wrapper = fence.info in WRAPPERS or any(found and found.language == "python" for found in inner)
+                wrapper = fence.info in WRAPPERS or any(fence and fence.language == "python" for fence in inner)
                 if not wrapper or self.is_program(block.program):  # else read as if its fences were not there
                     blocks.append(block)
                     at = max(at, block.resume - 1)

@@ -47,10 +47,10 @@ def opening(line: str) -> Fence | None:
         length = len(rest) - len(info)
         return Fence(rest[0], length, info.strip(), len(prefix), prefix.count(">"), indent, bool(prefix))
     for mark in "`~":
-        head, found, info = line.rpartition(mark * 3)
+        head, marks, info = line.rpartition(mark * 3)
         prose, info = head.rstrip(mark), info.strip()
         opens = re.fullmatch(r"[\w.:+-]+", info) and _PYTHON.match(info) if info else mark == "`"
-        if found and opens and mark * 3 not in prose:
+        if marks and opens and mark * 3 not in prose:
             length = 3 + len(head) - len(prose)
             return Fence(mark, length, info, len(prose), prefix.count(">"), contained=bool(prefix))
     return None

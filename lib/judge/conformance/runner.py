@@ -116,8 +116,8 @@ def read_record(path: Path, items: Iterable[Item], grader: str = "") -> list[Out
     record = json.loads(path.read_text("utf-8")) if path.exists() else {}
     if record.get("grader") != graders.identity(grader or graders.grader_named(path.stem)):
         return []
-    found = [(item, record.get(f"{item.kind}/{item.name}", " ").split(" ")) for item in items]
-    return [Outcome(item, result) for item, (checksum, result) in found if checksum == item.checksum()]
+    results = [(item, record.get(f"{item.kind}/{item.name}", " ").split(" ")) for item in items]
+    return [Outcome(item, result) for item, (checksum, result) in results if checksum == item.checksum()]
 
 
 def measure_speed(grader: str, python: str = sys.executable, cores: int = 1, programs: int = 20) -> float:

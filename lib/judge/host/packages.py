@@ -11,17 +11,17 @@ def find_packages(names: tuple[str, ...]) -> tuple[list[str], list[str]]:
     places, versions = set(), []
     for name in names:
         try:
-            found = distribution(name)
+            installed = distribution(name)
         except PackageNotFoundError:
             raise ValueError(f"the judge is to offer the package {name}, which is not installed") from None
-        versions.append(f"{name}=={found.version}")
-        places |= _places(found)
+        versions.append(f"{name}=={installed.version}")
+        places |= _places(installed)
     return sorted(places), versions
 
 
-def _places(found: Distribution) -> set[str]:
+def _places(installed: Distribution) -> set[str]:
     """Folders and modules at the top of a distribution, without scripts and start-up files."""
-    tops = {file.parts[0] for file in found.files or ()}
+    tops = {file.parts[0] for file in installed.files or ()}
     return {
-        str(found.locate_file(top)) for top in tops if top not in ("..", "__pycache__") and not top.endswith(".pth")
+        str(installed.locate_file(top)) for top in tops if top not in ("..", "__pycache__") and not top.endswith(".pth")
     }

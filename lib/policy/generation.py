@@ -92,7 +92,7 @@ def generate_batches(
     wanted = {row: prompt for row, prompt in enumerate(prompts) if row not in skip}
     ends = end_tokens(model.generation_config, tokenizer)
     was_training, attention = model.training, model.config._attn_implementation
-    weights = [(weight, weight.data) for weight in model.parameters()]
+    weights = [(weight, weight.data) for weight in model.parameters() if weight.is_floating_point()]
     model.eval()
     model.set_attn_implementation("grouped")
     began = time.perf_counter()

@@ -29,7 +29,8 @@ from lib.judge import Judge, Verdict
 from lib.judge.answers import extract
 from lib.judge.verdict import ERROR_TYPES
 from lib.metrics import MAX_JUDGE_FAILURES, require_judge
-from lib.policy.generation import end_tokens, generate
+from lib.policy.generation import end_tokens, generate, sampling_dtype
+from lib.policy.likelihood import log_probabilities
 from lib.policy.prompts import messages, prompt_ids
 from lib.problems import Problem
 from lib.problems.manifest import version
@@ -94,6 +95,7 @@ class Rollouts(TrainerCallback):
         self.__name__ = getattr(reward, "__name__", "reward")
         self.seconds: dict[str, float] = defaultdict(float)  # of this step
         self.completions: list[dict] = []  # some of the latest step, for the log
+        self.sampling: dict = {}  # the sampler's precision and its mean distance to the trainer's log-probabilities
         self._thread = ThreadPoolExecutor(1)
         self._pending: tuple[list[tuple[str, str]], Any] = [], None
 
@@ -109,15 +111,26 @@ class Rollouts(TrainerCallback):
             logprobs = [[candidates[0] for candidates in row] for row in scores]  # of the token that was sampled
         else:
             seed = self.args.seed * 1_000_003 + trainer.state.global_step
+            model: Any = trainer.accelerator.unwrap_model(trainer.model)
+            dtype = sampling_dtype(model) if self.args.bf16 else model.dtype
             groups = generate(
-                trainer.accelerator.unwrap_model(trainer.model),
+                model,
                 tokenizer,
                 prompts,
+                dtype=dtype,
                 max_new_tokens=self.args.max_completion_length,
                 temperature=self.args.temperature,
                 seed=seed * trainer.args.world_size + trainer.args.process_index,  # a different seed in each process
             )
             written, texts = [list(answer.ids) for [answer] in groups], [answer.text for [answer] in groups]
+            logprobs = [list(answer.logprobs) for [answer] in groups]
+            self.sampling = {"sampling_dtype": str(dtype).removeprefix("torch.")}
+            if self._logged(trainer.state.global_step + 1, trainer.state.max_steps):
+                shown = range(0, len(groups), max(1, len(groups) // LOGGED_SAMPLES))
+                rows = [(ids[place], written[place]) for place in shown]
+                trained = log_probabilities(model, rows, tokenizer.pad_token_id, self.args.temperature)
+                sampled = torch.tensor([value for place in shown for value in logprobs[place]])
+                self.sampling["logp_difference"] = (trained - sampled).abs().mean().item()
         self._begin(texts, [self.problem_ids[prompt[-1]["content"]] for prompt in prompts])
         self.seconds["generate"] += time.perf_counter() - started
         return {"prompt_ids": ids, "completion_ids": written, "logprobs": logprobs}
@@ -192,8 +205,12 @@ class Rollouts(TrainerCallback):
             return
         for name in STEP_PARTS:
             logs[f"{name}_s"] = state.log_history[-1][f"{name}_s"] = round(self.seconds[name], 3)
-        if state.global_step == 1 or state.global_step % max(1, state.max_steps // LOGGED_STEPS) == 0:
-            state.log_history[-1]["sampled"] = self.completions
+        if self._logged(state.global_step, state.max_steps):
+            state.log_history[-1]["sampled"] = [row | self.sampling for row in self.completions]
+
+    @staticmethod
+    def _logged(step: int, steps: int) -> bool:
+        return step == 1 or step % max(1, steps // LOGGED_STEPS) == 0
 
 
 CURRICULA = ("none", "easy_to_hard")

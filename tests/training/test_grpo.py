@@ -343,6 +343,20 @@ def test_rewards_are_weighted_sums_whose_terms_and_parts_are_logged_with_some_co
         assert (row["program"], row["in_form"]) == (extract(row["completion"]).program, row["parts"]["format_ok"])
         [verdict] = judge.judge_many([(row["program"], by_id(row["problem_id"]))], progress=False)
         assert (verdict.error_type, verdict.pass_ratio) == (row["error_type"], row["pass_ratio"])
+        assert row["sampling_dtype"] == "float32"
+        assert row["logp_difference"] < 1e-5, "sampler and trainer compute the same"
+
+
+def test_samples_in_bfloat16_are_logged_with_their_distance_to_the_trainer(
+    policy, tokenizer, judge, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lib.training.grpo.sampling_dtype", lambda model: torch.bfloat16)
+    kept, settings = tmp_path / "completions.jsonl", short(tmp_path, steps=1, bf16=True, temperature=0.7)
+    train_grpo(policy, tokenizer, PROBLEMS, judge, sparse, replace(settings, completions=kept))
+    [row, *_] = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert row["sampling_dtype"] == "bfloat16"
+    assert 0 < row["logp_difference"] < 0.1
+    assert policy.dtype == torch.float32
 
 
 def test_the_logged_kl_is_the_one_that_early_stopping_measures(

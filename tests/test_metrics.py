@@ -152,14 +152,18 @@ def test_samples_of_a_problem_are_averaged_before_problems_are():
     assert found["pass_at_4_interval"] == [0, 1]
 
 
-def test_an_interval_resamples_the_problems_in_their_order_with_seed_0():
-    rates = {"d": 0.25, "a": 0.5, "c": 1.0, "b": 0.75, "e": 0.0}  # any other order has another interval
-    found = summarize(
-        [s for name, rate in rates.items() for s in samples(name, "A" * int(4 * rate) + "W" * int(4 - 4 * rate))]
-    )
-    assert found["accepted_at_1_interval"] == list(bootstrap(list(rates.values()), resamples=2000, seed=0))
-    assert found["accepted_at_1_interval"] != list(bootstrap(sorted(rates.values()), resamples=2000, seed=0))
-    assert found["accepted_at_1_interval"] != list(bootstrap(list(rates.values()), resamples=2000, seed=1))
+def test_an_interval_resamples_the_problems_in_their_order_with_the_seed():
+    solved = {f"p{7 * n % 20:02}": n * n % 10 for n in range(20)}  # of 9 samples; in no order of names
+    rates = {name: k / 9 for name, k in solved.items()}
+    records = [sample for name, k in solved.items() for sample in samples(name, ("A" * k).ljust(9, "W"))]
+    for options, seed in (({}, 0), ({"seed": 3}, 3)):
+        found = summarize(records, ks=(1,), **options)
+        expected = list(bootstrap(list(rates.values()), resamples=2000, seed=seed))
+        assert found["accepted_at_1_interval"] == pytest.approx(expected) == found["pass_at_1_interval"]
+    by_name = [rates[name] for name in sorted(rates)]
+    others = bootstrap(by_name, resamples=2000, seed=3), bootstrap(list(rates.values()), resamples=2000, seed=0)
+    for other in (*others, bootstrap(list(rates.values()), seed=3)):
+        assert list(other) != pytest.approx(expected)
 
 
 def test_the_detectable_difference_is_that_of_two_runs_that_differ_as_if_unrelated():
@@ -180,7 +184,9 @@ def test_a_program_counts_within_the_budget_when_it_was_complete_before_the_toke
     found = summarize([*late, *never, *early], budget=20)
     assert found["accepted_at_budget"] == pytest.approx(1 / 3)
     assert found["budget_exhausted_rate"] == pytest.approx(2 / 3)
-    assert summarize([*late, *never, *early], budget=30)["accepted_at_budget"] == pytest.approx(2 / 3)
+    assert found["accepted_at_budget_interval"] == list(wilson(1, 3))
+    spent = summarize([*late, *never, *early], budget=30)
+    assert spent["accepted_at_budget"] == spent["budget_exhausted_rate"] == pytest.approx(2 / 3)
 
 
 costs = st.floats(1, 1e6)

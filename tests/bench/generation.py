@@ -46,7 +46,8 @@ def measure(program: str, path: str, prompts: int, tokens: int, batch: int) -> d
 
         ids = [prompt_ids(tokenizer, chat) for chat in chats]
         decoding = GenerationConfig(**settings, do_sample=True, top_k=0, eos_token_id=tokenizer.eos_token_id)
-        limits = ContinuousBatchingConfig(max_batch_tokens=4096)
+        longest = max(map(len, ids)) + tokens  # its cache would otherwise take most of the memory
+        limits = ContinuousBatchingConfig(max_batch_tokens=4096, num_blocks=batch * (1 + longest // 256))
         answers = model.generate_batch(ids, decoding, limits).values()
         written = sum(len(answer.generated_tokens) for answer in answers)
     else:

@@ -4,9 +4,9 @@
                              max_steps=steps, learning_rate=learning_rate, beta=beta, seed=seed)
     curve = train_grpo(model, tokenizer, problems, judge, reward, config)
 
-1. The preset's blocks `sft`, `dpo` and `grpo`, and the keywords, are fields of TRL's SFTConfig, DPOConfig and
-   GRPOConfig under TRL's own names. Two keys are not TRL's: `lora`, the arguments of peft's LoraConfig, and `launch`,
-   the file of an accelerate configuration (`lib.training.launch`).
+1. The preset's blocks `sft`, `dpo` and `grpo` (also for RLOO), and the keywords, are fields of TRL's SFTConfig,
+   DPOConfig, GRPOConfig and RLOOConfig under TRL's own names. Two keys are not TRL's: `lora`, the arguments of peft's
+   LoraConfig, and `launch`, the file of an accelerate configuration (`lib.training.launch`).
 2. Keywords override the block, and both override `defaults.yaml`.
 3. `TrainingConfig.build` makes TRL's object inside each training process, since TRL's classes look at the process group
    and the device when they are made; the description itself is plain data that can be pickled.
@@ -20,16 +20,17 @@ from typing import Any
 import torch
 from peft import LoraConfig
 from transformers import set_seed
-from trl import DPOConfig, GRPOConfig, SFTConfig
+from trl import DPOConfig, GRPOConfig, RLOOConfig, SFTConfig
 
 from lib.runs.params_files import load_params_file
 
-TRL_CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "grpo": GRPOConfig}
+TRL_CONFIGS = {"sft": SFTConfig, "dpo": DPOConfig, "grpo": GRPOConfig, "rloo": RLOOConfig}
 DEFAULTS = load_params_file(Path(__file__).with_name("defaults.yaml"))
 WARMUP = {
     "sft": lambda steps: round(0.05 * steps),
     "dpo": lambda steps: max(1, steps // 10),
     "grpo": lambda steps: max(1, steps // 20),
+    "rloo": lambda steps: max(1, steps // 20),
 }
 SET_HERE = {"output_dir", "save_strategy", "save_only_model", "use_cpu"}
 
@@ -57,7 +58,7 @@ class TrainingConfig:
         return self.fields[name]
 
     def build(self, **changes: Any) -> Any:
-        """Builds TRL's SFTConfig, DPOConfig or GRPOConfig for this process, with some fields changed."""
+        """Builds the object of TRL's class for this process, with some fields changed."""
         values = self.fields | changes
         steps = values["save_steps"]
         return TRL_CONFIGS[self.kind](
@@ -92,7 +93,7 @@ def training_config(
     completions: Path | None = None,
     **keywords: Any,
 ) -> TrainingConfig:
-    """Returns the configuration of a training of `kind` ("sft", "dpo" or "grpo") from a preset's `block` and keywords.
+    """Returns the configuration of a training of `kind` (of TRL_CONFIGS) from a preset's `block` and keywords.
 
     `keywords`: fields of TRL's class, `lora` or `launch`; `max_steps` is required. Raises ValueError for a field that
     TRL's class (or peft's LoraConfig) does not have, or that the training sets itself.

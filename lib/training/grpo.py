@@ -9,7 +9,6 @@ Differences from TRL's defaults:
 """
 
 import os
-import random
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -37,9 +36,11 @@ from lib.problems.manifest import version
 from lib.rewards import RewardFunction, make_reward
 from lib.runs.paths import json_lines, write_atomically
 from lib.training.config import TrainingConfig
+from lib.training.curriculum import order_problems
 from lib.training.early_stop import EarlyStop
 from lib.training.launch import launched
 from lib.training.resume import train
+from lib.training.rloo import RLOO, Costs
 from lib.training.shared_prefix import SharedPrefixTrainer
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # `rollout_func` is called experimental; the version is pinned
@@ -75,7 +76,8 @@ class Rollouts(TrainerCallback):
     As a callback it logs the seconds that each part of a step took (update: the rest of the step) and, at some steps, a
     few completions. They are part of the trainer state and are restored from the checkpoint. Samples come from
     `lib.policy.generation`, or from the trainer's vLLM, whose random state is independent of the seed. `ends`: the end
-    tokens; a completion without one was truncated. Raises lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
+    tokens; a completion without one was truncated. `costs`: measures accepted programs for the reward. Raises
+    lib.metrics.JudgeFailure above MAX_JUDGE_FAILURES.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Rollouts(TrainerCallback):
         args: Any,
         instruction: str,
         ends: list,
+        costs: Costs | None = None,
     ):
+        self.costs, self.step = costs, 0
         self.judge, self.reward, self.args, self.ends = judge, reward, args, ends
         self.problems = {problem.id: problem for problem in problems}
         # TRL passes prompts without their columns. If two problems have the same prompt, early judging may pick the
@@ -99,7 +103,7 @@ class Rollouts(TrainerCallback):
         self._thread = ThreadPoolExecutor(1)
         self._pending: tuple[list[tuple[str, str]], Any] = [], None
 
-    def sample(self, prompts: list, trainer: GRPOTrainer) -> dict:
+    def sample(self, prompts: list, trainer: GRPOTrainer | RLOO) -> dict:
         """Samples a completion per prompt entry (prompts arrive already repeated) and starts judging them."""
         started = time.perf_counter()
         tokenizer: Any = trainer.processing_class
@@ -148,7 +152,7 @@ class Rollouts(TrainerCallback):
             judged_sample(problem, completion[-1]["content"], len(ids), verdict, limit, ids[-1] not in self.ends, block)
             for problem, completion, ids, verdict in zip(problems, completions, completion_ids, verdicts, strict=True)
         ]
-        rewards = [self.reward(sample) for sample in samples]
+        rewards = [self.reward(self.costs.attached(sample) if self.costs else sample) for sample in samples]
         for name in sorted({name for reward in rewards for name in reward.parts}):
             log_metric(f"reward/{name}", fmean(reward.parts[name] for reward in rewards if name in reward.parts))
         self.completions = [
@@ -189,11 +193,13 @@ class Rollouts(TrainerCallback):
         started = time.perf_counter()
         pairs = [(program, self.problems[problem]) for program, problem in submissions]
         verdicts = self.judge.judge_many(pairs, progress=False)
+        if self.costs:
+            self.costs.measure(pairs, verdicts, self.step)
         self.seconds["judging"] += time.perf_counter() - started
         return verdicts
 
     def on_step_begin(self, args, state, control, **_):
-        self.started, self.seconds = time.perf_counter(), defaultdict(float)
+        self.started, self.seconds, self.step = time.perf_counter(), defaultdict(float), state.global_step
 
     def on_step_end(self, args, state, control, **_):
         # without the evaluation of early stopping, which follows
@@ -213,39 +219,6 @@ class Rollouts(TrainerCallback):
         return step == 1 or step % max(1, steps // LOGGED_STEPS) == 0
 
 
-CURRICULA = ("none", "easy_to_hard")
-_RANKS = {
-    name: rank
-    for scale in (("easy", "medium", "hard", "harder", "hardest"), "ABCDEFGHIJKLMNOPQRSTUV")
-    for rank, name in enumerate(scale)
-}
-
-
-def order_problems(problems: list[Problem], per_step: int, steps: int, curriculum: str, seed: int) -> list[Problem]:
-    """Orders the problems for `steps` steps of `per_step` problems each.
-
-    Batches contain only stdio or only function problems, in random order; an incomplete last batch of each kind is
-    dropped. TRL starts another epoch when they run out. With the curriculum `easy_to_hard`, problems with a known
-    difficulty are sorted among their positions; the others keep theirs.
-    """
-    if curriculum not in CURRICULA:
-        raise ValueError(f"curriculum must be one of {', '.join(CURRICULA)}, not {curriculum!r}")
-    rng = random.Random(seed)
-    batches = []
-    for kind in sorted({problem.kind for problem in problems}):
-        same_kind = [problem for problem in problems if problem.kind == kind]
-        rng.shuffle(same_kind)
-        batches += [same_kind[i : i + per_step] for i in range(0, len(same_kind) - per_step + 1, per_step)]
-    rng.shuffle(batches)
-    drawn = [problem for batch in batches[:steps] for problem in batch]
-    if curriculum == "easy_to_hard":
-        places = [place for place, problem in enumerate(drawn) if problem.difficulty in _RANKS]
-        ranked = sorted((drawn[place] for place in places), key=lambda problem: _RANKS[problem.difficulty])
-        for place, problem in zip(places, ranked, strict=True):
-            drawn[place] = problem
-    return drawn
-
-
 def train_grpo(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -257,15 +230,19 @@ def train_grpo(
     instruction: str = "",
     curriculum: str = "none",
     early_stop: EarlyStop | None = None,
+    costs: Costs | None = None,
 ) -> pd.DataFrame:
     """Trains `model` in place; returns the curve, one row per step: reward and its parts, KL, verdict rates, timings.
 
+    The algorithm is the `kind` of the config: "grpo", or "rloo" (`lib.training.rloo`).
     `reward`: what `lib.rewards.make_reward` takes, or a reward function. `early_stop` evaluates during the training and
-    may end it; with `launch` in the config it evaluates the saved checkpoints afterwards. With `launch`, each process
-    samples and judges its part of the batch, judge failures count over all of them, and times are those of the main
-    process.
+    may end it; with `launch` in the config it evaluates the saved checkpoints afterwards. `costs`: for rewards of what
+    accepted programs cost. With `launch`, each process samples and judges its part of the batch, judge failures count
+    over all of them, and times are those of the main process.
     """
     if config.launch:
+        if costs:
+            raise ValueError("costs are measured by one process only: leave `launch` out of the preset")
         arguments = {"problems": problems, "judge": judge, "reward": reward}
         arguments |= {"instruction": instruction, "curriculum": curriculum}
         return launched(train_grpo, model, tokenizer, config, arguments, early_stop)
@@ -275,9 +252,9 @@ def train_grpo(
     rows = [{"prompt": messages(problem, instruction), "problem_id": problem.id} for problem in ordered]
     function: Any = reward if callable(reward) else make_reward(reward)
     ends = end_tokens(model.generation_config, tokenizer) if model else []
-    rollouts = Rollouts(problems, judge, function, args, instruction, ends)
+    rollouts = Rollouts(problems, judge, function, args, instruction, ends, costs)
     trainer = online_trainer(model, tokenizer, rows, rollouts, args, config, callbacks=[rollouts])
-    data = (rows, version(problems), rollouts.__name__, judge.answer_block)
+    data = (rows, version(problems), rollouts.__name__, judge.answer_block, *([costs.meter.tier] if costs else []))
     columns = {name: column for name, column in CURVE.items() if args.beta or name != "kl"}  # 0: there is no reference
     shown = tuple(name for name in ONLINE_SHOWN if name in columns)
     curve = train(trainer, config, columns, shown=shown, data=data, early_stop=early_stop)
@@ -290,9 +267,9 @@ def train_grpo(
 
 def online_trainer(
     model, tokenizer, rows: list[dict], rollouts: Any, args, config: TrainingConfig, **options
-) -> GRPOTrainer:
+) -> GRPOTrainer | RLOO:
     """TRL's trainer on `rows`, with `rollouts.sample` as its rollout function and `rollouts` as its reward function."""
-    return SharedPrefixTrainer(
+    return (RLOO if config.kind == "rloo" else SharedPrefixTrainer)(
         model=model,
         args=args,
         reward_funcs=rollouts,

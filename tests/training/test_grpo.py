@@ -21,9 +21,10 @@ from lib.policy.prompts import answer
 from lib.problems import Problem, Test
 from lib.rewards import dense, sparse
 from lib.training.config import TrainingConfig
+from lib.training.curriculum import CURRICULA, order_problems
 from lib.training.early_stop import EarlyStop, Limits
 from lib.training.greedy_probe import GreedyProbe, k3
-from lib.training.grpo import CURRICULA, CURVE, Rollouts, order_problems, train_grpo
+from lib.training.grpo import CURVE, Rollouts, train_grpo
 
 # Two problems, and two tests of each. Dense rewards of what the policy may answer: 1, 1/2; 1, 0.
 TESTS = {"echo": (Test("5\n", "5\n"), Test("7\n", "7\n")), "wait": (Test("5\n", "0\n"), Test("7\n", "0\n"))}

@@ -24,8 +24,9 @@ class Callee:
                     self.shared[name] = self.namespace.get(name)
         return getattr(self, f"_{operation}")(*arguments)
 
-    def _load(self, classes: dict) -> None:
-        """Runs the program. `classes`: of the tests, for a program that lacks them."""
+    def _load(self, classes: dict, *names: str) -> dict:
+        """Runs the program. Returns those of these names that it defines. `classes`: of the tests, for a program that
+        lacks them."""
         self.namespace, self.shared = self.new_globals(), {}
         try:
             if self.offers:
@@ -35,9 +36,6 @@ class Callee:
                 self.execute(code, self.namespace)
         except BaseException as error:
             raise Ended(error) from None
-
-    def _names(self, *names: str) -> dict:
-        """Those of these names that the program defines."""
         if self.offers:
             self.namespace.update(usual.made({*names} - self.namespace.keys()))
         self.shared = {name: self.namespace[name] for name in names if name in self.namespace}

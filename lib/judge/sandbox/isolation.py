@@ -39,8 +39,13 @@ def enter_namespaces() -> None:
 
 def new_pid_namespace(current: int) -> None:
     """Makes the next child process 1 of a new pid namespace. `current`: descriptor of this process's pid namespace."""
-    call("setns", current, CLONE_NEWPID)  # undoes the unshare for the previous child, else the kernel refuses another
+    enter_pid_namespace(current)  # undoes the unshare for the previous child, else the kernel refuses another
     call("unshare", CLONE_NEWPID)
+
+
+def enter_pid_namespace(descriptor: int) -> None:
+    """Has the next children of this process begin in this pid namespace."""
+    call("setns", descriptor, CLONE_NEWPID)
 
 
 def die_with_parent() -> None:

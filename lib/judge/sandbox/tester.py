@@ -161,11 +161,11 @@ class _Tests(Wire):
         module = sys.modules["__main__"] = types.ModuleType("__main__")
         self.globals = vars(module)
         self.seen, self.watched = {}, {}
-        super().ask("load", {name: Late(name, self.globals) for name in plan["offers"]})
+        offers = {name: Late(name, self.globals) for name in plan["offers"]}
+        self.shared = super().ask("load", offers, *plan["names"], *plan["modules"])
         self.write(test, "loaded")
         if plan["seed"]:
             self._share_seeds()
-        self.shared = super().ask("names", *plan["names"], *plan["modules"])
         self.globals["__judge__"] = self
         self.globals |= {name: self.shared[name] for name in plan["names"] if name in self.shared}
         self.globals |= {name: import_module(name) for name in plan["modules"] if name in self.shared}

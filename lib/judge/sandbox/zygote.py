@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import sys
+from itertools import count
 
 import frames
 import isolation
@@ -28,6 +29,8 @@ _MODULES = (
     *("nodes", "operations", "program", "reference", "rehearsal", "seccomp", "stdio", "streams", "submission", "tasks"),
     *("tester", "usual", "watch", "wire"),
 )
+
+REHEARSED_AFTER = 64  # submissions: a worker that has fewer would not earn the time back
 
 
 def main() -> None:
@@ -103,7 +106,6 @@ def _clean_interpreter(packages: list[str]) -> None:
             __import__(name)
     os.environ.clear()
     program.prepare_interpreter()
-    rehearsal.rehearse()
     gc.collect()
     gc.freeze()
 
@@ -113,7 +115,7 @@ def _serve(connection, namespace: int | None) -> None:
     at work, and receives what it is to judge itself: nothing of a submission is ever in the memory of the zygote, of
     which all later processes are copies."""
     following = _fork(connection, namespace)
-    while True:
+    for served in count(1):
         child, go = following
         os.write(go, b".")
         os.close(go)
@@ -121,6 +123,16 @@ def _serve(connection, namespace: int | None) -> None:
         _, status = os.waitpid(child, 0)
         if status != 0:  # perhaps in the middle of a frame: only the end of the connection can tell the judge
             return
+        if served == REHEARSED_AFTER:
+            _rehearse(namespace)
+
+
+def _rehearse(namespace: int | None) -> None:
+    if namespace is not None:
+        isolation.enter_pid_namespace(namespace)
+    rehearsal.rehearse()
+    gc.collect()
+    gc.freeze()
 
 
 def _fork(connection, namespace: int | None) -> tuple[int, int]:

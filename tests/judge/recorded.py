@@ -19,6 +19,7 @@ from lib.problems import Problem, Test, load_problems
 ROWS = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 # Seconds a test. The recorded judges stopped at 1 to 5 s of wall time; endless programs cost a replay most of its time.
 TIME_LIMIT = 3.0
+PROMPT = "(not shown)"  # begins no function, so that the judge offers programs nothing of it, and no usual names
 # What MapCoder's graders had imported before they ran a program.
 IMPORTED = "from typing import *\nimport collections, copy, datetime, functools, hashlib, heapq, itertools, math, re\n"
 
@@ -74,7 +75,7 @@ def mapcoder_mbpp() -> Iterator[Row]:
         test = Test(f"{ast.unparse(check)}\n\ncheck({row['entry_point']})\n", visibility="public")
         entry_point, limit = row["entry_point"], TIME_LIMIT
         problems[row["name"]] = Problem(
-            row["name"], "mbpp", "test", "function", "", (test,), entry_point=entry_point, time_limit=limit
+            row["name"], "mbpp", "test", "function", PROMPT, (test,), entry_point=entry_point, time_limit=limit
         )
     rows = list(_lines("mapcoder_mbpp_chatgpt.jsonl.gz"))
     shadowing: dict[str, str] = {}  # of a run: its program for task 126, once that has had its turn
@@ -141,9 +142,9 @@ def imitated(rows: list[Row], judge: Judge) -> list[bool]:
 
 
 def _humaneval() -> list[Problem]:
-    """Without the prompts, whose imports and helpers the judge would offer: the recorded judges ran programs alone."""
+    """Without the prompts: the recorded judges ran programs alone."""
     problems = load_problems("humaneval", source=ROWS / "humaneval" / "HumanEval.jsonl.gz")
-    return [replace(problem, prompt="(not shown)", time_limit=TIME_LIMIT) for problem in problems]
+    return [replace(problem, prompt=PROMPT, time_limit=TIME_LIMIT) for problem in problems]
 
 
 def _evalplus(what: str) -> Iterator[tuple[str, dict]]:

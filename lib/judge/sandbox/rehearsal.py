@@ -1,7 +1,7 @@
 """Runs the sandbox's code a few times in the zygote, on programs of this file.
 
-All later processes are copies of the zygote. What it has run is specialised by the interpreter and writes to less memory,
-which every copy would have to copy: a tenth less CPU time for 20 small tests, or for the tests of a function. That earns
+All later processes are copies of the zygote. What it has run is specialised by the interpreter, and writes less memory,
+which every copy would have to copy: a tenth less CPU time for 20 small tests, or for tests of a function. That earns
 what it costs in about 60 submissions, so the zygote does it once it has served as many.
 """
 

@@ -276,3 +276,15 @@ def test_a_byte_order_mark_is_no_mistake(judge):
 def test_limits_have_their_names_in_function_problems_too(judge):
     program = "def f(x):\n    return [open('/dev/null') for _ in range(999)]"
     assert [result.detail for result in judge.judge(program, SQUARE).tests] == ["open files limit"] * 3
+
+
+def test_a_worker_that_has_rehearsed_goes_on_as_before():
+    """The zygote rehearses after its 64th submission."""
+    stdio_pairs = [(f"{DOUBLED}# {n}", DOUBLE) for n in range(35)]
+    function_pairs = [(f"def f(x): return x * x  # {n}", SQUARE) for n in range(35)]
+    with Judge(workers=1) as judge:
+        verdicts = judge.judge_many([*stdio_pairs, *function_pairs])
+        modules = judge.judge("import sys\nprint(sorted({'__main__', 'solution', 'tester'} & {*sys.modules}))", ANSWER)
+        assert modules.tests[0].got == "['__main__']\n"
+        assert (judge.stats()["respawns"], judge.stats()["retries"]) == (0, 0)
+    assert all(verdict.accepted for verdict in verdicts)

@@ -9,8 +9,10 @@ from dataclasses import replace
 import pytest
 from judged import DOUBLE, DOUBLED, function, stdio
 
-from lib.judge.cost import Cost, CostError, Meter
+from lib.judge.cost import Cost, CostError, Meter, process
 from lib.judge.cost import meter as meter_module
+from lib.judge.cost.process import CountingProcess
+from lib.judge.errors import WorkerFault
 from lib.tiny.operations import OPERATION
 from lib.tiny.programs import Choice, Task, program
 
@@ -181,9 +183,9 @@ libc.prctl(15, b"x")
 
 
 def test_a_count_that_appears_twice_is_not_believed(meter, counter, monkeypatch):
-    content = meter_module._Counter._content
-    monkeypatch.setattr(meter_module._Counter, "_content", lambda self: content(self) * 2)
-    with pytest.raises(meter_module.WorkerFault, match="2 counts of one run"):
+    content = CountingProcess._content
+    monkeypatch.setattr(CountingProcess, "_content", lambda self: content(self) * 2)
+    with pytest.raises(WorkerFault, match="2 counts of one run"):
         counter.measure(DOUBLED, DOUBLE)
 
 
@@ -206,8 +208,8 @@ def test_costs_of_two_tiers_are_never_compared():
 
 
 def test_what_is_missing_is_passed_over_with_the_reason(monkeypatch):
-    monkeypatch.setattr(meter_module, "HARDWARE_INSTRUCTIONS", (99, 99))  # no such counter
-    monkeypatch.setattr(meter_module.shutil, "which", lambda _: None)
+    monkeypatch.setattr(process, "HARDWARE_INSTRUCTIONS", (99, 99))  # no such counter
+    monkeypatch.setattr(process.shutil, "which", lambda _: None)
     with pytest.raises(CostError, match="valgrind is not installed: apt install valgrind"):
         Meter(tiers=("counter", "superblocks", "cachegrind"))
 
@@ -215,7 +217,7 @@ def test_what_is_missing_is_passed_over_with_the_reason(monkeypatch):
 def test_a_counter_of_the_kernel_counts_the_program_and_nobody_else(monkeypatch):
     """The way of the first tier, with a counter that every machine has: page faults in user mode."""
     software, page_faults = 1, 2
-    monkeypatch.setattr(meter_module, "HARDWARE_INSTRUCTIONS", (software, page_faults))
+    monkeypatch.setattr(process, "HARDWARE_INSTRUCTIONS", (software, page_faults))
     try:
         meter = Meter(workers=1, tiers=("counter",))
     except CostError as error:
@@ -239,9 +241,9 @@ def test_a_killed_meter_gives_none_and_never_zero(meter, counter, monkeypatch):
     assert meter.measure(DOUBLED + "# killed", DOUBLE).count, "measured by another process"
 
     def fail(*_):
-        raise meter_module.WorkerFault("killed")
+        raise WorkerFault("killed")
 
-    monkeypatch.setattr(meter_module._Counter, "measure", fail)
+    monkeypatch.setattr(CountingProcess, "measure", fail)
     monkeypatch.setattr(meter_module, "ATTEMPTS", 1)
     program = DOUBLED + "# killed again"
     assert meter.measure(program, DOUBLE) == Cost("superblocks", None, "api_error")

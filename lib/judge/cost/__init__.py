@@ -1,5 +1,6 @@
 """What an accepted program costs, in instructions: `meter` measures, `counting` is the process that counts."""
 
-from .meter import HARDWARE_INSTRUCTIONS, TIERS, Cost, CostError, Meter
+from .meter import Meter
+from .process import TIERS, Cost, CostError
 
-__all__ = ["HARDWARE_INSTRUCTIONS", "TIERS", "Cost", "CostError", "Meter"]
+__all__ = ["TIERS", "Cost", "CostError", "Meter"]

@@ -1,8 +1,8 @@
 """Runs the sandbox's code a few times in the zygote, on programs of this file.
 
-All later processes are copies of the zygote. What it has run is specialised by the interpreter, and writes less memory,
-which every copy would have to copy: a tenth less CPU time for 20 small tests, or for tests of a function. That earns
-what it costs in about 60 submissions, so the zygote does it once it has served as many.
+All later processes are copies of the zygote. What it has run is specialised by the interpreter, and writes to less
+memory, which every copy would have to copy. It takes as long as some ten submissions, so the zygote does it once it has
+served 64: workers that live shortly start as fast as before.
 """
 
 import _socket

@@ -305,6 +305,13 @@ def test_without_the_weights_that_a_notebook_loads_no_kernel_starts_and_the_comm
     assert repository.runs() == ["10_sft-s0"]
 
 
+def test_weights_that_a_notebook_may_do_without_are_not_asked_for(repository):
+    parameters = PARAMETERS + 'other: str = "none"  # "none", or whose weights\n'
+    cell = 'if other != "none":\n    run.model_path(other)'
+    write_notebook(repository.root / "notebooks/30_grpo.ipynb", cell, parameters=parameters)
+    assert repository.papermill("notebooks/30_grpo.ipynb").returncode == 0
+
+
 def test_a_failed_execution_leaves_the_good_run_alone_and_says_where_to_look(repository):
     repository.template("30_grpo", WORK, 'assert "BAD" not in os.environ, "bad " + str(folder)', "1 + 1")
     good = repository.folder("30_grpo-dense-s0") / "30_grpo.ipynb"

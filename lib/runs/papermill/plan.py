@@ -66,8 +66,9 @@ def make_plan(template: Path, given: dict) -> Plan:
 
 
 def require_weights(plan: Plan) -> None:
-    """Refuses a run whose notebook loads the weights of a run that are not here, before a kernel starts."""
-    for name in re.findall(r"run\.model_path\((\w+)\)", plan.template.read_text()):
+    """Refuses a run whose notebook loads the weights of a run that are not here, before a kernel starts. Indented lines
+    do not count: such weights are loaded only if a parameter asks for them, or the notebook does without."""
+    for name in re.findall(r'"(?=\w)[^"]*\brun\.model_path\((\w+)\)', plan.template.read_text()):
         if (policy := plan.parameters.get(name, "base")) != "base":
             try:
                 find_upstream(plan.name, plan.parameters["preset"], policy, needs="model")

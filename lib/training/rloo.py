@@ -22,9 +22,10 @@ from lib.judge.verdict import Verdict
 from lib.metrics import MAX_JUDGE_FAILURES, JudgeFailure
 from lib.problems import Problem
 from lib.rewards import Sample
+from lib.training.shared_prefix import SharedPrefix
 
 
-class RLOO(RLOOTrainer):
+class RLOO(SharedPrefix, RLOOTrainer):
     """TRL's trainer with `rollout(prompts, trainer)` in place of `model.generate`, as GRPO's `rollout_func`."""
 
     def __init__(self, *arguments, rollout_func: Callable[[list, Any], dict], **options):
@@ -36,7 +37,6 @@ class RLOO(RLOOTrainer):
         return super()._generate(prompts)
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields):
-        self._log_metric("shared_prefix", 0.0)  # see `lib.training.shared_prefix`
         return self._rollout(self._prompts, self)["completion_ids"]
 
 

@@ -1,4 +1,4 @@
-"""A GRPO trainer that reads the prompt of a group once, with the log-probabilities and gradients of TRL's own pass.
+"""Trainers that read the prompt of a group once, with the log-probabilities and gradients of TRL's own pass.
 
 TRL reads G (P + R) tokens for a group of G completions of length R after a prompt of length P. Here a packed row holds
 the prompt and then its completions, P + G R tokens (Prefix Grouper, arXiv 2506.05433):
@@ -32,12 +32,16 @@ TRL_UTILS: Any = utils
 WHOLE_WEIGHTS = (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU)  # in each process
 
 
-class SharedPrefixTrainer(GRPOTrainer):
-    """TRL's trainer with packed passes. `shared_prefix` is False if the training keeps TRL's pass."""
+class SharedPrefix:
+    """Packed passes for TRL's GRPOTrainer and RLOOTrainer, whose passes are the same: a base class before theirs.
+    `shared_prefix` is False if the training keeps TRL's pass."""
 
     model: Any
     args: Any
+    accelerator: Any
     _buffered_inputs: Any
+    _metrics: Any
+    _step: int
     shared_prefix = True
 
     def __init__(self, *arguments, **options):
@@ -49,7 +53,8 @@ class SharedPrefixTrainer(GRPOTrainer):
             self._keep_usual_pass(f"needs sdpa and full attention, not {config._attn_implementation} and {layers}")
 
     def _prepare_inputs(self, inputs):
-        before, inputs = self._buffered_inputs, super()._prepare_inputs(inputs)
+        trl: Any = super()
+        before, inputs = self._buffered_inputs, trl._prepare_inputs(inputs)
         if (batches := self._buffered_inputs) is before or not self.shared_prefix:
             return inputs
         size = math.gcd(self.args.steps_per_generation, self.args.gradient_accumulation_steps)  # one update, or a part
@@ -61,7 +66,8 @@ class SharedPrefixTrainer(GRPOTrainer):
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **others
     ):
         batch = (input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy)
-        usual = super()._get_per_token_logps_and_entropies
+        trl: Any = super()
+        usual = trl._get_per_token_logps_and_entropies
         with_gradients = torch.is_grad_enabled()
         if extra := [name for name, value in others.items() if value is not None and value is not False]:
             self._keep_usual_pass(f"does not support {', '.join(extra)}")
@@ -123,6 +129,10 @@ class SharedPrefixTrainer(GRPOTrainer):
                 f"prompts are read once per completion, by TRL's pass: the pass that shares them {reason}", flush=True
             )
         self.shared_prefix = False
+
+
+class SharedPrefixTrainer(SharedPrefix, GRPOTrainer):
+    """TRL's GRPO with packed passes."""
 
 
 def by_prompt(batches: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:

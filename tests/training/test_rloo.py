@@ -83,6 +83,7 @@ def test_of_two_right_programs_the_cheaper_becomes_more_likely(undecided, traine
     assert share_of_cheap() > before + 0.2
     assert list(curve.columns) == [name for name in (*CURVE.values(), *PARTS, "tokens") if name not in TIMES]
     assert not curve.isna().any().any()
+    assert (curve.shared_prefix == 1).all(), "RLOO reads a prompt once, as GRPO does"
     table = measuring.add_to(curve)
     assert table.cost_over_best.iloc[-1] < table.cost_over_best.iloc[0]
     assert table.measured.sum() == measuring.meter.measured

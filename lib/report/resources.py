@@ -133,8 +133,9 @@ def _table(rows: dict[str, Runs], line: Callable[[Stage], dict]) -> pd.DataFrame
     for name, runs in rows.items():
         means = pd.DataFrame([line(stage) for stage in finished(runs).values()], dtype=float).mean()
         lines[name] = {key: _text(str(key), value) for key, value in means.items()}
-    table = pd.DataFrame(lines).T
-    return table.mask([[not finished(rows[name])] * table.shape[1] for name in table.index], NOT_RUN)
+    table = pd.DataFrame(lines).T.astype(object)
+    table.loc[[name for name in table.index if not finished(rows[name])]] = NOT_RUN
+    return table
 
 
 def _text(column: str, value: float) -> str:

@@ -100,6 +100,10 @@ def test_tokens_and_minutes_of_a_training_are_those_that_it_recorded_else_those_
     assert set(training_table(rows, 4).loc["DPO"]) == {NOT_RUN}
 
 
+def test_a_report_without_a_run_of_any_such_row_has_a_table_without_columns(rows):
+    assert training_table({"GRPO": {0: None}, "repair": {}}, 4).shape == (2, 0)
+
+
 def test_a_budget_says_which_n_reaches_a_policy_and_when_its_training_is_paid_back(rows, tmp_path):
     right = [[n % 2 == 0, n < 6] for n in range(8)]  # one sample solves 5 of 8, the better of two 7
     best = best_of_n(tmp_path / "12_best_of_n-s0", right, right)

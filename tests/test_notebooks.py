@@ -194,7 +194,8 @@ def short(run: str) -> str:
 
 
 BASE_RUN, SFT_RUN = name_of("03_baseline", FEW), name_of("10_sft", SFT)
-DENSE, SPARSE = ({"reward": reward, "policy": SFT_RUN, **GRPO} for reward in ("dense", "sparse"))
+DENSE = {"reward": "dense", "policy": SFT_RUN, **GRPO}
+SPARSE = {"reward": "sparse", "policy": SFT_RUN, "beta": 0.0, **GRPO}  # without a reference model
 RL_RUNS = [name_of("30_grpo", parameters) for parameters in (DENSE, SPARSE)]
 DPO = {"policy": SFT_RUN, "train_problems": 24, "epochs": 6.0, **FEW}
 DPO_RUN = name_of("20_dpo", DPO)

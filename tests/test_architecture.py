@@ -25,7 +25,7 @@ SELF_CONTAINED = ("judge", "runs")
 RESEARCH_LAYER = ("rewards", "metrics", "statistics", "policy", "evaluation", "training")
 # The aims are 3,500 and 12,000 lines and are not reached. A change may lower these two numbers; only a new capability
 # raises them, and its commit says by how many lines.
-RESEARCH_LINES, LIB_LINES = 4157, 18428
+RESEARCH_LINES, LIB_LINES = 4801, 19830
 ENTRIES = {path.name.removesuffix(".py") for path in LIB.iterdir() if path.name not in ("__init__.py", "__pycache__")}
 MODULES = {path: len(path.read_text().splitlines()) for path in sorted(LIB.rglob("*.py"))}
 

@@ -201,11 +201,11 @@ def test_no_two_processes_and_steps_sample_by_one_seed(start):
             use_vllm=False,
             model=model,
             accelerator=SimpleNamespace(unwrap_model=lambda model: model),
-            state=SimpleNamespace(global_step=step),
+            state=SimpleNamespace(global_step=step, max_steps=2),
             args=SimpleNamespace(world_size=2, process_index=rank),
         )
         judge = SimpleNamespace(judge_many=lambda pairs, progress: [], answer_block="last")
-        args = SimpleNamespace(max_completion_length=24, temperature=1.0, seed=0)
+        args = SimpleNamespace(max_completion_length=24, temperature=1.0, seed=0, bf16=False)
         rollouts = Rollouts(PROBLEMS, judge, dense, args, "", ends=[])
         written.append(rollouts.sample(prompts, trainer)["completion_ids"])
     assert all(one != other for n, one in enumerate(written) for other in written[:n])

@@ -20,5 +20,5 @@ def test_the_schedule_of_the_presets_names_no_test_and_no_train_set():
     for file in (root() / "params").glob("*/preset.yaml"):
         preset = load_params_file(file)
         last = due_sets(preset, 1, last=1)
-        assert last == ["contests_valid", "contests_valid_big", "mbpp"]
+        assert last == [f"{preset['main']}_valid", f"{preset['main']}_valid_big", "mbpp"]
         assert {preset["sets"][name]["role"] for name in last} == {"select", "monitor"}

@@ -26,7 +26,8 @@ from lib.runs.params_files import load_params_file
 from lib.runs.paths import root
 
 ROOT = root()
-EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml")}  # of the preset tiny
+OPEN = "31_efficiency"  # its arms have not been executed yet; artifacts/INDEX.md lists them
+EXPECTED = {path.stem for path in (ROOT / "params" / "tiny").glob("*-s*.yaml") if not path.stem.startswith(OPEN)}
 MAIN_LINE = {"Base": "03_baseline-s0", "SFT": "10_sft-s0", "GRPO dense": "30_grpo-dense-s0"}
 SIZES = {"contests_valid": 117, "contests_test": 165, "humaneval": 164, "mbpp": 200}
 ALSO = {"contests_valid_big": 500}  # where a run measures on it: the baseline

@@ -88,7 +88,7 @@ def _cell(run: ExecutedRun | None, stale: Staleness) -> str:
 
 
 def _headline(run: ExecutedRun) -> str:
-    main_test = [one for name, one in run.metrics.get("datasets", {}).items() if name.endswith("_test")]
+    main_test = [stats for name, stats in run.metrics.get("datasets", {}).items() if name.endswith("_test")]
     measured = main_test[0].get("accepted_at_1") if main_test else None
     headline = str(run.record["summary"].get("headline", "–")) if measured is None else f"{100 * measured:.1f}"
     return headline.replace("|", "\\|")

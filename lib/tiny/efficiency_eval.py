@@ -14,6 +14,7 @@ from lib.policy.generation import generate
 from lib.policy.prompts import messages
 from lib.problems import Problem
 from lib.tiny.efficiency import Pool, measured
+from lib.training.rloo import require_meter
 
 INPUT, HIDDEN_INPUT = -2, -3  # seeds of inputs that no training uses
 SETS = ("all", "wide")
@@ -47,9 +48,7 @@ def measure_policy(
     for column, seed in (("cost", INPUT), ("hidden_cost", HIDDEN_INPUT)):
         pairs = [(programs[n], measured(problems[n], seed)) for n in accepted]
         costs = meter.measure_many(pairs)
-        failed = sum(cost.error_type == "api_error" for cost in costs)
-        if failed > 0.01 * len(costs):
-            raise RuntimeError(f"the meter failed on {failed} of {len(costs)} programs: repair it and run again")
+        require_meter(costs, 0.01 * len(costs))
         counts = {n: cost.count for n, cost in zip(accepted, costs, strict=True)}
         table[column] = pd.Series(counts, dtype=float).reindex(table.index)
     return table
@@ -75,8 +74,8 @@ def summarize_costs(table: pd.DataFrame, pool: Pool) -> pd.DataFrame:
             "right_on_heavy": part.cost[accepted].notna().mean(),
             "times_best": geometric_mean(list(ratios)),
             "over_2x": (ratios >= 2).mean(),
-            "log_beyond": sum(beyond(cost, pool, log=True) for cost, pool in scored) / max(1, len(part)),
-            "dps_norm": sum(dps(cost, pool[::-1], pool)[1] for cost, pool in scored) / max(1, len(part)),
+            "log_beyond": sum(beyond(cost, ways, log=True) for cost, ways in scored) / max(1, len(part)),
+            "dps_norm": sum(dps(cost, ways[::-1], ways)[1] for cost, ways in scored) / max(1, len(part)),
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -9,7 +9,7 @@ standard deviation; the KL to the initial policy is subtracted from the reward i
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import fmean
 from typing import Any
@@ -40,6 +40,13 @@ class RLOO(SharedPrefix, RLOOTrainer):
         return self._rollout(self._prompts, self)["completion_ids"]
 
 
+def require_meter(costs: Sequence[Cost], most: float) -> int:
+    """Returns on how many programs the meter failed. Raises JudgeFailure if they are more than `most`."""
+    if (failed := sum(cost.error_type == "api_error" for cost in costs)) > most:
+        raise JudgeFailure(f"the meter failed on {failed} of {len(costs)} accepted programs: repair it and run again")
+    return failed
+
+
 class Costs:
     """Measures the accepted programs of each step on new inputs.
 
@@ -48,11 +55,7 @@ class Costs:
     """
 
     def __init__(
-        self,
-        meter: Meter,
-        measured: Callable[[Problem, int], Problem],
-        pool: Mapping[str, tuple[int, ...]],
-        seed: int = 0,
+        self, meter: Meter, measured: Callable[[Problem, int], Problem], pool: dict[str, tuple[int, ...]], seed: int = 0
     ):
         self.meter, self.measured, self.pool, self.seed = meter, measured, pool, seed
         self.log: dict[int, dict] = {}  # step, from 1 -> what was measured
@@ -67,9 +70,7 @@ class Costs:
         problems = {problem.id: self.measured(problem, seed) for _, problem in accepted}
         costs = self.meter.measure_many([(program, problems[problem.id]) for program, problem in accepted])
         self._costs = {(program, problem.id): cost for (program, problem), cost in zip(accepted, costs, strict=True)}
-        failed = sum(cost.error_type == "api_error" for cost in costs)
-        if failed > MAX_JUDGE_FAILURES * len(pairs):
-            raise JudgeFailure(f"the meter failed on {failed} of {len(pairs)} programs: repair it and run again")
+        failed = require_meter(costs, MAX_JUDGE_FAILURES * len(pairs))
         excess = [
             cost.count / self.pool[problem.id][0]
             for (_, problem), cost in zip(accepted, costs, strict=True)
@@ -84,10 +85,9 @@ class Costs:
 
     def attached(self, sample: Sample) -> Sample:
         """The sample with its cost and the pool of its problem."""
-        cost = self._costs.get((sample.program, sample.problem.id))
-        return replace(sample, cost=cost, pool=self.pool[sample.problem.id])
+        name = sample.problem.id
+        return replace(sample, cost=self._costs.get((sample.program, name)), pool=self.pool[name])
 
     def add_to(self, curve: pd.DataFrame) -> pd.DataFrame:
         """The curve with columns for what was measured; empty for steps before a restart."""
-        table = pd.DataFrame.from_dict(self.log, orient="index")
-        return curve.join(table, on="step")
+        return curve.join(pd.DataFrame.from_dict(self.log, orient="index"), on="step")

@@ -307,7 +307,9 @@ def test_the_hub_is_asked_once_for_a_pinned_revision_and_the_columns_that_are_ne
 
 def test_a_broken_transfer_leaves_no_cache_and_says_what_to_do(hub, tmp_path):
     hub(Hub(MBPP, {**MBPP, "task_id": 12}, fails_after=1))
-    with pytest.raises(ConnectionError, match=r"could not read google-research-datasets/mbpp.*RLVR_ROWS=SOURCE=FILE_OR_FOLDER"):
+    with pytest.raises(
+        ConnectionError, match=r"could not read google-research-datasets/mbpp.*RLVR_ROWS=SOURCE=FILE_OR_FOLDER"
+    ):
         load_problems("mbpp_reg")
     assert not list((tmp_path / "data" / "cache").iterdir())
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lib.problems import ManifestError, load_problems, manifest, problem_sets
-from lib.problems.missing import missing_data
 from lib.problems.manifest import reliable
+from lib.problems.missing import missing_data
 from lib.problems.sources import given_place
 from lib.runs import requirements, start
 from lib.runs.params_files import load_params_file

@@ -135,7 +135,8 @@ class CountingProcess:
         try:
             return frames.receive(self._socket)
         except (frames.FrameError, OSError) as error:
-            raise WorkerFault(f"a counting process is gone ({error}) {self._content()[-300:]!r}") from None
+            log = self._content()[-300:].decode("utf-8", "replace")
+            raise WorkerFault(f"a counting process is gone ({error}), its log ends with: {log}") from None
 
     def _ending(self, run: list, output: bytes, test: int, prepared: PreparedProblem) -> str:
         """How a program ended on a test. Raises WorkerFault if that was not the program's doing."""
